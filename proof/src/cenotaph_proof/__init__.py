@@ -1,0 +1,1 @@
+"""The proof layer: formats, keys, log, witness and verifier. Imports only `cryptography`."""

@@ -1,0 +1,1 @@
+"""Which records of a store go, and which stay."""

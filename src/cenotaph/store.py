@@ -1,0 +1,226 @@
+"""The store contract: what the stages ask of a store, and nothing else.
+
+Reading and erasing are two contracts, opened with separate credentials; only `destroy` opens an
+`Eraser`. Stores share no base class: they satisfy these protocols and pass `testing.StoreContract`.
+
+Names of collections, bounds of partitions and paths of extents can be people. They are
+`repr=False` here and leave the process only encrypted, in the case's annex.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import BinaryIO, Protocol, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from cenotaph.scope import Selection
+
+Ranges: TypeAlias = npt.NDArray[np.int64]
+"""Byte ranges as an (n, 2) array of [start, end), sorted and disjoint."""
+
+State: TypeAlias = Mapping[str, "str | int | list[str] | list[int]"]
+"""What an eraser must remember to resume a partition. Goes to the annex, encrypted."""
+
+
+class Grade(enum.IntEnum):
+    """How far a destruction reached (spec/grades.md). Never rounded up."""
+
+    NONE = 0
+    L1 = 1
+    L2 = 2
+    L3 = 3
+    L4 = 4
+    L5 = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """The best grade this store can reach where it stands, and why not a higher one."""
+
+    grade: Grade
+    why_not_higher: str
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    name: str = field(repr=False)
+    type: str  # the store's own name of the type
+
+
+@dataclass(frozen=True, slots=True)
+class Collection:
+    """A table; for files, one folder's files of one format and schema."""
+
+    ordinal: int  # position in the store's sorted order of collections, from 0
+    name: str = field(repr=False)  # unique in the store
+    format: str  # "table", "fts5", "csv", "jsonl", "text", "parquet", "arrow", "opaque" …
+    columns: tuple[Column, ...]
+    records: int  # selected: in scope and not held
+    held: int  # in scope, kept because of a hold
+    kept: int  # out of scope
+    bytes: int  # storage now used, rows of others included
+    order: str  # "key" or "digest": how records of a partition are ordered when sealed
+    notes: tuple[str, ...] = ()  # findings without personal data, e.g. "csv with bad lines, read as text"
+
+
+class Disposition(enum.StrEnum):
+    """What happens to a copy."""
+
+    DESTROY = "destroy"  # erase and reclaim reach it
+    KEEP = "keep"  # a hold needs it, or it is out of scope
+    REACH_NOT = "not reached"
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """Another place that holds records of a collection: journal, WAL, freed pages, backup …"""
+
+    kind: str  # "wal", "rollback journal", "freed pages", "fts shadow", "hard link", "statistics" …
+    place: str = field(repr=False)
+    bytes: int
+    disposition: Disposition
+
+
+@dataclass(frozen=True, slots=True)
+class Partition:
+    """The unit of work: reading, sampling, erasing, resuming. Fixed in the inventory."""
+
+    collection: int  # ordinal
+    index: int  # within the collection, from 0
+    records: int
+    bounds: str = field(repr=False)  # meaningful to the store alone; at most 1 MiB of JSON
+
+
+@dataclass(frozen=True, slots=True)
+class Watermark:
+    """A cheap mark of change. May only refuse early; equal watermarks prove nothing."""
+
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """Bytes below the store's own interface, for the probe.
+
+    `open` gives a readable, seekable binary stream of `length` bytes. `kept` are the byte ranges
+    that a parser attributed to live data which stays (held or out of scope): a hit wholly inside
+    them is *kept elsewhere*; any other hit is residue. A wholly kept extent has one full range.
+    """
+
+    kind: str  # "file", "database", "wal", "rollback journal", "shm", "archive" …
+    place: str = field(repr=False)
+    length: int
+    open: Callable[[], BinaryIO] = field(repr=False)
+    kept: Ranges = field(repr=False)
+
+
+class Class(enum.StrEnum):
+    """How surely what was erased was what had been sealed; certificates count records in each."""
+
+    AS_SEALED = "as sealed"  # re-digested under a lock that kept writers out
+    WATCHED = "watched"  # no lock to be had: re-digested, and the watermark did not move
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Erasure:
+    """What `erase` did. Nothing left to erase is a success."""
+
+    records: int
+    destroyed_as: Class
+    overwritten_bytes: int
+    freed_bytes: int  # st_blocks given back to the file system
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Reclamation:
+    """What `reclaim` reached."""
+
+    reached: Grade  # what this store's own means can reach; the probe decides
+    why_not_higher: str
+    overwritten_bytes: int
+    freed_bytes: int
+    notes: tuple[str, ...] = ()
+
+
+class PartitionSeal(Protocol):
+    """What was sealed for one partition. Stores call `check` before, and never compute digests."""
+
+    @property
+    def records(self) -> int: ...
+
+    def check(self, batches: Iterable[pa.RecordBatch]) -> None:
+        """Accept exactly the sealed records in the sealed order; else raise `DriftError`."""
+
+    def check_remaining(self, batches: Iterable[pa.RecordBatch]) -> int:
+        """Accept any sub-multiset of the sealed records (a begun partition), and count it."""
+
+
+class Progress(Protocol):
+    """The journal's side of one partition."""
+
+    @property
+    def begun(self) -> State | None:
+        """What `begin` was told on an earlier run that did not get to the end, or None."""
+
+    def begin(self, state: State) -> None:
+        """Write *begun* to the journal. Durable on return. Call after `check`, before the first
+        change to the store; not called again when `begun` is set."""
+
+    def advance(self, records: int, bytes: int) -> None:
+        """Tell how far this partition is. May sleep (rate limit) or raise (pause, window)."""
+
+
+class Reader(Protocol):
+    """Reads one store; cannot change it."""
+
+    capabilities: Capabilities
+
+    def collections(self) -> Sequence[Collection]: ...
+    def copies(self, collection: Collection) -> Sequence[Copy]: ...
+    def partitions(self, collection: Collection) -> Sequence[Partition]: ...
+
+    def batches(self, partition: Partition) -> Iterator[pa.RecordBatch]:
+        """The selected records of a partition (in scope, not held), in an order that is the same
+        each time while the data is the same. At most 65,536 rows or about 32 MiB a batch."""
+
+    def watermark(self, collection: Collection) -> Watermark: ...
+    def raw(self) -> Iterator[Extent]: ...
+    def close(self) -> None: ...
+
+
+class Eraser(Protocol):
+    """Erases one store. Opened by `destroy` alone, with an `ApprovedPlan`."""
+
+    def erase(self, partition: Partition, sealed: PartitionSeal, progress: Progress) -> Erasure:
+        """Erase one partition: lock, `sealed.check`, `progress.begin`, erase, commit, read empty.
+
+        On a begun partition: `sealed.check_remaining` (or the store's own proof that what remains
+        is what was sealed), then go on. Raises `DriftError` before anything is changed.
+        """
+
+    def reclaim(self, collections: Sequence[Collection]) -> Reclamation:
+        """The bytes, not only the rows. Once a run, after its partitions; safe to repeat.
+
+        `collections` are those whose partitions are all erased.
+        """
+
+    def close(self) -> None: ...
+
+
+class OpenReader(Protocol):
+    """`stores.<kind>.open_reader`."""
+
+    def __call__(self, url: str, selection: Selection) -> Reader: ...
+
+
+class OpenEraser(Protocol):
+    """`stores.<kind>.open_eraser`."""
+
+    def __call__(self, url: str, selection: Selection) -> Eraser: ...
