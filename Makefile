@@ -1,0 +1,82 @@
+# Two commands do everything on a fresh Debian machine: `make demo` and `make test`. The others are for
+# people who work on cenotaph. Needs GNU make; the recipes are POSIX sh.
+
+# COMMAND:PACKAGE, the one list of Debian packages. `make demo` needs the first, `make test` the second too.
+# Tests that want one of the third skip where it is missing, and say so.
+APT_RUN = $(PYTHON):python3 $(PYTHON)+ensurepip:python3-venv
+APT_TEST = git:git grep:grep gzip:gzip zip:zip
+APT_OPTIONAL = setfattr:attr sqlite3:sqlite3 mkfs.ext4:e2fsprogs mkfs.xfs:xfsprogs
+
+PYTHON ?= python3
+VENV ?= .venv
+ARGS ?=
+TESTS ?= tests
+WORKERS ?= 2
+
+BIN = $(VENV)/bin
+PIP = $(BIN)/python -m pip --disable-pip-version-check --quiet
+PYTEST = $(BIN)/python -m pytest
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo test lint check format crash attacks bench vectors lock clean
+
+help: ## say what there is
+	@sed -n 's/^\([a-z]*\):.* ## \(.*\)/  make \1	\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 18
+
+demo: $(VENV)/run.stamp ## build a small city, destroy its data, prove it (ARGS="--residents 500")
+	@$(BIN)/cenotaph demo $(ARGS)
+
+test: lint ## pass every check and every test (TESTS=tests/stores WORKERS=4)
+	$(PYTEST) -n $(WORKERS) $(TESTS)
+
+lint: $(VENV)/dev.stamp ## style, types, and who may import whom
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/dev.stamp ## let ruff lay out the code
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+crash: $(VENV)/dev.stamp ## kill a full case at every line of its journal, resume, compare
+	$(PYTEST) -n $(WORKERS) -v tests/crash
+
+attacks: $(VENV)/dev.stamp ## let a lying operator try every lie we know
+	$(PYTEST) -n $(WORKERS) -v tests/attacks
+
+bench: $(VENV)/dev.stamp ## answer each question in bench/ with a figure of this machine
+	@for script in bench/*.py; do \
+	    test -e "$$script" || { echo "cenotaph: error: no script in bench/" >&2; exit 1; }; \
+	    echo "== $$script"; $(BIN)/python "$$script" || exit; \
+	done
+
+vectors: $(VENV)/dev.stamp ## write the test vectors anew and show what changed
+	$(BIN)/python vectors/generate.py
+	git diff --stat -- vectors
+
+lock: ## choose newer dependencies and write requirements/*.txt (needs uv)
+	requirements/lock.sh
+
+clean: ## remove the environment, caches and the demo
+	rm -rf $(VENV) demo dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+# A stamp is written last: an interrupted set-up starts again. Both packages are installed as links to this
+# folder, so a change in the code needs no new set-up; a change in the lock does.
+$(VENV)/run.stamp: requirements/run.txt pyproject.toml proof/pyproject.toml
+	@requirements/apt.sh $(APT_RUN)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	    echo "cenotaph: error: Python 3.11 or newer is needed, and $(PYTHON) is $$($(PYTHON) -V 2>&1)" >&2; \
+	    echo "cenotaph: hint: name another: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 1; }
+	@echo "cenotaph: setting up $(VENV), once" >&2
+	@$(PYTHON) -m venv $(VENV)
+	@$(PIP) install --require-hashes -r requirements/run.txt
+	@$(PIP) install --no-deps --no-build-isolation --editable proof --editable .
+	@touch $@
+
+$(VENV)/dev.stamp: requirements/dev.txt requirements/apt.sh $(VENV)/run.stamp
+	@requirements/apt.sh $(APT_TEST) -- $(APT_OPTIONAL)
+	@$(PIP) install --require-hashes -r requirements/dev.txt
+	@touch $@

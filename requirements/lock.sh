@@ -1,0 +1,17 @@
+#!/bin/sh
+# Writes the three locks anew from the two pyproject files and the .in files beside this script.
+# They hold exact versions and hashes and name no host: pip takes the packages from wherever it is told to.
+set -eu
+cd "$(dirname "$0")/.."
+uv=${UV:-uv}
+
+compile() { # OUTPUT INPUT…
+    output=$1
+    shift
+    "$uv" pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest --no-emit-package cenotaph-proof \
+        --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --output-file "$output" "$@"
+}
+
+compile requirements/run.txt pyproject.toml proof/pyproject.toml requirements/build.in
+compile requirements/dev.txt --constraint requirements/run.txt pyproject.toml proof/pyproject.toml requirements/build.in requirements/dev.in
+compile requirements/proof.txt --constraint requirements/run.txt proof/pyproject.toml
