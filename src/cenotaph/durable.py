@@ -1,0 +1,449 @@
+"""Durable, careful changes to files, done once and correctly for every part that needs them.
+
+What surprised its author: a lease break sends SIGIO, whose default action ends the process, so a
+lease is told to use SIGURG; a rename is durable only after fsync of the *directory*; file
+names are bytes, and some are not UTF-8.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import fcntl
+import os
+import secrets
+import signal
+import stat
+import struct
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+from cenotaph.errors import DriftError, TransientStoreError
+
+TOMBSTONE_PREFIX = b".cenotaph-"
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_ZEROS = bytes(1 << 20)
+
+
+# --- writing and naming ---------------------------------------------------------------------
+
+
+def write_file(path: Path, data: bytes, *, mode: int = 0o600) -> None:
+    """Put `data` at `path`, whole or not at all, and durable on return."""
+    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    temporary = tombstone_name().encode()
+    try:
+        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode, dir_fd=directory)
+        try:
+            write_all(fd, data)
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+        os.rename(temporary, path.name, src_dir_fd=directory, dst_dir_fd=directory)
+        os.fsync(directory)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary, dir_fd=directory)
+        raise
+    finally:
+        os.close(directory)
+
+
+def write_all(fd: int, data: bytes | memoryview) -> None:
+    """Write all of `data` at the descriptor's position; a short write is continued."""
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
+
+
+def fsync_dir(directory: int | str | bytes | os.PathLike[str]) -> None:
+    """Make names in a directory durable: renames, creations and removals before this call."""
+    if isinstance(directory, int):
+        os.fsync(directory)
+        return
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def tombstone_name() -> str:
+    """A fresh name that says nothing about the file that will carry it until it is gone."""
+    return TOMBSTONE_PREFIX.decode() + secrets.token_hex(12)
+
+
+def is_tombstone(name: bytes) -> bool:
+    """Whether a file name is one that `tombstone_name` could have made."""
+    digits = name[len(TOMBSTONE_PREFIX) :]
+    return name.startswith(TOMBSTONE_PREFIX) and len(digits) == 24 and not digits.strip(b"0123456789abcdef")
+
+
+# --- paths that cannot leave their root -----------------------------------------------------
+
+
+class Beneath:
+    """A directory beneath which paths are opened, and nowhere else.
+
+    Uses openat2(2) with RESOLVE_BENEATH, RESOLVE_NO_SYMLINKS and RESOLVE_NO_MAGICLINKS; on
+    kernels before 5.6 it walks component by component with O_NOFOLLOW. Paths are bytes, relative,
+    separated by b"/". Every failure is an `OSError` (ELOOP: a symlink, EXDEV: leads outside).
+    """
+
+    __slots__ = ("fd",)
+
+    def __init__(self, root: str | bytes | os.PathLike[str]) -> None:
+        self.fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+
+    def open(self, rel: bytes, flags: int, mode: int = 0) -> int:
+        """Open `rel`; the descriptor is close-on-exec. `b"."` is the root itself."""
+        flags |= os.O_CLOEXEC | os.O_NOFOLLOW
+        try:
+            return _openat2(self.fd, rel, flags, mode)
+        except OSError as error:
+            # ENOSYS: kernel before 5.6; EPERM: a seccomp filter that does not know the call
+            if error.errno not in (errno.ENOSYS, errno.EPERM):
+                raise
+        return self._walk(rel, flags, mode)
+
+    def parent(self, rel: bytes) -> tuple[int, bytes]:
+        """A descriptor of the directory that holds `rel` (the caller closes it), and the last name."""
+        head, _, name = rel.rpartition(b"/")
+        if name in (b"", b".", b".."):
+            raise OSError(errno.EINVAL, "the path has no last name")
+        return self.open(head or b".", os.O_RDONLY | os.O_DIRECTORY), name
+
+    def stat(self, rel: bytes) -> os.stat_result:
+        """lstat beneath the root."""
+        fd = self.open(rel, os.O_PATH)
+        try:
+            return os.fstat(fd)
+        finally:
+            os.close(fd)
+
+    def close(self) -> None:
+        os.close(self.fd)
+
+    def __enter__(self) -> Beneath:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _walk(self, rel: bytes, flags: int, mode: int) -> int:
+        parts = [part for part in rel.split(b"/") if part not in (b"", b".")]
+        if rel.startswith(b"/") or b".." in parts:
+            raise OSError(errno.EXDEV, "the path leads outside its root")
+        here = os.dup(self.fd)
+        try:
+            for part in parts[:-1]:
+                deeper = os.open(
+                    part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=here
+                )
+                os.close(here)
+                here = deeper
+            return os.open(parts[-1] if parts else b".", flags, mode, dir_fd=here)
+        finally:
+            os.close(here)
+
+
+_SYS_OPENAT2 = 437  # the same number on every architecture (kernel 5.6)
+_RESOLVE_NO_MAGICLINKS, _RESOLVE_NO_SYMLINKS, _RESOLVE_BENEATH = 0x02, 0x04, 0x08
+
+
+def _openat2(directory: int, rel: bytes, flags: int, mode: int) -> int:
+    if b"\0" in rel:
+        raise OSError(errno.EINVAL, "a path cannot contain NUL")
+    how = struct.pack("=QQQ", flags, mode, _RESOLVE_BENEATH | _RESOLVE_NO_SYMLINKS | _RESOLVE_NO_MAGICLINKS)
+    while True:
+        fd = int(_libc.syscall(_SYS_OPENAT2, directory, ctypes.c_char_p(rel), how, len(how)))
+        if fd >= 0:
+            return fd
+        code = ctypes.get_errno()
+        if code not in (errno.EINTR, errno.EAGAIN):
+            raise OSError(code, os.strerror(code))
+        if code == errno.EAGAIN and flags & os.O_NONBLOCK:
+            raise OSError(code, "the file is leased by another process")
+
+
+# --- overwriting and removing ---------------------------------------------------------------
+
+
+def overwrite(fd: int, length: int, *, start: int = 0, on_bytes: Callable[[int], None] | None = None) -> int:
+    """Write zeros over [start, start + length) in place, fsync, and return how many were written.
+
+    Holes of a sparse file hold nothing and are skipped. `on_bytes` is told the size of each step
+    (at most 1 MiB) after it; it may sleep or raise.
+    """
+    written = 0
+    for low, high in _data_ranges(fd, start, start + length):
+        position = low
+        while position < high:
+            step = os.pwrite(fd, _ZEROS[: min(len(_ZEROS), high - position)], position)
+            position += step
+            written += step
+            if on_bytes is not None:
+                on_bytes(step)
+    os.fsync(fd)
+    return written
+
+
+def _data_ranges(fd: int, start: int, end: int) -> Iterator[tuple[int, int]]:
+    """The parts of [start, end) that are not holes (lseek(2), SEEK_DATA)."""
+    end = min(end, os.fstat(fd).st_size)
+    while start < end:
+        try:
+            low = os.lseek(fd, start, os.SEEK_DATA)
+        except OSError as error:
+            if error.errno == errno.ENXIO:  # nothing but a hole up to the end
+                return
+            if error.errno != errno.EINVAL:
+                raise
+            low, high = start, end
+        else:
+            high = os.lseek(fd, low, os.SEEK_HOLE)
+        if low >= end:
+            return
+        yield low, min(high, end)
+        start = high
+
+
+def destroy_file(
+    dirfd: int, name: bytes, fd: int, *, tombstone: str, on_bytes: Callable[[int], None] | None = None
+) -> int:
+    """Rename to `tombstone`, overwrite with zeros, unlink; durable after each step.
+
+    `fd` is the file opened for writing. Safe to repeat after a kill with the same `tombstone` (give
+    the tombstone as `name` where the rename has happened). Returns the bytes given back
+    (st_blocks · 512). Raises `DriftError`, with nothing changed, where `name` is no longer this file.
+    """
+    info = os.fstat(fd)
+    at = os.stat(name, dir_fd=dirfd, follow_symlinks=False)
+    if (at.st_dev, at.st_ino) != (info.st_dev, info.st_ino):
+        raise DriftError("a file was replaced by another while it was being erased", hint="seal again")
+    if name != tombstone.encode():
+        rename_new(dirfd, name, tombstone.encode())
+        os.fsync(dirfd)
+    overwrite(fd, info.st_size, on_bytes=on_bytes)
+    drop_user_xattrs(fd)
+    os.unlink(tombstone.encode(), dir_fd=dirfd)
+    os.fsync(dirfd)
+    return int(info.st_blocks) * 512 if info.st_nlink == 1 else 0
+
+
+def drop_user_xattrs(fd: int) -> None:
+    """Remove extended attributes in the user namespace: they can name people or where a file came from."""
+    try:
+        names = os.listxattr(fd)
+    except OSError as error:
+        if error.errno != errno.EOPNOTSUPP:
+            raise
+        return
+    for name in names:
+        if name.startswith("user."):
+            os.removexattr(fd, name)
+
+
+_RENAME_NOREPLACE, _RENAME_EXCHANGE = 1, 2
+
+
+def exchange(dirfd: int, a: bytes, b: bytes) -> None:
+    """Swap two names of one directory atomically (renameat2(2), RENAME_EXCHANGE)."""
+    _renameat2(dirfd, a, b, _RENAME_EXCHANGE)
+
+
+def rename_new(dirfd: int, old: bytes, new: bytes) -> None:
+    """Rename within one directory; `FileExistsError` where `new` is taken, and nothing changes."""
+    try:
+        _renameat2(dirfd, old, new, _RENAME_NOREPLACE)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOSYS):  # not every file system knows the flag
+            raise
+        _absent(dirfd, new)
+        os.rename(old, new, src_dir_fd=dirfd, dst_dir_fd=dirfd)
+
+
+def _absent(dirfd: int, name: bytes) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        os.stat(name, dir_fd=dirfd, follow_symlinks=False)
+        raise FileExistsError(errno.EEXIST, "the new name is taken")
+
+
+def _renameat2(dirfd: int, old: bytes, new: bytes, flags: int) -> None:
+    if _libc.renameat2(dirfd, ctypes.c_char_p(old), dirfd, ctypes.c_char_p(new), flags) != 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
+
+
+# --- who else has it ------------------------------------------------------------------------
+
+
+class Lease:
+    """A write lease on an open file; true while nobody else has the file open or tries to."""
+
+    __slots__ = ("_fd", "_taken")
+
+    def __init__(self, fd: int, taken: bool) -> None:
+        self._fd = fd
+        self._taken = taken
+
+    def __bool__(self) -> bool:
+        return self._taken and fcntl.fcntl(self._fd, fcntl.F_GETLEASE) == fcntl.F_WRLCK
+
+
+@contextlib.contextmanager
+def write_lease(fd: int) -> Iterator[Lease]:
+    """Keep others from opening a file while the block runs (fcntl(2), F_SETLEASE).
+
+    Yields a `Lease`: false where the file system has no leases or the file is another user's, and
+    false from the moment somebody tried to open it (they wait, at most /proc/sys/fs/lease-break-time
+    seconds). `fd` must be the only open description of the file. Do not open the file again inside.
+
+    Raises:
+        TransientStoreError: the file is open by another process.
+    """
+    lease = Lease(fd, _take_lease(fd))
+    try:
+        yield lease
+    finally:
+        if lease._taken:
+            fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+
+
+_F_SETSIG = 10
+
+
+def _take_lease(fd: int) -> bool:
+    try:
+        fcntl.fcntl(fd, _F_SETSIG, signal.SIGURG)  # ignored by default, unlike SIGIO
+        fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+    except OSError as error:
+        if error.errno == errno.EAGAIN:
+            raise TransientStoreError(
+                "a file is open by another process", hint="stop the program that uses it, then run again"
+            ) from None
+        if error.errno in (errno.EINVAL, errno.EACCES, errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS):
+            return False
+        raise
+    return True
+
+
+_FS_IOC_FIEMAP = 0xC020660B
+_FIEMAP_FLAG_SYNC = 1
+_EXTENT_LAST, _EXTENT_SHARED = 0x0001, 0x2000
+_FIEMAP_HEADER, _FIEMAP_EXTENT = struct.Struct("=QQLLLL"), struct.Struct("=QQQQQLLLL")
+_EXTENTS_A_CALL = 128
+
+
+def reflinked(fd: int) -> bool:
+    """Whether blocks of the file are shared with another file or a snapshot (FIEMAP, kernel
+    Documentation/filesystems/fiemap.rst). False where the file system cannot say."""
+    start = 0
+    while True:
+        header = _FIEMAP_HEADER.pack(start, (1 << 64) - 1 - start, _FIEMAP_FLAG_SYNC, 0, _EXTENTS_A_CALL, 0)
+        buffer = bytearray(header + bytes(_FIEMAP_EXTENT.size * _EXTENTS_A_CALL))
+        try:
+            fcntl.ioctl(fd, _FS_IOC_FIEMAP, buffer)
+        except OSError as error:
+            if error.errno in (errno.ENOTTY, errno.EOPNOTSUPP, errno.EINVAL):
+                return False
+            raise
+        mapped = _FIEMAP_HEADER.unpack_from(buffer)[3]
+        for index in range(mapped):
+            extent = _FIEMAP_EXTENT.unpack_from(buffer, _FIEMAP_HEADER.size + index * _FIEMAP_EXTENT.size)
+            if extent[5] & _EXTENT_SHARED:
+                return True
+            if extent[5] & _EXTENT_LAST:
+                return False
+            start = extent[0] + extent[2]
+        if mapped < _EXTENTS_A_CALL:
+            return False
+
+
+# --- what the file system does with a change ------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class FileSystem:
+    """What overwriting and unlinking mean where a file lives.
+
+    `overwrites_in_place`: zeros written over a file land on the blocks that held its content.
+    `layered`: a file of a lower layer, or of whatever serves the mount, can live on unseen after unlink,
+    so that unlinking makes content unreachable but shows nothing more. `why_not` is empty or a
+    clause that explains a false `overwrites_in_place`.
+    """
+
+    kind: str
+    overwrites_in_place: bool
+    why_not: str = ""
+    layered: bool = False
+
+
+_COW = "copies on write, so that old blocks and snapshots keep the content"
+_NETWORK = "is served over a network, and the server decides where bytes go"
+_KINDS = {
+    0xEF53: FileSystem("ext4", True),
+    0x58465342: FileSystem("xfs", True),
+    0x4D44: FileSystem("vfat", True),
+    0x2011BAB0: FileSystem("exfat", True),
+    0x01021994: FileSystem("tmpfs", False, "lives in memory, whose pages may have been swapped out"),
+    0x858458F6: FileSystem("ramfs", True),
+    0x9123683E: FileSystem("btrfs", False, _COW),
+    0x2FC12FC1: FileSystem("zfs", False, _COW),
+    0xCA451A4E: FileSystem("bcachefs", False, _COW),
+    0xF2F52010: FileSystem("f2fs", False, "writes to a log, so that old blocks keep the content"),
+    0x3434: FileSystem("nilfs2", False, _COW),
+    0x6969: FileSystem("nfs", False, _NETWORK),
+    0xFF534D42: FileSystem("cifs", False, _NETWORK),
+    0xFE534D42: FileSystem("smb2", False, _NETWORK),
+    0x00C36400: FileSystem("ceph", False, _NETWORK),
+    0x01021997: FileSystem("9p", False, _NETWORK, layered=True),
+    0x794C7630: FileSystem("overlay", False, "keeps files of its lower layers unchanged", layered=True),
+    0x61756673: FileSystem("aufs", False, "keeps files of its lower layers unchanged", layered=True),
+    0x65735546: FileSystem("fuse", False, "is served by a program that decides where bytes go", layered=True),
+}
+
+
+def filesystem(fd: int) -> FileSystem:
+    """The file system of an open file, by its magic number (statfs(2)) and its mount options."""
+    buffer = ctypes.create_string_buffer(256)
+    if _libc.fstatfs(fd, buffer) != 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
+    magic = struct.unpack_from("=L", buffer.raw)[0]
+    kind, options = _mount(os.fstat(fd).st_dev)
+    found = _KINDS.get(magic)
+    if found is None:
+        name = kind or f"0x{magic:x}"
+        return FileSystem(name, False, "is not one whose writes in place are known", layered=True)
+    if magic == 0xEF53 and "data=journal" in options:
+        return FileSystem(kind or "ext4", False, "journals data, so that its journal keeps older content")
+    if magic == 0xEF53 and kind in ("ext2", "ext3"):
+        return FileSystem(kind, True)
+    return found
+
+
+def _mount(device: int) -> tuple[str, frozenset[str]]:
+    """Type and super-block options of the mount with this device (proc(5), mountinfo)."""
+    wanted = f"{os.major(device)}:{os.minor(device)}"
+    try:
+        lines = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return "", frozenset()
+    for line in lines:
+        fields = line.split(" ")
+        if len(fields) > 6 and fields[2] == wanted and "-" in fields:
+            kind, _, options = fields[fields.index("-") + 1 :][:3]
+            return kind, frozenset(options.split(","))
+    return "", frozenset()
+
+
+def is_regular(info: os.stat_result) -> bool:
+    """Whether a stat result is of a regular file: no device, pipe, socket, directory or symlink."""
+    return stat.S_ISREG(info.st_mode)
