@@ -34,7 +34,7 @@ lint: $(VENV)/dev.stamp ## style, types, and who may import whom
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
-	$(BIN)/lint-imports
+	$(BIN)/lint-imports --no-logo
 
 format: $(VENV)/dev.stamp ## let ruff lay out the code
 	$(BIN)/ruff check --fix
