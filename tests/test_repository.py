@@ -9,6 +9,7 @@ import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -31,7 +32,8 @@ IMPORT_PROOF_ALONE = """
 import sys
 
 class OnlyCryptography:
-    allowed = {"cenotaph_proof", "cryptography", "cffi", "_cffi_backend", "pycparser", *sys.stdlib_module_names}
+    mine = {"cenotaph_proof", "cryptography", "cffi", "_cffi_backend", "pycparser"}
+    allowed = mine | sys.stdlib_module_names
 
     def find_spec(self, name, path=None, target=None):
         if name.partition(".")[0] not in self.allowed:
@@ -76,7 +78,7 @@ def sources(*folders: str) -> list[Path]:
     return sorted(path for folder in folders for path in (ROOT / folder).rglob("*.py"))
 
 
-def pyproject(folder: str = ".") -> dict[str, dict[str, object]]:
+def pyproject(folder: str = ".") -> dict[str, Any]:
     return tomllib.loads((ROOT / folder / "pyproject.toml").read_text("utf-8"))
 
 
@@ -192,6 +194,20 @@ def test_the_make_commands_we_show_exist() -> None:
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text("utf-8"), re.M))
 
     assert {"demo", "test"} <= shown <= targets
+
+
+def test_links_between_pages_lead_somewhere() -> None:
+    """Each relative link in a Markdown page names a file or folder of the repository."""
+    pages = [path for path in tracked() if path.suffix == ".md"]
+    links = [
+        (path, link)
+        for path in pages
+        for link in re.findall(r"\]\(([^)#\s]+)", path.read_text("utf-8"))
+        if "://" not in link and not link.startswith("mailto:")
+    ]
+
+    assert len(links) > 10
+    assert [(page.name, link) for page, link in links if not (page.parent / link).exists()] == []
 
 
 def test_the_cenotaph_commands_we_show_exist() -> None:
