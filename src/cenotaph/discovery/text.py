@@ -1,0 +1,154 @@
+"""Values of any Arrow type as text, and what the values that are not text begin like."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+LONGEST = 4_096
+"""Bytes looked at of one value; the rest of a long text or photo says nothing more about its kind."""
+
+_MAGIC = (
+    (b"\xff\xd8\xff", "jpeg"),
+    (b"\x89PNG\r\n\x1a\n", "png"),
+    (b"GIF87a", "gif"),
+    (b"GIF89a", "gif"),
+    (b"II*\x00", "tiff"),
+    (b"MM\x00*", "tiff"),
+    (b"%PDF-", "pdf"),
+    (b"GP\x00", "geometry"),  # GeoPackage 1.3, clause 2.1.3: StandardGeoPackageBinary
+    (b"\x1f\x8b", "gzip"),
+    (b"PK\x03\x04", "zip"),
+    (b"\x28\xb5\x2f\xfd", "zstd"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Texts:
+    """One value each: its text, or else what it begins like and a mark that tells it from others."""
+
+    texts: pa.StringArray
+    blobs: tuple[str | None, ...]  # None where the value is text
+    marks: tuple[int, ...]
+
+    def take(self, positions: npt.NDArray[np.intp]) -> Texts:
+        return Texts(
+            self.texts.take(pa.array(positions)),
+            tuple(self.blobs[at] for at in positions),
+            tuple(self.marks[at] for at in positions),
+        )
+
+    @staticmethod
+    def joined(parts: Sequence[Texts]) -> Texts:
+        return Texts(
+            pa.concat_arrays([part.texts for part in parts]),
+            tuple(blob for part in parts for blob in part.blobs),
+            tuple(mark for part in parts for mark in part.marks),
+        )
+
+
+def as_texts(column: pa.Array) -> Texts:
+    """Numbers and dates as they are written; bytes as UTF-8, else GB18030, else not text."""
+    plain = _plain(column)
+    if pa.types.is_binary(plain.type):
+        return _decoded(plain)
+    return Texts(plain, (None,) * len(plain), (0,) * len(plain))
+
+
+def magic(data: bytes) -> str:
+    """The format that these bytes begin like, or the empty string."""
+    for start, name in _MAGIC:
+        if data.startswith(start):
+            return name
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "webp"
+    if data[4:8] == b"ftyp" and data[8:12] in (b"heic", b"heix", b"mif1", b"avif"):
+        return "heic"
+    if data[:2] == b"BM" and data[6:10] == b"\x00\x00\x00\x00":
+        return "bmp"
+    return ""
+
+
+def decode(data: bytes) -> str | None:
+    """Text in UTF-8 or GB18030, or None where the bytes are not text.
+
+    GB18030 accepts most byte strings, so what it gives must look like text: no control characters,
+    and nothing from the private use area or the rare planes, where random bytes land.
+    """
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        # A text that was cut at LONGEST may end inside a character.
+        if error.start >= LONGEST - 4:
+            return data[: error.start].decode("utf-8")
+        return _chinese(data)
+    return text if _printable(text) else None
+
+
+def _chinese(data: bytes) -> str | None:
+    try:
+        text = data.decode("gb18030")
+    except UnicodeDecodeError:
+        return None
+    common = sum(character < "\x80" or "\u3000" <= character <= "\u9fff" or "\uff00" <= character for character in text)
+    return text if _printable(text) and common >= 0.9 * len(text) else None
+
+
+def _printable(text: str) -> bool:
+    return not any(character < " " and character not in "\t\r\n" for character in text)
+
+
+def _plain(column: pa.Array) -> pa.Array:
+    kind = column.type
+    if pa.types.is_dictionary(kind):
+        return _plain(column.dictionary_decode())
+    if pa.types.is_string(kind):
+        return pc.utf8_slice_codeunits(column, 0, LONGEST)
+    if pa.types.is_binary(kind):
+        return column
+    if pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
+        return _plain(column.cast(pa.string()))
+    if pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind) or pa.types.is_binary_view(kind):
+        return column.cast(pa.binary())
+    if pa.types.is_nested(kind) or pa.types.is_interval(kind) or pa.types.is_null(kind):
+        return pa.array([_written(value.as_py()) for value in column], pa.binary())
+    return column.cast(pa.string())
+
+
+def _written(value: object) -> bytes | None:
+    if value is None or isinstance(value, bytes):
+        return value
+    return str(value)[:LONGEST].encode("utf-8", "replace")
+
+
+_CONTROL = r"[\x00-\x08\x0b\x0c\x0e-\x1f]|^(?:%PDF-|\x{feff})"
+
+
+def _decoded(column: pa.BinaryArray) -> Texts:
+    """Whole columns of plain UTF-8 at once; else value by value."""
+    try:
+        texts = column.cast(pa.string())
+    except pa.ArrowInvalid:
+        return _one_by_one(column)
+    if pc.any(pc.match_substring_regex(texts, _CONTROL)).as_py():
+        return _one_by_one(column)
+    return Texts(pc.utf8_slice_codeunits(texts, 0, LONGEST), (None,) * len(texts), (0,) * len(texts))
+
+
+def _one_by_one(column: pa.BinaryArray) -> Texts:
+    texts: list[str | None] = []
+    blobs: list[str | None] = []
+    marks: list[int] = []
+    for value in column.to_pylist():
+        head = value[:LONGEST] if value is not None else b""
+        kind = magic(head)
+        text = None if kind else decode(head)
+        texts.append(text)
+        blobs.append(None if text is not None else kind)
+        marks.append(0 if text is not None else hash(value))
+    return Texts(pa.array(texts, pa.string()), tuple(blobs), tuple(marks))
