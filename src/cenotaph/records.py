@@ -1,0 +1,506 @@
+"""One row as bytes, its digest, and the chunks that digests are gathered in (spec/record.md).
+
+Every record is encoded at least three times in its last days (seal, challenge, destroy), so no
+value becomes a Python object here: each column turns into pieces, Arrow arrays of bytes that are
+joined row by row in one pass. What a value encodes to depends on the value and its type alone,
+never on the batch it came in, its offset in it, or how Arrow happened to lay it out.
+"""
+
+from __future__ import annotations
+
+import builtins
+import hashlib
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any, Final, NamedTuple, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
+
+from cenotaph.errors import PermanentStoreError
+
+Longs: TypeAlias = npt.NDArray[np.int64]
+
+CHUNK_RECORDS: Final = 4096
+KEY_BYTES: Final = 64  # one block of SHA-256, so that the state after it is computed once
+MAX_DEPTH: Final = 64  # types inside one another
+
+
+class Tagged(pa.ExtensionType):  # type: ignore[misc]  # pyarrow has no type information
+    """Bytes that only their own store can read: `Tagged("sqlite:text")` over binary storage.
+
+    For what no common type holds without loss: text that is not UTF-8, zero dates, jsonb. Works
+    inside unions, lists and structs too.
+    """
+
+    def __init__(self, tag: str) -> None:
+        if not _TAG.fullmatch(tag):
+            raise ValueError("a store's tag is its scheme, a colon and a name, in at most 255 bytes of ASCII")
+        self.tag = tag
+        super().__init__(pa.large_binary(), "cenotaph.tagged")
+
+    def __arrow_ext_serialize__(self) -> bytes:
+        return self.tag.encode("ascii")
+
+    @classmethod
+    def __arrow_ext_deserialize__(cls, storage: pa.DataType, serialized: bytes) -> Tagged:
+        return cls(serialized.decode("ascii"))
+
+    def array(self, values: pa.Array | Sequence[bytes | None]) -> pa.Array:
+        """These values, tagged."""
+        storage = values if isinstance(values, pa.Array) else pa.array(values, pa.large_binary())
+        return pa.ExtensionArray.from_storage(self, storage.cast(pa.large_binary()))
+
+
+def record_key(case_key: bytes, store: str, collection: str) -> bytes:
+    """The key of one collection's record digests: HKDF-Expand (RFC 5869, section 2.3) of the case key.
+
+    Raises:
+        ValueError: the case key is shorter than 32 bytes, or a name longer than 65,535.
+    """
+    if len(case_key) < 32:
+        raise ValueError("a case key has at least 32 bytes")
+    info = b"cenotaph/v1 record" + _name(store) + _name(collection)
+    return HKDFExpand(algorithm=SHA256(), length=KEY_BYTES, info=info).derive(case_key)
+
+
+class Digester:
+    """Record digests under one collection's key: SHA-256(key ‖ row encoding)."""
+
+    def __init__(self, key: bytes) -> None:
+        if len(key) != KEY_BYTES:
+            raise ValueError(f"a record key has {KEY_BYTES} bytes")
+        self._keyed = hashlib.sha256(key)
+
+    def digests(self, batch: pa.RecordBatch) -> tuple[list[bytes], Longs]:
+        """The digest of each row, in the batch's order, and the length of its encoding.
+
+        Raises:
+            PermanentStoreError: as `encode`.
+        """
+        encoded, offsets = encode(batch)
+        whole = bytes(encoded)  # slices of bytes are cheaper than slices of a memoryview
+        copy, digests, start = self._keyed.copy, [], 0
+        for end in offsets[1:].tolist():
+            row = copy()
+            row.update(whole[start:end])
+            digests.append(row.digest())
+            start = end
+        return digests, np.diff(offsets)
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """The next at most `CHUNK_RECORDS` records of a partition."""
+
+    records: int
+    bytes: int  # of their encodings
+    hash: builtins.bytes
+
+
+class Chunker:
+    """Gathers digests into chunks, in the order given."""
+
+    def __init__(self) -> None:
+        self._digests: list[bytes] = []
+        self._bytes = 0
+
+    def add(self, digests: Sequence[bytes], lengths: Longs) -> list[Chunk]:
+        """Take the next digests, and give the chunks they completed."""
+        chunks, start = [], 0
+        while start < len(digests):
+            end = min(len(digests), start + CHUNK_RECORDS - len(self._digests))
+            self._digests += digests[start:end]
+            self._bytes += int(lengths[start:end].sum())
+            if len(self._digests) == CHUNK_RECORDS:
+                chunks += self.finish()
+            start = end
+        return chunks
+
+    def finish(self) -> list[Chunk]:
+        """The last chunk if records are left, else nothing. A partition's end is a chunk's end."""
+        if not self._digests:
+            return []
+        chunk = Chunk(len(self._digests), self._bytes, chunk_hash(self._digests, self._bytes))
+        self._digests, self._bytes = [], 0
+        return [chunk]
+
+
+def chunk_hash(digests: Iterable[bytes], total_bytes: int) -> bytes:
+    """Commit to a multiset of record digests and the length of their encodings together.
+
+    Equal digests are told apart by their occurrence, so that neither repeating nor dropping a
+    record leaves the hash as it was.
+    """
+    ordered = sorted(digests)
+    commitment = hashlib.sha256(b"cenotaph/v1 chunk\0")
+    commitment.update(len(ordered).to_bytes(4, "big") + total_bytes.to_bytes(8, "big"))
+    entries, last, occurrence = [], b"", 0
+    for digest in ordered:
+        occurrence = occurrence + 1 if digest == last else 0
+        entries += [digest, occurrence.to_bytes(4, "big")]
+        last = digest
+    commitment.update(b"".join(entries))
+    return commitment.digest()
+
+
+def encode(batch: pa.RecordBatch) -> tuple[memoryview, Longs]:
+    """The canonical encoding of each row: row i is the bytes from offsets[i] to offsets[i + 1].
+
+    Raises:
+        PermanentStoreError: a column's type has no encoding, or a row is longer than 4 GiB.
+    """
+    rows = batch.num_rows
+    columns = [_cells(column, 0) for column in batch.columns]
+    lengths = sum((cells.lengths for cells in columns), np.zeros(rows, dtype=np.int64))
+    if rows and int(lengths.max()) > 0xFFFF_FFFF:
+        raise PermanentStoreError("a record is longer than 4 GiB, which no encoding is defined for")
+    prefix = _fixed(_matrix(rows, lengths.astype(">u4")), None)
+    joined = _join([prefix, *columns], rows)
+    buffer = joined.buffers()[2]
+    return memoryview(b"" if buffer is None else buffer), _offsets(joined)
+
+
+_TAG: Final = re.compile(r"(?=.{3,255}\Z)[a-z][a-z0-9+.-]*:[\x20-\x7e]+", re.ASCII)
+_NULL, _BOOL, _INT, _DECIMAL, _TEXT, _BINARY, _DATE, _TIMESTAMP, _FLOAT, _LIST, _STRUCT = range(11)
+_STORE: Final = 0x0F
+_MICROSECONDS: Final = {"s": 1_000_000, "ms": 1_000, "us": 1}
+_NANOSECONDS: Final = {"s": 1_000_000_000, "ms": 1_000_000, "us": 1_000, "ns": 1}
+_PLAIN_DECIMAL_SCALE: Final = 6  # up to here Arrow's own text of a decimal never has an exponent
+
+
+def _name(name: str) -> bytes:
+    encoded = name.encode()
+    if len(encoded) > 0xFFFF:
+        raise ValueError("the name of a store or collection is longer than 65,535 bytes")
+    return len(encoded).to_bytes(2, "big") + encoded
+
+
+# --- Cells: a column's encoded values ---------------------------------------------------------
+
+
+class _Cells(NamedTuple):
+    """Encoded values: for each row, the bytes of its pieces one after the other."""
+
+    pieces: list[pa.Array]  # of large_binary; null counts as empty
+    lengths: Longs
+
+
+def _cells(array: pa.Array, depth: int) -> _Cells:
+    kind, types = array.type, pa.types
+    if depth > MAX_DEPTH:
+        raise PermanentStoreError(f"records have types nested more than {MAX_DEPTH} deep")
+    if isinstance(kind, Tagged):
+        return _tagged(kind.tag, array.storage)
+    if isinstance(kind, pa.BaseExtensionType):
+        return _cells(array.storage, depth + 1)
+    if types.is_dictionary(kind):
+        return _dictionary(array, depth)
+    if types.is_run_end_encoded(kind):
+        return _cells(pc.run_end_decode(array), depth + 1)
+    if types.is_union(kind):
+        return _union(array, depth)
+    if types.is_struct(kind):
+        return _struct(array, depth)
+    if types.is_nested(kind):
+        return _list(array, depth)
+    return _scalars(array)
+
+
+def _scalars(array: pa.Array) -> _Cells:
+    kind, types = array.type, pa.types
+    if types.is_null(kind):
+        return _fixed(np.zeros((len(array), 1), dtype=np.uint8), None)
+    if types.is_integer(kind):
+        return _integers(array)
+    if types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind):
+        return _bytes(_TEXT, array)
+    if _is_binary(kind):
+        return _bytes(_BINARY, array)
+    if types.is_boolean(kind):
+        return _values(_BOOL, array, ">u1")
+    if types.is_decimal(kind):
+        return _bytes(_DECIMAL, _decimal_text(array))
+    if types.is_float64(kind):
+        return _values(_FLOAT, array, ">f8")
+    if types.is_date(kind):
+        return _dates(array)
+    if types.is_timestamp(kind):
+        return _timestamps(array)
+    return _store_scalars(array)
+
+
+def _store_scalars(array: pa.Array) -> _Cells:
+    """Types whose values are not the same in every store, under tags of Arrow's own."""
+    kind, types = array.type, pa.types
+    if types.is_float32(kind):
+        return _tagged_values("float32", array, _numbers(array).astype(">f4"))
+    if types.is_float16(kind):
+        return _tagged_values("float16", array, _numbers(array).astype(">f2"))
+    if types.is_time(kind):
+        ticks = _numbers(array.cast(pa.int32() if kind.bit_width == 32 else pa.int64()))
+        return _tagged_values("time", array, (ticks.astype(np.int64) * _NANOSECONDS[kind.unit]).astype(">i8"))
+    if types.is_duration(kind):
+        return _tagged_values(f"duration[{kind.unit}]", array, _numbers(array.cast(pa.int64())).astype(">i8"))
+    if types.is_interval(kind):
+        return _intervals(array)
+    raise PermanentStoreError(f"records hold values of Arrow type {kind}, which have no canonical encoding")
+
+
+def _values(tag: int, array: pa.Array, dtype: str) -> _Cells:
+    return _fixed(_matrix(len(array), tag, _numbers(array).astype(dtype)), _valid(array))
+
+
+def _integers(array: pa.Array) -> _Cells:
+    numbers, valid = _numbers(array), _valid(array)
+    cells = _fixed(_matrix(len(array), _INT, numbers.astype(">i8")), valid)
+    if numbers.dtype != np.uint64 or not len(array) or numbers.max() <= np.uint64(2**63 - 1):
+        return cells
+    return _where(numbers > np.uint64(2**63 - 1), _bytes(_DECIMAL, array.cast(pa.string())), cells)
+
+
+def _dates(array: pa.Array) -> _Cells:
+    if array.type.bit_width == 32:
+        return _values(_DATE, array.cast(pa.int32()), ">i4")
+    milliseconds, valid = _numbers(array.cast(pa.int64())), _valid(array)
+    days, rest = np.divmod(milliseconds, 86_400_000)
+    cells = _fixed(_matrix(len(array), _DATE, days.astype(">i4")), valid)
+    odd = (rest != 0) | (days != days.astype(np.int32))
+    return _where(odd, _tagged_values("date64", array, milliseconds.astype(">i8")), cells)
+
+
+def _timestamps(array: pa.Array) -> _Cells:
+    """Microseconds where a value is a whole number of them that fits; else its own unit, tagged."""
+    unit, zoned = array.type.unit, bytes([array.type.tz is not None])
+    ticks, valid = _numbers(array.cast(pa.int64())), _valid(array)
+    if unit == "ns":
+        microseconds, rest = np.divmod(ticks, 1_000)
+        odd = rest != 0
+    else:
+        microseconds = ticks * _MICROSECONDS[unit]
+        odd = microseconds // _MICROSECONDS[unit] != ticks
+    cells = _fixed(_matrix(len(array), _TIMESTAMP, microseconds.astype(">i8"), zoned), valid)
+    return _where(odd, _tagged_values(f"timestamp[{unit}]", array, ticks.astype(">i8"), zoned), cells)
+
+
+def _intervals(array: pa.Array) -> _Cells:
+    layout = np.dtype([("months", "<i4"), ("days", "<i4"), ("nanoseconds", "<i8")])
+    raw = array.buffers()[1]
+    parts = np.frombuffer(b"" if raw is None else raw, layout, len(array), array.offset * 16)
+    wide = [parts[name].astype(parts[name].dtype.newbyteorder(">")) for name in layout.names or ()]
+    return _tagged_values("interval", array, *wide)
+
+
+def _bytes(tag: int, array: pa.Array) -> _Cells:
+    values = array.cast(pa.large_binary())
+    lengths = _numbers(pc.binary_length(values))
+    header = _fixed(_matrix(len(array), tag, lengths.astype(">u4")), _valid(array))
+    return _Cells([*header.pieces, values], header.lengths + lengths)
+
+
+def _tagged(tag: str, storage: pa.Array) -> _Cells:
+    values, name = storage.cast(pa.large_binary()), _tag_name(tag)
+    lengths = _numbers(pc.binary_length(values))
+    total = (lengths + len(name)).astype(">u4")
+    header = _fixed(_matrix(len(storage), _STORE, total, name), _valid(storage))
+    return _Cells([*header.pieces, values], header.lengths + lengths)
+
+
+def _tagged_values(tag: str, array: pa.Array, *parts: npt.NDArray[Any] | bytes) -> _Cells:
+    name = _tag_name(tag)
+    size = len(name) + sum(len(p) if isinstance(p, bytes) else p.dtype.itemsize for p in parts)
+    matrix = _matrix(len(array), _STORE, size.to_bytes(4, "big"), name, *parts)
+    return _fixed(matrix, _valid(array))
+
+
+def _tag_name(tag: str) -> bytes:
+    return bytes([len(tag)]) + tag.encode("ascii")
+
+
+def _decimal_text(array: pa.Array) -> pa.Array:
+    """Digits with neither exponent nor trailing zeros after the point: 12.50 is 12.5, 0.0 is 0."""
+    scale = array.type.scale
+    if not 0 <= scale <= _PLAIN_DECIMAL_SCALE or array.type.bit_width < 128:
+        return pa.array([_plain_decimal(value) for value in array.to_pylist()], pa.string())
+    text = array.cast(pa.string())
+    return pc.utf8_rtrim(pc.utf8_rtrim(text, "0"), ".") if scale else text
+
+
+def _plain_decimal(value: Decimal | None) -> str | None:
+    if value is None:
+        return None
+    text = format(value, "f")
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+# --- Nested types -----------------------------------------------------------------------------
+
+
+def _list(array: pa.Array, depth: int) -> _Cells:
+    """Lists of any layout; a map is a list of structs of key and item."""
+    values, bounds = _list_parts(array)
+    items = _join([_cells(values, depth + 1)], len(values))
+    ends = _offsets(items)[bounds]
+    header = _fixed(_matrix(len(array), _LIST, np.diff(bounds).astype(">u4")), _valid(array))
+    return _with_payload(header, ends, items.buffers()[2], _valid(array))
+
+
+def _list_parts(array: pa.Array) -> tuple[pa.Array, Longs]:
+    """The items that the lists reach, and where each list begins and ends in them."""
+    kind, types = array.type, pa.types
+    if types.is_list_view(kind) or types.is_large_list_view(kind):
+        array = array.cast(pa.large_list(kind.value_field))
+    if types.is_fixed_size_list(kind):
+        bounds = (np.arange(len(array) + 1, dtype=np.int64) + array.offset) * kind.list_size
+        values = array.values
+    else:
+        bounds = _numbers(array.offsets).astype(np.int64)
+        values = (
+            pa.StructArray.from_arrays([array.keys, array.items], ["k", "v"])
+            if types.is_map(kind)
+            else array.values
+        )
+    first, last = int(bounds[0]), int(bounds[-1])
+    return values.slice(first, last - first), bounds - first
+
+
+def _struct(array: pa.Array, depth: int) -> _Cells:
+    fields = [_cells(array.field(i), depth + 1) for i in range(array.type.num_fields)]
+    header = _fixed(_matrix(len(array), _STRUCT, len(fields).to_bytes(4, "big")), _valid(array))
+    if not fields:
+        return header
+    joined = _join(fields, len(array))
+    return _with_payload(header, _offsets(joined), joined.buffers()[2], _valid(array))
+
+
+def _with_payload(
+    header: _Cells, ends: Longs, data: pa.Buffer, valid: npt.NDArray[np.bool_] | None
+) -> _Cells:
+    """Payloads that lie one after the other in `data`; what lies under a null is left out."""
+    lengths = np.diff(ends)
+    bitmap = None
+    if valid is not None:
+        lengths = np.where(valid, lengths, 0)
+        bitmap = pa.py_buffer(np.packbits(valid, bitorder="little"))
+    payload = pa.LargeBinaryArray.from_buffers(
+        pa.large_binary(), len(lengths), [bitmap, pa.py_buffer(ends), data]
+    )
+    return _Cells([*header.pieces, payload], header.lengths + lengths)
+
+
+def _union(array: pa.Array, depth: int) -> _Cells:
+    """Each value by its own type: a column of loose types encodes like columns of strict ones."""
+    codes = array.type_codes.to_numpy(zero_copy_only=False)
+    rows = np.arange(len(array), dtype=np.int64)
+    at = _numbers(array.offsets).astype(np.int64) if array.type.mode == "dense" else rows
+    parts, index, base = [], np.zeros(len(array), dtype=np.int64), 0
+    for i, code in enumerate(array.type.type_codes):
+        where = np.flatnonzero(codes == code)
+        values = array.field(i).take(pa.array(at[where]))
+        parts.append(_join([_cells(values, depth + 1)], len(values)))
+        index[where] = base + np.arange(len(where))
+        base += len(where)
+    return (
+        _taken(pa.concat_arrays(parts), index) if parts else _fixed(np.zeros((len(array), 1), np.uint8), None)
+    )
+
+
+def _dictionary(array: pa.Array, depth: int) -> _Cells:
+    entries = _join([_cells(array.dictionary, depth + 1)], len(array.dictionary))
+    with_null = pa.concat_arrays([entries, pa.array([b"\0"], pa.large_binary())])
+    return _taken(with_null, _numbers(pc.fill_null(array.indices.cast(pa.int64()), len(entries))))
+
+
+def _taken(cells: pa.Array, index: Longs) -> _Cells:
+    taken = cells.take(pa.array(index))
+    return _Cells([taken], _numbers(pc.binary_length(taken)))
+
+
+def _where(chosen: npt.NDArray[np.bool_], these: _Cells, those: _Cells) -> _Cells:
+    if not chosen.any():
+        return those
+    rows = len(chosen)
+    mixed = pc.if_else(pa.array(chosen), _join([these], rows), _join([those], rows))
+    return _Cells([mixed], np.where(chosen, these.lengths, those.lengths))
+
+
+# --- Arrow and numpy --------------------------------------------------------------------------
+
+
+def _is_binary(kind: pa.DataType) -> bool:
+    types = pa.types
+    return bool(
+        types.is_binary(kind)
+        or types.is_large_binary(kind)
+        or types.is_binary_view(kind)
+        or types.is_fixed_size_binary(kind)
+    )
+
+
+def _valid(array: pa.Array) -> npt.NDArray[np.bool_] | None:
+    """None where there is no null."""
+    if not array.null_count:
+        return None
+    valid: npt.NDArray[np.bool_] = array.is_valid().to_numpy(zero_copy_only=False)
+    return valid
+
+
+def _numbers(array: pa.Array) -> npt.NDArray[Any]:
+    """As numpy, with something harmless under the nulls."""
+    filled = (
+        pc.fill_null(array, False if pa.types.is_boolean(array.type) else 0) if array.null_count else array
+    )
+    numbers: npt.NDArray[Any] = filled.to_numpy(zero_copy_only=False)
+    return numbers
+
+
+def _matrix(rows: int, *parts: int | bytes | npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+    """A row of bytes for each value: a tag, constants and big-endian numbers side by side."""
+    blocks = [bytes([part]) if isinstance(part, int) else part for part in parts]
+    widths = [len(block) if isinstance(block, bytes) else block.dtype.itemsize for block in blocks]
+    matrix, at = np.empty((rows, sum(widths)), dtype=np.uint8), 0
+    for block, width in zip(blocks, widths, strict=True):
+        if isinstance(block, bytes):
+            matrix[:, at : at + width] = np.frombuffer(block, np.uint8)
+        else:
+            matrix[:, at : at + width] = np.ascontiguousarray(block).view(np.uint8).reshape(rows, width)
+        at += width
+    return matrix
+
+
+def _fixed(matrix: npt.NDArray[np.uint8], valid: npt.NDArray[np.bool_] | None) -> _Cells:
+    """Cells of one width, but for nulls, which are the single byte 0."""
+    rows, width = matrix.shape
+    lengths = np.full(rows, width, dtype=np.int64)
+    data = matrix
+    if valid is not None:
+        lengths[~valid] = 1
+        matrix[~valid, 0] = _NULL
+        keep = np.repeat(valid[:, np.newaxis], width, axis=1)
+        keep[:, 0] = True
+        data = matrix[keep]
+    offsets = np.zeros(rows + 1, dtype=np.int64)
+    np.cumsum(lengths, out=offsets[1:])
+    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(data)]
+    return _Cells([pa.LargeBinaryArray.from_buffers(pa.large_binary(), rows, buffers)], lengths)
+
+
+def _join(columns: Sequence[_Cells], rows: int) -> pa.Array:
+    """One array whose values are the cells of each row, one after the other."""
+    pieces = [piece for cells in columns for piece in cells.pieces]
+    if len(pieces) == 1 and not pieces[0].null_count and not pieces[0].offset:
+        return pieces[0]
+    return pc.binary_join_element_wise(*pieces, _NOTHING, null_handling="replace", null_replacement="")
+
+
+_NOTHING: Final = pa.scalar(b"", pa.large_binary())
+
+
+def _offsets(array: pa.Array) -> Longs:
+    return np.frombuffer(array.buffers()[1], np.int64, len(array) + 1)
