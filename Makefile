@@ -47,7 +47,7 @@ attacks: $(VENV)/dev.stamp ## let a lying operator try every lie we know
 	$(PYTEST) -n $(WORKERS) -v tests/attacks
 
 bench: $(VENV)/dev.stamp ## answer each question in bench/ with a figure of this machine
-	@for script in bench/*.py; do \
+	@for script in bench/[a-z]*.py; do \
 	    test -e "$$script" || { echo "cenotaph: error: no script in bench/" >&2; exit 1; }; \
 	    echo "== $$script"; $(BIN)/python "$$script" || exit; \
 	done

@@ -98,9 +98,11 @@ def test_the_proof_package_imports_with_nothing_but_cryptography() -> None:
         [sys.executable, "-I", "-c", IMPORT_PROOF_ALONE], capture_output=True, text=True, check=False
     )
 
+    modules = {f"cenotaph_proof.{path.stem}" for path in sources("proof/src") if path.stem != "__init__"}
+
     assert run.returncode == 0, run.stderr
     assert run.stdout.splitlines()[0] == "numpy is blocked"
-    assert "cenotaph_proof.statements" in run.stdout
+    assert set(run.stdout.splitlines()[1:]) == modules
 
 
 @pytest.mark.parametrize("path", sources("proof/src"), ids=lambda path: path.stem)
@@ -234,6 +236,15 @@ def test_every_place_that_names_the_version_names_the_same() -> None:
     assert newest_in_changelog is not None
     assert newest_in_changelog[1] == version
     assert cenotaph.__version__ == version
+
+
+def test_both_distributions_carry_the_licence_they_name() -> None:
+    """Each distribution's folder holds the Apache License 2.0, so that its wheel does."""
+    licence = (ROOT / "LICENSE").read_bytes()
+
+    assert b"Apache License" in licence
+    assert (ROOT / "proof/LICENSE").read_bytes() == licence
+    assert {pyproject(folder)["project"]["license"] for folder in (".", "proof")} == {"Apache-2.0"}
 
 
 def _generated(path: Path) -> bool:
