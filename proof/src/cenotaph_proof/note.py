@@ -1,0 +1,330 @@
+"""Signed notes, checkpoints, cosignatures: C2SP signed-note, tlog-checkpoint, tlog-cosignature (spec/log.md).
+
+A checkpoint says: this log had this many entries under this root. The operator signs it; log witnesses
+cosign it with the time at which they saw it grow from what they saw before.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from cenotaph_proof.canonical import MAX_INTEGER
+from cenotaph_proof.envelope import decode_base64, encode_base64
+from cenotaph_proof.errors import FormatError, LogError, SignatureError
+from cenotaph_proof.keys import PublicKey, SecretKey, verify_ed25519
+from cenotaph_proof.merkle import EMPTY_ROOT, HASH_BYTES
+
+ED25519 = 0x01
+COSIGNATURE = 0x04
+MAX_NOTE = 1_000_000
+MAX_SIGNATURES = 100
+
+
+@dataclass(frozen=True, slots=True)
+class NoteSignature:
+    """One signature line: the name of a key, the first bytes of its hash, and what it signed with."""
+
+    name: str
+    key_hash: bytes
+    signature: bytes
+
+    def to_bytes(self) -> bytes:
+        """The line, with its line feed."""
+        return f"— {self.name} {encode_base64(self.key_hash + self.signature)}\n".encode()
+
+    @classmethod
+    def parse(cls, line: bytes) -> NoteSignature:
+        """Read one signature line with its line feed.
+
+        Raises:
+            FormatError: it is anything else.
+        """
+        try:
+            match = _SIGNATURE_LINE.fullmatch(line.decode())
+        except UnicodeDecodeError:
+            raise FormatError("a signature line is not UTF-8") from None
+        if not match:
+            raise FormatError("a line after the text of a note is not a signature line")
+        _check_name(match[1])
+        raw = decode_base64(match[2])
+        if len(raw) <= 4:
+            raise FormatError("a signature line of a note holds no signature")
+        return cls(match[1], raw[:4], raw[4:])
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """A text and its signature lines, as read: nothing is verified yet."""
+
+    body: bytes
+    signatures: tuple[NoteSignature, ...]
+
+    def to_bytes(self) -> bytes:
+        """The note as it was read."""
+        return self.body + b"\n" + b"".join(line.to_bytes() for line in self.signatures)
+
+
+@dataclass(frozen=True, slots=True)
+class NoteKey:
+    """A key that signs notes: its name, its raw Ed25519 key, and whether it signs plainly or with a time."""
+
+    name: str
+    kind: int
+    ed25519: bytes
+
+    def __post_init__(self) -> None:
+        _check_name(self.name)
+        if self.kind not in (ED25519, COSIGNATURE) or len(self.ed25519) != 32:
+            raise FormatError("the key of a note is not an Ed25519 key of type 0x01 or 0x04")
+
+    @property
+    def key_hash(self) -> bytes:
+        """The four bytes that stand for the key in a signature line."""
+        return hashlib.sha256(self.name.encode() + b"\n" + self._encoded).digest()[:4]
+
+    @property
+    def _encoded(self) -> bytes:
+        return bytes([self.kind]) + self.ed25519
+
+    def to_text(self) -> str:
+        """The key in the form that logs and witnesses publish: name+hash+base64."""
+        return f"{self.name}+{self.key_hash.hex()}+{encode_base64(self._encoded)}"
+
+    @classmethod
+    def from_text(cls, text: str) -> NoteKey:
+        """Read what `to_text` wrote.
+
+        Raises:
+            FormatError: malformed, a hash that does not belong to the key, or another type of key.
+        """
+        match = _VERIFIER_KEY.fullmatch(text)
+        if not match:
+            raise FormatError("a note key is not written as name+hash+key")
+        encoded = decode_base64(match[3])
+        key = cls(match[1], encoded[0] if encoded else 0, encoded[1:])
+        if key.key_hash.hex() != match[2]:
+            raise FormatError("the hash in a note key does not belong to the key")
+        return key
+
+    def names(self, line: NoteSignature) -> bool:
+        """Whether a signature line says that it is by this key."""
+        return line.name == self.name and line.key_hash == self.key_hash
+
+    def verify(self, body: bytes, line: NoteSignature) -> int | None:
+        """Check a signature line over a note's text; returns the time that a cosignature carries.
+
+        Raises:
+            SignatureError: it is by another key, or does not verify.
+        """
+        if not self.names(line):
+            raise SignatureError("a signature line is by another key")
+        if self.kind == ED25519:
+            verify_ed25519(self.ed25519, line.signature, body)
+            return None
+        if len(line.signature) != 8 + 64:
+            raise SignatureError("a cosignature does not have 72 bytes")
+        time = int.from_bytes(line.signature[:8], "big")
+        verify_ed25519(self.ed25519, line.signature[8:], _cosigned_message(time, body))
+        return time
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """The head of a log: its origin, its number of entries, and the RFC 6962 root over them."""
+
+    origin: str
+    size: int
+    root: bytes
+
+    def __post_init__(self) -> None:
+        if not self.origin or _CONTROL.search(self.origin):
+            raise FormatError("the origin of a checkpoint is one non-empty line")
+        if not 0 <= self.size <= MAX_INTEGER:
+            raise FormatError("the size of a checkpoint is not a number from 0 to 2^53 - 1")
+        if len(self.root) != HASH_BYTES:
+            raise FormatError(f"the root of a checkpoint does not have {HASH_BYTES} bytes")
+
+    def body(self) -> bytes:
+        """The text that is signed: three lines."""
+        return f"{self.origin}\n{self.size}\n{encode_base64(self.root)}\n".encode()
+
+    @classmethod
+    def parse(cls, body: bytes) -> Checkpoint:
+        """Read the text of a checkpoint; `parse(x).body() == x`. Extension lines are refused.
+
+        Raises:
+            FormatError: it is anything else.
+        """
+        try:
+            lines = body.decode().split("\n")
+        except UnicodeDecodeError:
+            raise FormatError("a checkpoint is not UTF-8") from None
+        if len(lines) != 4 or lines[3]:
+            raise FormatError("a checkpoint has three lines: origin, size, root")
+        return cls(lines[0], parse_number(lines[1]), decode_base64(lines[2]))
+
+
+@dataclass(frozen=True, slots=True)
+class CosignedCheckpoint:
+    """A verified checkpoint, and who cosigned it when: pairs of key id and Unix time in seconds."""
+
+    checkpoint: Checkpoint
+    cosignatures: tuple[tuple[str, int], ...]
+
+
+def log_origin(operator: PublicKey) -> str:
+    """The name of an operator's one log; fixed by the key, so that a trust file fixes it too."""
+    return f"cenotaph.log/{operator.key_id[:16]}"
+
+
+def operator_note_key(operator: PublicKey) -> NoteKey:
+    """The key that signs the operator's checkpoints."""
+    return NoteKey(log_origin(operator), ED25519, operator.ed25519)
+
+
+def witness_note_key(witness: PublicKey) -> NoteKey:
+    """The key that a log witness cosigns with."""
+    return NoteKey(f"cenotaph.witness/{witness.key_id[:16]}", COSIGNATURE, witness.ed25519)
+
+
+def parse_note(data: bytes) -> Note:
+    """Read a signed note; `parse_note(x).to_bytes() == x`.
+
+    Raises:
+        FormatError: not a note, more than 1,000,000 bytes, or more than 100 signature lines.
+    """
+    if len(data) > MAX_NOTE:
+        raise FormatError(f"a note has {len(data)} bytes; at most {MAX_NOTE} are read")
+    _check_text(data)
+    # The text may hold empty lines of its own; the last one ends it.
+    end = data.rfind(b"\n\n")
+    if end < 0 or not data.endswith(b"\n") or end + 2 == len(data):
+        raise FormatError("a note is a text, an empty line and at least one signature line")
+    lines = data[end + 2 :].splitlines(keepends=True)
+    if len(lines) > MAX_SIGNATURES:
+        raise FormatError(f"a note has {len(lines)} signatures; at most {MAX_SIGNATURES} are read")
+    return Note(data[: end + 1], tuple(NoteSignature.parse(line) for line in lines))
+
+
+def sign_checkpoint(checkpoint: Checkpoint, key: SecretKey) -> bytes:
+    """The operator's signed note of a checkpoint. The caller has made sure that it signs one root a size.
+
+    Raises:
+        LogError: the checkpoint is of another operator's log.
+    """
+    signer = operator_note_key(key.public)
+    if checkpoint.origin != signer.name:
+        raise LogError("the checkpoint is of another operator's log")
+    body = checkpoint.body()
+    return Note(body, (NoteSignature(signer.name, signer.key_hash, key.sign(body)),)).to_bytes()
+
+
+def cosign(note: bytes, key: SecretKey, time: int) -> bytes:
+    """A witness's signature line over the checkpoint in `note`, at Unix time `time`.
+
+    Checks no history: `cenotaph_proof.witness.Witness` decides whether to cosign.
+
+    Raises:
+        FormatError: the note is not a checkpoint, or the time is not from 1 to 2^53 - 1.
+    """
+    body = parse_note(note).body
+    Checkpoint.parse(body)
+    if not 1 <= time <= MAX_INTEGER:
+        raise FormatError("the time of a cosignature is not from 1 to 2^53 - 1")
+    signer = witness_note_key(key.public)
+    signature = time.to_bytes(8, "big") + key.sign(_cosigned_message(time, body))
+    return NoteSignature(signer.name, signer.key_hash, signature).to_bytes()
+
+
+def add_signatures(note: bytes, lines: Iterable[bytes]) -> bytes:
+    """The note with further signature lines; a line by a key that already signed is left out.
+
+    Raises:
+        FormatError: the note or a line is malformed.
+    """
+    parsed = parse_note(note)
+    signatures = {(line.name, line.key_hash): line for line in parsed.signatures}
+    for line in map(NoteSignature.parse, lines):
+        signatures.setdefault((line.name, line.key_hash), line)
+    return Note(parsed.body, tuple(signatures.values())).to_bytes()
+
+
+def verify_checkpoint(
+    note: bytes, operator: PublicKey, witnesses: Sequence[PublicKey] = ()
+) -> CosignedCheckpoint:
+    """Check a checkpoint: signed by this operator first, then by any of these witnesses, and by nobody else.
+
+    How many cosignatures are enough is the caller's to say.
+
+    Raises:
+        FormatError: not a note, or not a checkpoint.
+        LogError: of another log, or a signature line is unknown or there twice.
+        SignatureError: a signature does not verify.
+    """
+    parsed = parse_note(note)
+    # (1) The checkpoint is of this operator's log, and an empty log has the empty root.
+    checkpoint = Checkpoint.parse(parsed.body)
+    if checkpoint.origin != log_origin(operator):
+        raise LogError("the checkpoint is of another operator's log")
+    if checkpoint.size == 0 and checkpoint.root != EMPTY_ROOT:
+        raise LogError("the checkpoint of an empty log does not have the empty root")
+    # (2) The first line is the operator's and verifies.
+    operator_note_key(operator).verify(parsed.body, parsed.signatures[0])
+    # (3) Every further line is by a known witness, once, and verifies.
+    return CosignedCheckpoint(checkpoint, _cosignatures(parsed, witnesses))
+
+
+def parse_number(text: str) -> int:
+    """Read a decimal number in ASCII digits, without sign, space or leading zero, of at most 2^53 - 1.
+
+    Raises:
+        FormatError: it is anything else.
+    """
+    if not _NUMBER.fullmatch(text) or int(text) > MAX_INTEGER:
+        raise FormatError("not a plain decimal number from 0 to 2^53 - 1")
+    return int(text)
+
+
+_CONTROL = re.compile("[\x00-\x1f]")
+_NUMBER = re.compile("0|[1-9][0-9]{0,15}")
+_SIGNATURE_LINE = re.compile("— ([^ \n]+) ([A-Za-z0-9+/=]+)\n")
+_VERIFIER_KEY = re.compile(r"([^+\n]+)\+([0-9a-f]{8})\+([A-Za-z0-9+/=]+)")
+
+
+def _cosignatures(note: Note, witnesses: Sequence[PublicKey]) -> tuple[tuple[str, int], ...]:
+    known = [(witness_note_key(witness), witness.key_id) for witness in witnesses]
+    found: dict[str, int] = {}
+    for line in note.signatures[1:]:
+        matching = [(key, key_id) for key, key_id in known if key.names(line)]
+        if not matching:
+            raise LogError("a signature line of the checkpoint is by nobody in the trust file")
+        key, key_id = matching[0]
+        if key_id in found:
+            raise LogError("a witness signed the checkpoint twice")
+        time = key.verify(note.body, line)
+        if time is None or not 1 <= time <= MAX_INTEGER:
+            raise LogError("a cosignature of the checkpoint carries no time")
+        found[key_id] = time
+    return tuple(found.items())
+
+
+def _cosigned_message(time: int, body: bytes) -> bytes:
+    # C2SP tlog-cosignature: the header keeps a cosignature from being read as a log's own signature.
+    return b"cosignature/v1\ntime %d\n%b" % (time, body)
+
+
+def _check_name(name: str) -> None:
+    if not name or "+" in name or any(character.isspace() for character in name) or _CONTROL.search(name):
+        raise FormatError("the name of a note key is empty, or holds a space, a plus or a control character")
+
+
+def _check_text(data: bytes) -> None:
+    try:
+        text = data.decode()
+    except UnicodeDecodeError:
+        raise FormatError("a note is not UTF-8") from None
+    if _CONTROL.search(text.replace("\n", "")):
+        raise FormatError("a note holds a control character")
