@@ -22,7 +22,10 @@ _HINTS: dict[str, tuple[str, str]] = {
     "pl-pesel": ("pesel", ""),
     "fr-nir": ("nir|insee|numero securite sociale", ""),
     "passport": ("passport|passport no|passport number|huzhao|huzhaohao|hzh", "护照"),
-    "driving-licence": ("drivers|driver licence|drivers license|driving licence|dl number|jsz|jiashizheng", "驾驶证|驾照"),
+    "driving-licence": (
+        "drivers|driver licence|drivers license|driving licence|dl number|jsz|jiashizheng",
+        "驾驶证|驾照",
+    ),
     "plate": ("plate|license plate|licence plate|plate no|car no|cph|chepai|chepaihao", "车牌|号牌"),
     "phone": (
         "phone|telephone|tel|mobile|cell|cellphone|phone number|mobile no|msisdn|sjh|sjhm|shouji|shoujihao|shoujihaoma|"
@@ -46,11 +49,17 @@ _HINTS: dict[str, tuple[str, str]] = {
     ),
     "latitude": ("latitude|lat|wd|weidu", "纬度"),
     "longitude": ("longitude|lon|lng|long|jd|jingdu", "经度"),
-    "text": ("note|notes|comment|comments|remark|remarks|description|narrative|bz|beizhu|liuyan|neirong|shuoming", "备注|说明|描述|主诉|内容"),
+    "text": (
+        "note|notes|comment|comments|remark|remarks|description|narrative|bz|beizhu|liuyan|neirong|shuoming",
+        "备注|说明|描述|主诉|内容",
+    ),
     "photo": ("photo|picture|image|portrait|face|zp|zhaopian|touxiang|tupian", "照片|头像|人脸|图片"),
     "ip": ("ip|ip address|ipaddr|client ip|remote addr", ""),
     "mac": ("mac|mac address|bssid|wifi mac|bluetooth mac", ""),
-    "device-id": ("imei|imsi|idfa|oaid|android id|device id|deviceid|udid|shebeihao|meid", "设备号|设备标识|串号"),
+    "device-id": (
+        "imei|imsi|idfa|oaid|android id|device id|deviceid|udid|shebeihao|meid",
+        "设备号|设备标识|串号",
+    ),
     "bank-card": ("card number|bank card|bankcard|credit card|yhkh|yinhangka", "银行卡|卡号"),
     "record-id": ("id|uuid|guid|uid|key|openid|bianhao|no|num|code|bh", "编号|序号|标识"),
 }

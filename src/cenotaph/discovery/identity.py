@@ -14,6 +14,8 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from stdnum.cn import ric
+
 
 @dataclass(frozen=True, slots=True)
 class National:
@@ -28,11 +30,16 @@ class National:
 
 
 def resident_id(value: str) -> bool:
-    """Whether this is a Chinese resident identity number: place, birth date, check digit (GB 11643).
+    """Whether this is a Chinese resident identity number: province, birth date, check digit (GB 11643).
 
-    The birth date must lie between 1880 and today; stdnum takes any year.
+    Stricter than stdnum on the birth date (1880 to today). Laxer on the county: stdnum refuses counties
+    that its table does not know in the year of birth, and refuses real numbers with them.
     """
-    return _plausible(value[6:14]) and _stdnum("cn.ric")(value)
+    return (
+        value[:2] in _PROVINCES
+        and _plausible(value[6:14])
+        and value[-1].upper() == ric.calc_check_digit(value.upper())
+    )
 
 
 def hong_kong_id(value: str) -> bool:
@@ -53,8 +60,18 @@ def taiwan_id(value: str) -> bool:
     return sum(weight * digit for weight, digit in zip(weights, digits, strict=True)) % 10 == 0
 
 
+# The first two digits of a county's code (GB/T 2260): provinces, Taiwan, Hong Kong, Macau; 83: residents from Taiwan.
+_PROVINCES = frozenset(
+    "11 12 13 14 15 21 22 23 31 32 33 34 35 36 37 41 42 43 44 45 46 50 51 52 53 54 61 62 63 64 65 71 81 82 83".split()
+)
+
+
 def _plausible(written: str) -> bool:
-    return "1880" <= written[:4] and written <= datetime.datetime.now(datetime.UTC).strftime("%Y%m%d")
+    try:
+        born = datetime.date(int(written[:4]), int(written[4:6]), int(written[6:]))
+    except ValueError:
+        return False
+    return datetime.date(1880, 1, 1) <= born <= datetime.datetime.now(datetime.UTC).date()
 
 
 @functools.cache
@@ -64,28 +81,44 @@ def _validator(module: str) -> Callable[[str], bool]:
 
 
 def _stdnum(module: str) -> Callable[[str], bool]:
-    # Imported at the first value that has the shape: the registry of places alone takes 0.2 s to read.
+    # Imported at the first value that has the shape: most surveys meet few of these countries.
     return lambda value: _validator(module)(value)
 
 
 def _row(
     kind: str, called: str, shape: str, chance: float, check: Callable[[str], bool] | str, alone: bool = False
 ) -> National:
-    return National(kind, called, re.compile(shape), chance, _stdnum(check) if isinstance(check, str) else check, alone)
+    return National(
+        kind, called, re.compile(shape), chance, _stdnum(check) if isinstance(check, str) else check, alone
+    )
 
 
 NATIONALS: tuple[National, ...] = (
     _row("resident-id", "Chinese resident identity numbers", r"\d{17}[\dXx]", 1 / 11, resident_id, True),
-    _row("hk-id", "Hong Kong identity card numbers", r"[A-Z]{1,2}\d{6}(?:\([\dA]\)|[\dA])", 1 / 11, hong_kong_id),
+    _row(
+        "hk-id",
+        "Hong Kong identity card numbers",
+        r"[A-Z]{1,2}\d{6}(?:\([\dA]\)|[\dA])",
+        1 / 11,
+        hong_kong_id,
+    ),
     _row("tw-id", "Taiwan identity card numbers", r"[A-Z][1289]\d{8}", 1 / 10, taiwan_id),
     _row("us-ssn", "US social security numbers", r"\d{3}-\d{2}-\d{4}", 1, "us.ssn", True),
     _row("kr-rrn", "Korean resident registration numbers", r"\d{6}-?[0-9]\d{6}", 1 / 10, "kr.rrn"),
     _row("in-aadhaar", "Aadhaar numbers", r"[2-9]\d{3} ?\d{4} ?\d{4}", 1 / 10, "in_.aadhaar"),
     _row("pl-pesel", "PESEL numbers", r"\d{11}", 1 / 10, "pl.pesel"),
-    _row("fr-nir", "French NIR numbers", r"[1-478] ?\d\d ?\d\d ?\d[\dAB] ?\d{3} ?\d{3} ?\d\d", 1 / 97, "fr.nir"),
+    _row(
+        "fr-nir", "French NIR numbers", r"[1-478] ?\d\d ?\d\d ?\d[\dAB] ?\d{3} ?\d{3} ?\d\d", 1 / 97, "fr.nir"
+    ),
     _row("br-cpf", "CPF numbers", r"\d{3}\.?\d{3}\.?\d{3}-?\d{2}", 1 / 90, "br.cpf"),
-    _row("it-cf", "Italian fiscal codes", r"[A-Z]{6}[\dLMNP-V]{2}[A-Z][\dLMNP-V]{2}[A-Z]\w{3}[A-Z]", 1 / 26,
-         "it.codicefiscale", True),
+    _row(
+        "it-cf",
+        "Italian fiscal codes",
+        r"[A-Z]{6}[\dLMNP-V]{2}[A-Z][\dLMNP-V]{2}[A-Z]\w{3}[A-Z]",
+        1 / 26,
+        "it.codicefiscale",
+        True,
+    ),
     _row("es-dni", "DNI numbers", r"\d{8}-?[A-Z]", 1 / 23, "es.dni"),
     _row("es-nie", "NIE numbers", r"[XYZ]-?\d{7}-?[A-Z]", 1 / 23, "es.nie"),
     _row("tr-kimlik", "Turkish identity numbers", r"[1-9]\d{10}", 1 / 50, "tr.tckimlik"),

@@ -16,7 +16,7 @@ import re
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal, Protocol, TypeAlias
+from typing import Literal, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -33,6 +33,7 @@ CLOSE_LOOK = 200
 
 _FIRST_LOOK = 32
 _ONE_IN_A_MILLION = math.log(1e-6)
+_ONE_IN_TWO_HUNDRED = math.log(1 / 200)
 
 
 class Named(Protocol):
@@ -54,7 +55,9 @@ class ColumnFinding:
     distinct_ratio: float  # in the sample
     sampled: int
     needle: bool  # its values are worth searching for after destruction
-    needle_kind: str | None  # "id", "phone", "name", "address", "email", "text", "blob", "path", "geo", "number"
+    needle_kind: (
+        str | None
+    )  # "id", "phone", "name", "address", "email", "text", "blob", "path", "geo", "number"
     subject: float  # 0 to 1: how well it names the person a record is about
 
     @property
@@ -162,7 +165,9 @@ def _verdict(profile: _Profile, profiles: Sequence[_Profile]) -> _Verdict:
     found = [verdict for rule in RULES if (verdict := _by_rule(rule, profile)) is not None]
     found += _of_coordinates(profile, profiles)
     found += _of_text(profile)
-    return max(found, key=lambda verdict: (_RANK[verdict.confidence], verdict.strength), default=_by_name(profile))
+    return max(
+        found, key=lambda verdict: (_RANK[verdict.confidence], verdict.strength), default=_by_name(profile)
+    )
 
 
 _RANK: dict[Confidence, int] = {"proved": 2, "indication": 1, "undetermined": 0}
@@ -174,16 +179,19 @@ def _by_rule(rule: Rule, profile: _Profile) -> _Verdict | None:
     mixed = rule.kind == "resident-id"
     if not hinted and not rule.alone:
         return None
-    if not mixed and not any(rule.shape.fullmatch(value) for value in values[:_FIRST_LOOK]):
+    first = _passing(rule, values[:_FIRST_LOOK])
+    hopeless = len(first.passed) < rule.share * len(values[:_FIRST_LOOK]) / 3
+    if hopeless and not (mixed or (hinted and first.shaped)):
         return None
-    shaped = [value for value in values if rule.shape.fullmatch(value)]
-    passed = shaped if rule.check is None else [value for value in shaped if rule.check(value)]
+    looked = _passing(rule, values)
+    shaped, passed = looked.shaped, looked.passed
     share = len(passed) / len(values) if values else 0.0
     sentence = f"{len(passed):,} of {len(values):,} sampled values are {rule.called}{rule.how}"
     strength = share + hinted - rule.chance / 2
-    if share >= rule.share:
+    chance = _log_chance(len(passed), len(values), rule.chance)
+    if share >= rule.share and (hinted or rule.chance == 1 or chance < _ONE_IN_TWO_HUNDRED):
         varied = rule.varied is None or rule.varied(passed)
-        proved = varied and _log_chance(len(passed), len(values), rule.chance) < _ONE_IN_A_MILLION
+        proved = varied and chance < _ONE_IN_A_MILLION
         confidence: Confidence = "proved" if proved else "indication"
         return _Verdict(rule.kind, confidence, (sentence, *_named(profile, rule.kind)), rule.needle, strength)
     if mixed and share >= 0.02 and _log_chance(len(passed), len(shaped), rule.chance) < _ONE_IN_A_MILLION:
@@ -193,6 +201,16 @@ def _by_rule(rule: Rule, profile: _Profile) -> _Verdict | None:
         evidence = (f"{fit}; {len(passed):,} pass the check", *_named(profile, rule.kind))
         return _Verdict(rule.kind, "indication", evidence, rule.needle, strength)
     return None
+
+
+class _Looked(NamedTuple):
+    shaped: Sequence[str]
+    passed: Sequence[str]
+
+
+def _passing(rule: Rule, values: Sequence[str]) -> _Looked:
+    shaped = [value for value in values if rule.shape.fullmatch(value)]
+    return _Looked(shaped, shaped if rule.check is None else [value for value in shaped if rule.check(value)])
 
 
 def _log_chance(passed: int, looked: int, chance: float) -> float:
@@ -211,11 +229,24 @@ def _of_blobs(profile: _Profile) -> _Verdict:
     known = [kind for kind in blobs if kind in _PICTURES]
     if len(known) * 2 > len(blobs):
         kind = statistics.mode(known)
-        return _Verdict("photo", "proved", (f"{len(known):,} of {len(blobs):,} sampled values begin as {kind} files do",), "blob")
+        return _Verdict(
+            "photo",
+            "proved",
+            (f"{len(known):,} of {len(blobs):,} sampled values begin as {kind} files do",),
+            "blob",
+        )
     shapes = blobs.count("geometry")
     if shapes * 2 > len(blobs):
-        return _Verdict("coordinates", "proved", (f"{shapes:,} of {len(blobs):,} sampled values are GeoPackage geometries",), "geo")
-    evidence = (f"{len(blobs):,} of {profile.sampled:,} sampled values are bytes that are not text", *_named(profile, "photo"))
+        return _Verdict(
+            "coordinates",
+            "proved",
+            (f"{shapes:,} of {len(blobs):,} sampled values are GeoPackage geometries",),
+            "geo",
+        )
+    evidence = (
+        f"{len(blobs):,} of {profile.sampled:,} sampled values are bytes that are not text",
+        *_named(profile, "photo"),
+    )
     return _Verdict("blob", "indication", evidence, "blob")
 
 
@@ -249,7 +280,11 @@ def _epochs(profile: _Profile) -> bool:
 
 def _of_dates(profile: _Profile) -> _Verdict:
     if "birth-date" in profile.hints:
-        return _Verdict("birth-date", "indication", ("the sampled values are dates or years", *_named(profile, "birth-date")))
+        return _Verdict(
+            "birth-date",
+            "indication",
+            ("the sampled values are dates or years", *_named(profile, "birth-date")),
+        )
     return _Verdict("date", "undetermined", ("the sampled values are dates or times",))
 
 
@@ -269,12 +304,22 @@ def _of_coordinates(profile: _Profile, profiles: Sequence[_Profile]) -> list[_Ve
     hinted = profile.hints & {"latitude", "longitude"} or spaced(profile.name) in ("x", "y")
     if not hinted or not _degrees(profile, 90 if "latitude" in profile.hints else 180):
         return []
-    beside = [other for other in profiles if abs(other.ordinal - profile.ordinal) == 1 and _degrees(other, 180)]
+    beside = [
+        other for other in profiles if abs(other.ordinal - profile.ordinal) == 1 and _degrees(other, 180)
+    ]
     evidence = [f"{len(profile.values):,} sampled values are decimal degrees, most to four places or more"]
     if beside:
         evidence.append("a column of the same form stands beside it")
     evidence += _named(profile, "coordinates")
-    return [_Verdict("coordinates", "proved" if beside and profile.distinct > 5 else "indication", tuple(evidence), "geo", 1.0)]
+    return [
+        _Verdict(
+            "coordinates",
+            "proved" if beside and profile.distinct > 5 else "indication",
+            tuple(evidence),
+            "geo",
+            1.0,
+        )
+    ]
 
 
 def _of_text(profile: _Profile) -> list[_Verdict]:
@@ -284,7 +329,10 @@ def _of_text(profile: _Profile) -> list[_Verdict]:
     words = sum(" " in value or "\u4e00" <= value[:1] <= "\u9fff" for value in profile.values)
     if words < 0.6 * len(profile.values):
         return []
-    evidence = (f"{words:,} of {len(profile.values):,} sampled values are texts of several words", *_named(profile, "text"))
+    evidence = (
+        f"{words:,} of {len(profile.values):,} sampled values are texts of several words",
+        *_named(profile, "text"),
+    )
     return [_Verdict("text", "indication", evidence, "text", 0.2 + 0.4 * ("text" in profile.hints))]
 
 
@@ -296,11 +344,18 @@ def _by_name(profile: _Profile) -> _Verdict:
     if _share(_UUID, profile.values) > 0.9:
         return _Verdict("record-id", "indication", ("the sampled values are UUIDs",), "id")
     if "record-id" in profile.hints or is_a_person(profile.name):
-        evidence = (f"{profile.distinct:,} of {profile.sampled:,} sampled values are distinct", *_named(profile, "record-id"))
-        return _Verdict("record-id", "indication" if of_a_person(profile.name) else "undetermined", evidence, "id")
+        evidence = (
+            f"{profile.distinct:,} of {profile.sampled:,} sampled values are distinct",
+            *_named(profile, "record-id"),
+        )
+        return _Verdict(
+            "record-id", "indication" if of_a_person(profile.name) else "undetermined", evidence, "id"
+        )
     personal = sorted(profile.hints - {"record-id", "text", "latitude", "longitude"})
     if personal:
-        return _Verdict(personal[0], "undetermined", (*_named(profile, personal[0]), "its values do not look so"))
+        return _Verdict(
+            personal[0], "undetermined", (*_named(profile, personal[0]), "its values do not look so")
+        )
     return _OTHER
 
 
@@ -324,7 +379,11 @@ _NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?")
 
 def _needle(profile: _Profile, verdict: _Verdict) -> str | None:
     """The kind of needle that the values make, or None: dates, codes, booleans and measurements make none."""
-    if not profile.sampled or verdict.kind in ("date", "birth-date") or profile.sample.family in ("boolean", "date"):
+    if (
+        not profile.sampled
+        or verdict.kind in ("date", "birth-date")
+        or profile.sample.family in ("boolean", "date")
+    ):
         return None
     if verdict.kind in ("photo", "blob") or (verdict.needle == "geo" and profile.sample.blobs):
         return verdict.needle
@@ -334,7 +393,11 @@ def _needle(profile: _Profile, verdict: _Verdict) -> str | None:
         # A list of a few districts under the heading "address" is a code; a few phones are still phones.
         few = profile.sampled >= 20 and profile.distinct <= 5
         code = few or (profile.ratio < 0.05 and profile.distinct < 100)
-        return None if code and verdict.needle not in _STRONG and verdict.confidence != "proved" else verdict.needle
+        return (
+            None
+            if code and verdict.needle not in _STRONG and verdict.confidence != "proved"
+            else verdict.needle
+        )
     persons = verdict.kind == "record-id" and of_a_person(profile.name) and profile.distinct > 5
     if profile.ratio <= 0.5 and not persons:
         return None
@@ -346,7 +409,14 @@ def _needle(profile: _Profile, verdict: _Verdict) -> str | None:
 
 def _subject(profile: _Profile, verdict: _Verdict) -> float:
     """How well the values name the person: official numbers before the system's own, both before names."""
-    scores = {"passport": 0.7, "phone": 0.55, "email": 0.5, "driving-licence": 0.5, "name": 0.35, "device-id": 0.3}
+    scores = {
+        "passport": 0.7,
+        "phone": 0.55,
+        "email": 0.5,
+        "driving-licence": 0.5,
+        "name": 0.35,
+        "device-id": 0.3,
+    }
     score = scores.get(verdict.kind, 0.0)
     if verdict.kind in _OFFICIAL:
         score = 0.95
@@ -357,4 +427,6 @@ def _subject(profile: _Profile, verdict: _Verdict) -> float:
     return round(score * weight * few, 3)
 
 
-_OFFICIAL = frozenset(rule.kind for rule in RULES[: next(at for at, rule in enumerate(RULES) if rule.kind == "phone")])
+_OFFICIAL = frozenset(
+    rule.kind for rule in RULES[: next(at for at, rule in enumerate(RULES) if rule.kind == "phone")]
+)

@@ -64,10 +64,12 @@ class ColumnSample:
         """The sample so far."""
         self._trim()
         if not self._drawn:
-            return Sample(self._family, pa.array([], pa.string()), (), frozenset(), np.empty(0, np.int64), self._seen)
+            return Sample(
+                self._family, pa.array([], pa.string()), (), frozenset(), np.empty(0, np.int64), self._seen
+            )
         _, rows, texts = self._drawn[0]
-        blobs = tuple(kind for kind in texts.blobs if kind is not None)
-        marks = frozenset(mark for kind, mark in zip(texts.blobs, texts.marks, strict=True) if kind is not None)
+        blobs = tuple(texts.blobs.drop_null().to_pylist())
+        marks = frozenset(texts.marks[np.asarray(texts.blobs.is_valid())].tolist())
         return Sample(self._family, texts.texts, blobs, marks, rows, self._seen)
 
     def _join(self, incoming: str) -> None:

@@ -33,22 +33,24 @@ class Texts:
     """One value each: its text, or else what it begins like and a mark that tells it from others."""
 
     texts: pa.StringArray
-    blobs: tuple[str | None, ...]  # None where the value is text
-    marks: tuple[int, ...]
+    blobs: pa.StringArray  # null where the value is text
+    marks: npt.NDArray[np.int64]
+
+    @staticmethod
+    def plain(texts: pa.StringArray) -> Texts:
+        """All of them text."""
+        return Texts(texts, pa.nulls(len(texts), pa.string()), np.zeros(len(texts), np.int64))
 
     def take(self, positions: npt.NDArray[np.intp]) -> Texts:
-        return Texts(
-            self.texts.take(pa.array(positions)),
-            tuple(self.blobs[at] for at in positions),
-            tuple(self.marks[at] for at in positions),
-        )
+        chosen = pa.array(positions)
+        return Texts(self.texts.take(chosen), self.blobs.take(chosen), self.marks[positions])
 
     @staticmethod
     def joined(parts: Sequence[Texts]) -> Texts:
         return Texts(
             pa.concat_arrays([part.texts for part in parts]),
-            tuple(blob for part in parts for blob in part.blobs),
-            tuple(mark for part in parts for mark in part.marks),
+            pa.concat_arrays([part.blobs for part in parts]),
+            np.concatenate([part.marks for part in parts]),
         )
 
 
@@ -57,7 +59,7 @@ def as_texts(column: pa.Array) -> Texts:
     plain = _plain(column)
     if pa.types.is_binary(plain.type):
         return _decoded(plain)
-    return Texts(plain, (None,) * len(plain), (0,) * len(plain))
+    return Texts.plain(plain)
 
 
 def magic(data: bytes) -> str:
@@ -95,7 +97,9 @@ def _chinese(data: bytes) -> str | None:
         text = data.decode("gb18030")
     except UnicodeDecodeError:
         return None
-    common = sum(character < "\x80" or "\u3000" <= character <= "\u9fff" or "\uff00" <= character for character in text)
+    common = sum(
+        character < "\x80" or "\u3000" <= character <= "\u9fff" or "\uff00" <= character for character in text
+    )
     return text if _printable(text) and common >= 0.9 * len(text) else None
 
 
@@ -107,12 +111,10 @@ def _plain(column: pa.Array) -> pa.Array:
     kind = column.type
     if pa.types.is_dictionary(kind):
         return _plain(column.dictionary_decode())
-    if pa.types.is_string(kind):
-        return pc.utf8_slice_codeunits(column, 0, LONGEST)
-    if pa.types.is_binary(kind):
-        return column
+    if pa.types.is_string(kind) or pa.types.is_binary(kind):
+        return column.cast(pa.binary())  # a file may call bytes text that are none: decoded with care
     if pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
-        return _plain(column.cast(pa.string()))
+        return column.cast(pa.string()).cast(pa.binary())
     if pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind) or pa.types.is_binary_view(kind):
         return column.cast(pa.binary())
     if pa.types.is_nested(kind) or pa.types.is_interval(kind) or pa.types.is_null(kind):
@@ -137,18 +139,13 @@ def _decoded(column: pa.BinaryArray) -> Texts:
         return _one_by_one(column)
     if pc.any(pc.match_substring_regex(texts, _CONTROL)).as_py():
         return _one_by_one(column)
-    return Texts(pc.utf8_slice_codeunits(texts, 0, LONGEST), (None,) * len(texts), (0,) * len(texts))
+    return Texts.plain(pc.utf8_slice_codeunits(texts, 0, LONGEST))
 
 
 def _one_by_one(column: pa.BinaryArray) -> Texts:
-    texts: list[str | None] = []
-    blobs: list[str | None] = []
-    marks: list[int] = []
-    for value in column.to_pylist():
-        head = value[:LONGEST] if value is not None else b""
-        kind = magic(head)
-        text = None if kind else decode(head)
-        texts.append(text)
-        blobs.append(None if text is not None else kind)
-        marks.append(0 if text is not None else hash(value))
-    return Texts(pa.array(texts, pa.string()), tuple(blobs), tuple(marks))
+    heads = [None if value is None else value[:LONGEST] for value in column.to_pylist()]
+    kinds = [magic(head) if head is not None else "" for head in heads]
+    texts = [None if kind or head is None else decode(head) for kind, head in zip(kinds, heads, strict=True)]
+    blobs = [None if text is not None else kind for text, kind in zip(texts, kinds, strict=True)]
+    marks = [0 if text is not None else hash(head) for text, head in zip(texts, heads, strict=True)]
+    return Texts(pa.array(texts, pa.string()), pa.array(blobs, pa.string()), np.array(marks, np.int64))
