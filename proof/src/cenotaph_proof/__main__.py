@@ -1,0 +1,146 @@
+"""The small commands: `cenotaph-verify`, and `cenotaph-proof keygen | approve | witness`.
+
+Exit codes: 0 verified or done · 1 failed · 2 wrong usage · 3 does not verify · 4 blocked ·
+6 consistent, but signers unidentified (no trust file).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from cenotaph_proof import __version__, acts, trust, verify
+from cenotaph_proof.errors import OrderError, ProofError, ThresholdError
+from cenotaph_proof.folder import CaseFolder
+from cenotaph_proof.keys import ROLES, PublicKey, SecretKey
+from cenotaph_proof.witness import Request, Witness
+
+FAILED, USAGE, DOES_NOT_VERIFY, BLOCKED = 1, 2, 3, 4
+
+
+def verify_main(arguments: Sequence[str] | None = None) -> int:
+    """Verify a proof file and print the verdict."""
+    parser = argparse.ArgumentParser(
+        prog="cenotaph-verify",
+        description="Verify a certificate of destruction offline. Says what is proven, what is attested "
+        "and by whom, and what nobody shows.",
+        epilog="The trust file names the keys, roles and thresholds you believe in. Get it apart from the "
+        "proof file and from the operator. Without it nothing is verified and the exit code is 6.",
+    )
+    parser.add_argument("proof", type=Path, help="the proof file (NAME.cenotaph)")
+    parser.add_argument("--trust", type=Path, help="the trust file (TOML)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--version", action="version", version=f"cenotaph-verify {__version__}")
+    options = parser.parse_args(arguments)
+    try:
+        held = trust.load(options.trust) if options.trust else None
+    except (ProofError, OSError) as error:
+        return _fail("cenotaph-verify", _text(error), getattr(error, "hint", None), USAGE)
+    try:
+        verdict = verify.verify_file(options.proof, held)
+    except ProofError as error:
+        if options.json:
+            refused = {"verdict": "does not verify", "step": error.step, "why": error.message}
+            print(json.dumps(refused, ensure_ascii=False))
+        where = f" at step {error.step.removeprefix('verify ')} of spec/verify.md" if error.step else ""
+        return _fail("cenotaph-verify", f"does not verify{where}: {error.message}", error.hint, DOES_NOT_VERIFY)
+    except OSError as error:
+        return _fail("cenotaph-verify", _text(error), None, FAILED)
+    if options.json:
+        print(json.dumps(verify.to_json(verdict), ensure_ascii=False))
+    else:
+        print(verify.render(verdict), end="")
+    return verdict.exit_code
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run `cenotaph-proof`."""
+    options = _parser().parse_args(arguments)
+    try:
+        return int(options.run(options))
+    except (OrderError, ThresholdError) as error:
+        return _fail("cenotaph-proof", error.message, error.hint, BLOCKED)
+    except ProofError as error:
+        return _fail("cenotaph-proof", error.message, error.hint, FAILED)
+    except (OSError, ValueError) as error:
+        return _fail("cenotaph-proof", _text(error), None, FAILED)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="cenotaph-proof", description=__doc__)
+    parser.add_argument("--version", action="version", version=f"cenotaph-proof {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    keygen = commands.add_parser("keygen", help="make a party's key: FILE (secret) and FILE.pub")
+    keygen.add_argument("--role", required=True, choices=ROLES)
+    keygen.add_argument("--organisation", required=True)
+    keygen.add_argument("--out", required=True, type=Path, metavar="FILE")
+    keygen.set_defaults(run=_keygen)
+
+    approve = commands.add_parser("approve", help="approve the charter, or the newest plan")
+    approve.add_argument("--case", required=True, type=Path, metavar="DIR", help="the case, or a copy of it")
+    approve.add_argument("--key", required=True, type=Path, metavar="FILE")
+    approve.add_argument("--charter", action="store_true", help="countersign the charter")
+    approve.add_argument("--withdraw", action="store_true", help="take an approval back, before destruction")
+    approve.add_argument("--outside", type=Path, metavar="FILE", help="an auditor's records of their own")
+    approve.add_argument("--lasts", metavar="TIME", help='how long it holds, such as "30d"')
+    approve.set_defaults(run=_approve)
+
+    witness = commands.add_parser("witness", help="cosign a checkpoint of an operator's log")
+    witness.add_argument("--key", required=True, type=Path, metavar="FILE")
+    witness.add_argument("--state", required=True, type=Path, metavar="FILE", help="what was cosigned before")
+    witness.add_argument("--operator", required=True, type=Path, metavar="FILE.pub")
+    witness.add_argument("request", type=Path, help="an add-checkpoint request (C2SP tlog-witness)")
+    witness.set_defaults(run=_witness)
+    return parser
+
+
+def _keygen(options: argparse.Namespace) -> int:
+    key = SecretKey.generate(options.organisation, options.role)
+    key.save(options.out)
+    print(json.dumps({"key": key.public.key_id, "file": str(options.out)}))
+    return 0
+
+
+def _approve(options: argparse.Namespace) -> int:
+    path = acts.approve(
+        CaseFolder(options.case),
+        options.key,
+        charter=options.charter,
+        now=int(time.time()),
+        withdraw=options.withdraw,
+        outside=options.outside,
+        lasts=trust.seconds(options.lasts, "--lasts") if options.lasts else None,
+    )
+    print(json.dumps({"stage": "approve", "statement": str(path)}))
+    return 0
+
+
+def _witness(options: argparse.Namespace) -> int:
+    operator = PublicKey.from_text(options.operator.read_text("utf-8"))
+    request = Request.parse(options.request.read_bytes())
+    witness = Witness(options.state, SecretKey.load(options.key), [operator])
+    line = witness.add_checkpoint(
+        request.old_size, request.consistency_proof, request.note, now=int(time.time())
+    )
+    sys.stdout.write(line.decode())
+    return 0
+
+
+def _text(error: BaseException) -> str:
+    return str(getattr(error, "message", error))
+
+
+def _fail(program: str, message: str, hint: str | None, code: int) -> int:
+    print(f"{program}: error: {message}", file=sys.stderr)
+    if hint:
+        print(f"{program}: hint: {hint}", file=sys.stderr)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

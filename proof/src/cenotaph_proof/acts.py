@@ -1,0 +1,131 @@
+"""What a party signs from its own machine: approvals of the charter and of the plan."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+from cenotaph_proof import draw
+from cenotaph_proof.case import COUNTERSIGN, Case
+from cenotaph_proof.errors import OrderError, SignatureError
+from cenotaph_proof.folder import CaseFolder, Secrets
+from cenotaph_proof.keys import SecretKey
+from cenotaph_proof.statements import Approval, Challenge, Cite, Commitments, Plan, Role
+
+OUTSIDE_LIMIT = 16 << 20
+NONCE = {"challenge": "challenge nonce", "probe": "probe nonce"}
+
+
+def approve(
+    folder: CaseFolder,
+    key_file: Path,
+    *,
+    charter: bool,
+    now: int,
+    withdraw: bool = False,
+    outside: Path | None = None,
+    lasts: int | None = None,
+) -> Path:
+    """Sign an approval (or its withdrawal) of the charter or of the newest plan, for `lasts` seconds.
+
+    An auditor approving the charter makes its key share and first nonces, and commits to them and to
+    the outside records in `outside`. Returns the envelope's file in `incoming/`.
+
+    Raises: SignatureError when the key is no party of the charter; OrderError when there is no plan,
+    or this auditor has not accepted it.
+    """
+    case = folder.replay()
+    key = SecretKey.load(key_file)
+    role = party_role(case, key)
+    assert case.charter_entry is not None
+    cites = (Cite("charter", case.charter_entry.digest),)
+    of: str = "charter" if charter else "plan"
+    if not charter:
+        plan = case.require(Plan)
+        cites += (Cite("plan", plan.digest),)
+        if role == "auditor" and not withdraw:
+            cites += _own_challenge(case, key)
+    share = commitments = None
+    if charter and role == "auditor" and not withdraw:
+        commitments, share = _commit(case, key, Secrets(key_file, case.charter.case), outside)
+    body = Approval(
+        of=of,  # type: ignore[arg-type]  # one of the two literals
+        organisation=key.public.organisation,
+        role=role,
+        decision="withdraw" if withdraw else "approve",
+        signed=now,
+        until=now + (case.charter.policy.approval_lasts if lasts is None else lasts),
+        commitments=commitments,
+    )
+    return folder.submit(body, cites, key, share)
+
+
+def party_role(case: Case, key: SecretKey, *allowed: str) -> Role:
+    """The role in which this key is a party of the case. Raises: SignatureError."""
+    for party in case.parties(*(allowed or COUNTERSIGN)):
+        if party.ed25519 == key.public.ed25519:
+            return party.role  # type: ignore[return-value]  # checked when the charter was parsed
+    wanted = " or ".join(allowed or COUNTERSIGN)
+    raise SignatureError(
+        f"the key of {key.public.organisation} is not {wanted} in this case",
+        hint="use the key that case.toml names for this party",
+    )
+
+
+def new_nonce(secrets: Secrets, what: str) -> str:
+    """Make and keep a nonce; returns its commitment. `what` is "challenge" or "probe"."""
+    nonce = os.urandom(32)
+    commitment = draw.commitment(NONCE[what], nonce)
+    secrets.remember(**{commitment: nonce.hex()})
+    return commitment
+
+
+def outside_commitment(salt: bytes, records: bytes) -> str:
+    """Commitment to a file of outside records, salted so that nobody can guess them."""
+    return draw.commitment("outside records", salt + records)
+
+
+def _commit(
+    case: Case, key: SecretKey, secrets: Secrets, outside: Path | None
+) -> tuple[Commitments, bytes]:
+    kept = secrets.load()
+    share = bytes.fromhex(kept["share"]) if "share" in kept else os.urandom(32)
+    salt = os.urandom(32)
+    records = outside.read_bytes() if outside is not None else b"[]"
+    if len(records) > OUTSIDE_LIMIT:
+        raise OrderError("the file of outside records is larger than 16 MiB")
+    secrets.remember(share=share.hex(), outside=salt.hex())
+    (operator,) = case.parties("operator")
+    sealed = operator.seal_to(share_info(case.charter.case), share)
+    commitments = Commitments(
+        share=draw.commitment("share", share),
+        challenge_nonce=new_nonce(secrets, "challenge"),
+        probe_nonce=new_nonce(secrets, "probe"),
+        outside=outside_commitment(salt, records),
+        outside_records=_count(records),
+    )
+    return commitments, sealed
+
+
+def share_info(case: str) -> bytes:
+    """HPKE info under which an auditor's share travels to the operator."""
+    return b"cenotaph/v1 share\0" + bytes.fromhex(case)
+
+
+def _count(records: bytes) -> int:
+    value = json.loads(records)
+    if not isinstance(value, list):
+        raise OrderError("the file of outside records must hold a JSON list")
+    return len(value)
+
+
+def _own_challenge(case: Case, key: SecretKey) -> tuple[Cite, ...]:
+    for entry in case.challenges(case.require(Plan)):
+        if entry.signer.ed25519 == key.public.ed25519:
+            if entry.body(Challenge).decision != "accept":
+                raise OrderError("your own challenge rejected this plan: it cannot be approved")
+            return (Cite("challenge", entry.digest),)
+    raise OrderError(
+        "you have not challenged this plan yet", hint="run: cenotaph challenge --key YOUR-KEY"
+    )

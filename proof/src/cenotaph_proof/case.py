@@ -1,0 +1,759 @@
+"""The case: a state machine over statements in log order. Does no IO; refuses what comes too early.
+
+The operator replays it before each stage, the verifier replays the same code afterwards, so that a
+gate cannot exist on one side only. It is the only maker of `ApprovedPlan`.
+
+Rules (spec/case.md has the reasons). "At t" is the time a statement claims for what it reports.
+
+ 1. Every envelope is signed by a party of the charter, in a role that may make that statement.
+ 2. The first statement is the charter, signed by the operator, whose key fixes the log's origin.
+    One key and one role an organisation. It lists every earlier charter that no certificate closed.
+ 3. Auditors, notaries and owners, all of them, approve the charter before the inventory; an
+    auditor's approval commits to a key share, a challenge nonce and a probe nonce.
+ 4. Inventory, seal, plan follow each other and cite each other; the seal's trees add up; the plan
+    accounts for every sealed collection, and shares only what the charter allows.
+ 5. A challenge reveals the nonce committed to before the seal, against a cosigned checkpoint that
+    holds seal and plan; it drew the chunks that the nonce picks, as many as the charter's bound asks.
+ 6. An approval names the charter or the newest plan, is not withdrawn, and has not expired.
+ 7. A destruction needs the approvals and accepted challenges of its plan, in the log under a
+    checkpoint with its quorum, and starts only when the notice period since then is over.
+ 8. No collection is destroyed that the plan does not name, nor more records than were sealed.
+ 9. An amended plan narrows at once; anything else needs approvals and a challenge of its own.
+10. A probe cites the latest destruction and reveals the nonce committed to before it.
+11. A certificate follows an accepted probe of the latest destruction and says exactly what the
+    statements say (`cenotaph_proof.facts`). After it the case is closed.
+12. Checkpoints extend each other; a statement is younger than what it cites and not younger than
+    the quorum that saw it, within the clock skew.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from cenotaph_proof import draw, envelope, facts, merkle, note, quorum
+from cenotaph_proof import seal as seals
+from cenotaph_proof import trust as trusts
+from cenotaph_proof.errors import FormatError, LogError, OrderError, SignatureError, ThresholdError
+from cenotaph_proof.keys import PublicKey
+from cenotaph_proof.statements import (
+    Approval,
+    Certificate,
+    Challenge,
+    Charter,
+    CheckpointRef,
+    Destruction,
+    Inventory,
+    Plan,
+    Probe,
+    Seal,
+    Statement,
+    Testimony,
+    parse,
+)
+
+COUNTERSIGN = ("auditor", "notary", "owner")
+MAKERS: Mapping[type, tuple[str, ...]] = {
+    Charter: ("operator",),
+    Inventory: ("operator",),
+    Seal: ("operator",),
+    Plan: ("operator",),
+    Destruction: ("operator",),
+    Certificate: ("operator",),
+    Approval: COUNTERSIGN,
+    Challenge: ("auditor",),
+    Probe: ("auditor",),
+    Testimony: ("auditor", "notary", "owner", "operator", "log-witness"),
+}
+
+B = TypeVar("B")
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A statement that was admitted."""
+
+    index: int
+    digest: str
+    signer: PublicKey
+    statement: Statement
+
+    def body(self, cls: type[B]) -> B:
+        assert isinstance(self.statement.body, cls)
+        return self.statement.body
+
+
+@dataclass(frozen=True, slots=True)
+class Cosigned:
+    """A checkpoint whose quorum of log witnesses counts."""
+
+    size: int
+    root: bytes
+    time: int  # when the quorum was complete
+    witnesses: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ApprovedPlan:
+    """A plan whose gates are open at `checked_at`. Made by `Case.approved_plan` alone."""
+
+    case: str
+    digest: str
+    plan: Plan
+    seal: Seal
+    seal_digest: str
+    inventory: Inventory
+    approved_by: tuple[str, ...]
+    checked_at: int
+    _maker: object = field(repr=False)
+
+    def __post_init__(self) -> None:
+        if self._maker is not _MAKER:
+            raise OrderError("an approved plan is made by replaying the case, not by hand")
+
+
+_MAKER = object()
+
+
+class Case:
+    """One case of one operator's log.
+
+    Feed it every log entry in order with `admit`, and each cosigned checkpoint with `observe` when
+    as many entries were admitted as it covers. `trust` None means: keys as the charter names them.
+    """
+
+    def __init__(self, trust: trusts.Trust | None = None) -> None:
+        self._given_trust = trust
+        self.trust = trust
+        self.entries: list[Entry] = []
+        self.by_digest: dict[str, Entry] = {}
+        self.cosigned: list[Cosigned] = []
+        self.charter_entry: Entry | None = None
+        self.untrusted: set[str] = set()  # organisations of the charter that the trust file lacks
+        self._charters_open: list[str] = []
+        self._leaves: list[bytes] = []
+        self._frontier = merkle.Frontier()
+        self._parties: dict[str, PublicKey] = {}
+
+    # ── feeding ──────────────────────────────────────────────────────────────────────────────────
+
+    def skip(self, data: bytes, kind: str, charter: str | None) -> None:
+        """Take a log entry that belongs to another case of the same operator."""
+        if kind == "charter":
+            self._charters_open.append(hashlib.sha256(data).hexdigest())
+        if kind == "certificate":
+            self._charters_open = [d for d in self._charters_open if d != charter]
+        self._append(data)
+
+    def admit(self, data: bytes, attachments: Mapping[str, bytes]) -> Entry:
+        """Take the next statement of this case.
+
+        Raises: FormatError, SignatureError, OrderError, ThresholdError; the case is unchanged then.
+        """
+        sealed = envelope.open_(data)
+        statement = parse(sealed.payload, attachments)
+        signer = self._signer(statement, sealed.keyid)
+        envelope.verify(sealed, signer)  # (1)
+        if signer.role not in MAKERS[type(statement.body)]:
+            raise SignatureError(f"{signer.organisation}, {signer.role}, may not sign a {statement.kind}")
+        entry = Entry(len(self._leaves), hashlib.sha256(data).hexdigest(), signer, statement)
+        if entry.digest in self.by_digest:
+            raise OrderError(f"this {statement.kind} is in the log twice")
+        self._check_cites(entry)
+        self._check_body(entry)
+        self.entries.append(entry)
+        self.by_digest[entry.digest] = entry
+        if isinstance(statement.body, Charter):
+            self._open(entry, statement.body)
+        self._append(data)
+        return entry
+
+    def observe(self, checkpoint_note: bytes) -> Cosigned | None:
+        """Take a checkpoint over exactly the entries admitted so far.
+
+        Returns None when too few counted witnesses cosigned it. Raises: LogError, SignatureError,
+        OrderError (12).
+        """
+        charter = self.charter
+        named = [p for p in self._parties.values() if p.role == "log-witness"]
+        operator = self._operator()
+        seen = note.verify_checkpoint(checkpoint_note, operator, named)
+        if seen.checkpoint.origin != charter.origin:
+            raise LogError("a checkpoint is of another log than the charter names")
+        if seen.checkpoint.size != len(self._leaves) or seen.checkpoint.root != self._frontier.root():
+            raise LogError(
+                f"the checkpoint of size {seen.checkpoint.size} does not cover the log's entries as they are"
+            )
+        by_id = {p.key_id: p for p in named}
+        times = {by_id[k].organisation: t for k, t in seen.cosignatures if self._counts(by_id[k])}
+        when = quorum.quorum_time(times, self._witness_threshold())
+        if when is None:
+            return None
+        cosigned = Cosigned(seen.checkpoint.size, seen.checkpoint.root, when, tuple(sorted(times)))
+        self._check_time(cosigned)
+        self.cosigned.append(cosigned)
+        return cosigned
+
+    # ── asking ───────────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def charter(self) -> Charter:
+        if self.charter_entry is None:
+            raise OrderError("the case has not been opened", hint="run: cenotaph open")
+        return self.charter_entry.body(Charter)
+
+    @property
+    def size(self) -> int:
+        return len(self._leaves)
+
+    @property
+    def skew(self) -> int:
+        assert self.trust is not None
+        return self.trust.clock_skew
+
+    def all(self, cls: type) -> list[Entry]:
+        return [e for e in self.entries if isinstance(e.statement.body, cls)]
+
+    def latest(self, cls: type) -> Entry | None:
+        found = self.all(cls)
+        return found[-1] if found else None
+
+    def require(self, cls: type) -> Entry:
+        """The newest statement of a kind. Raises: OrderError with the command that makes it."""
+        found = self.latest(cls)
+        if found is None:
+            kind = cls.__name__.lower()
+            raise OrderError(f"the case has no {kind} yet", hint=f"run: cenotaph {_COMMANDS.get(kind, kind)}")
+        return found
+
+    def parties(self, *roles: str) -> list[PublicKey]:
+        return [p for p in self._parties.values() if p.role in roles]
+
+    def cosigned_time(self, index: int) -> int | None:
+        """By when a quorum had seen entry `index`; None while it has not."""
+        return next((c.time for c in self.cosigned if c.size > index), None)
+
+    def charter_approvals(self) -> list[Entry]:
+        """The standing approvals of the charter, at most one a party."""
+        assert self.charter_entry is not None
+        return self._standing("charter", self.charter_entry.digest)
+
+    def countersigning_missing(self) -> list[PublicKey]:
+        """Who has not countersigned the charter."""
+        have = {e.signer.key_id for e in self.charter_approvals()}
+        return [p for p in self.parties(*COUNTERSIGN) if p.key_id not in have]
+
+    def plan_approvals(self, plan: Entry) -> list[Entry]:
+        """Standing approvals of a plan, or of a plan that it only narrows (9)."""
+        found = list(self._standing("plan", plan.digest))
+        older = self._narrowed(plan)
+        if older is not None:
+            have = {e.signer.key_id for e in found} | self._withdrawn(plan.digest)
+            found += [e for e in self.plan_approvals(older) if e.signer.key_id not in have]
+        return found
+
+    def challenges(self, plan: Entry) -> list[Entry]:
+        """The newest challenge of each auditor on this plan, or on a plan that it only narrows."""
+        newest: dict[str, Entry] = {}
+        for challenge in self.all(Challenge):
+            if self._covers(challenge.statement.cited("plan"), plan):
+                newest[challenge.signer.key_id] = challenge
+        return list(newest.values())
+
+    def approved_plan(self, now: int) -> ApprovedPlan:
+        """The newest plan, if every gate before destruction is open at `now` (6, 7, 9).
+
+        Raises: OrderError, ThresholdError, each with what is missing and what to do.
+        """
+        plan = self.require(Plan)
+        sealed = self.require(Seal)
+        approvals = self._check_gates(plan, now)
+        return ApprovedPlan(
+            case=self.charter.case,
+            digest=plan.digest,
+            plan=plan.body(Plan),
+            seal=sealed.body(Seal),
+            seal_digest=sealed.digest,
+            inventory=self.require(Inventory).body(Inventory),
+            approved_by=tuple(e.signer.organisation for e in approvals),
+            checked_at=now,
+            _maker=_MAKER,
+        )
+
+    def nonce_commitment(self, auditor: PublicKey, what: type, before: int) -> str:
+        """The commitment an auditor's next nonce must open: the newest one logged before `before`."""
+        commitment: str | None = None
+        for entry in self.entries:
+            if entry.signer.key_id != auditor.key_id or entry.index >= before:
+                continue
+            body = entry.statement.body
+            if isinstance(body, Approval) and body.commitments is not None and commitment is None:
+                c = body.commitments
+                commitment = c.challenge_nonce if what is Challenge else c.probe_nonce
+            elif isinstance(body, what):
+                commitment = body.next_nonce  # type: ignore[attr-defined]  # Challenge or Probe
+        if commitment is None:
+            raise OrderError(f"auditor {auditor.organisation} committed to no nonce before the draw")
+        return commitment
+
+    # ── checks, one a rule ───────────────────────────────────────────────────────────────────────
+
+    def _signer(self, statement: Statement, key_id: str) -> PublicKey:
+        parties = self._parties
+        if isinstance(statement.body, Charter):
+            if self.charter_entry is not None:
+                raise OrderError("the case has a second charter")
+            parties = {p.key_id: p for p in trusts.from_charter(statement.body).parties}  # (2) unique
+        if key_id not in parties:
+            raise SignatureError(f"a {statement.kind} is signed by a key that is no party of the charter")
+        return parties[key_id]
+
+    def _check_cites(self, entry: Entry) -> None:
+        body, statement = entry.statement.body, entry.statement
+        if self.latest(Certificate) is not None:
+            raise OrderError("the case is closed: its certificate has been issued")  # (11)
+        if isinstance(body, Charter):
+            return
+        if self.charter_entry is None:
+            raise OrderError(f"a {statement.kind} comes before the charter")
+        for cite in statement.cites:
+            cited = self.by_digest.get(cite.digest)
+            if cited is None or cited.statement.kind != cite.kind:
+                raise OrderError(f"a {statement.kind} cites a {cite.kind} that is not in the log before it")
+        if statement.cited("charter") != self.charter_entry.digest:
+            raise OrderError(f"a {statement.kind} does not cite the charter of its case")
+
+    def _check_body(self, entry: Entry) -> None:
+        body = entry.statement.body
+        if isinstance(body, Charter):
+            self._check_charter(entry, body)
+        elif isinstance(body, Approval):
+            self._check_approval(entry, body)
+        elif isinstance(body, Inventory):
+            self._check_inventory(body)
+        elif isinstance(body, Seal):
+            self._check_seal(entry, body)
+        elif isinstance(body, Plan):
+            self._check_plan(entry, body)
+        elif isinstance(body, Challenge):
+            self._check_challenge(entry, body)
+        elif isinstance(body, Destruction):
+            self._check_destruction(entry, body)
+        elif isinstance(body, Probe):
+            self._check_probe(entry, body)
+        elif isinstance(body, Certificate):
+            self._check_certificate(entry, body)
+        elif (body.organisation, body.role) != (entry.signer.organisation, entry.signer.role):
+            raise SignatureError("a testimony is signed by another party than it names")
+
+    def _check_charter(self, entry: Entry, body: Charter) -> None:
+        named = trusts.from_charter(body)
+        operators = [p for p in named.parties if p.role == "operator"]
+        if [p.organisation for p in operators] != [body.operator] or entry.signer != operators[0]:
+            raise SignatureError("the charter must be signed by its one operator")
+        if body.origin != note.log_origin(operators[0]):
+            raise OrderError("the charter names a log that is not its operator's")
+        if tuple(self._charters_open) != body.earlier:
+            raise OrderError(
+                "the charter hides an earlier attempt: the log holds "
+                f"{len(self._charters_open)} open charters before it, the charter lists {len(body.earlier)}"
+            )
+        if [c.digest for c in entry.statement.cites] != [body.case]:
+            raise OrderError("the charter does not cite the case it opens")
+        names = [s.name for s in body.stores]
+        if len(set(names)) != len(names):
+            raise FormatError("the charter names a store twice")
+        approve = {r.role: r.count for r in body.policy.approve}
+        short = quorum.missing([p for p in named.parties if p.role in COUNTERSIGN], approve)
+        if short:
+            raise ThresholdError(f"the charter names too few parties for its own policy: {short}")
+        if self._given_trust is not None:
+            self._check_trust(body, operators[0], approve)
+
+    def _check_trust(self, body: Charter, operator: PublicKey, approve: Mapping[str, int]) -> None:
+        trust = self._given_trust
+        assert trust is not None
+        if not trust.holds(operator):
+            raise SignatureError(
+                f"the trust file does not hold this key as the key of operator {body.operator}",
+                hint="check that the proof is of the operator you mean, and the trust file is current",
+            )
+        weaker = [role for role, count in trust.approve.items() if approve.get(role, 0) < count]
+        if weaker or body.policy.witness < trust.witness:
+            raise ThresholdError(
+                "the charter asks for fewer approvals or witnesses than the trust file: "
+                + ", ".join([*weaker, *(["log-witness"] if body.policy.witness < trust.witness else [])])
+            )
+
+    def _check_approval(self, entry: Entry, body: Approval) -> None:
+        signer = entry.signer
+        if (body.organisation, body.role) != (signer.organisation, signer.role):
+            raise SignatureError("an approval is signed by another party than it names")
+        target = entry.statement.cited(body.of)
+        if target is None:
+            raise OrderError(f"an approval of the {body.of} does not cite it")
+        if body.until < body.signed:
+            raise OrderError(f"the approval of {signer.organisation} expires before it is signed")
+        if body.of == "charter" and body.decision == "approve" and signer.role == "auditor":
+            if body.commitments is None:
+                raise OrderError(f"auditor {signer.organisation} approves the charter without commitments")
+        elif body.commitments is not None:
+            raise FormatError("only an auditor's approval of the charter carries commitments")
+        if body.decision == "withdraw" and self.latest(Destruction) is not None:
+            raise OrderError("an approval cannot be withdrawn after destruction began")
+        if body.of == "plan" and target != self.require(Plan).digest:
+            raise OrderError(f"{signer.organisation} approves a plan that is not the newest one")
+
+    def _check_inventory(self, body: Inventory) -> None:
+        absent = self.countersigning_missing()
+        if absent:  # (3)
+            raise ThresholdError(
+                "the charter is not countersigned by "
+                + ", ".join(f"{p.role} {p.organisation}" for p in absent),
+                hint="each of them runs: cenotaph approve --charter --key THEIR-KEY",
+            )
+        self._refuse_after_destruction("inventory")
+        if [s.name for s in body.stores] != [s.name for s in self.charter.stores]:
+            raise OrderError("the inventory does not list the charter's stores")
+        for item in body.stores:
+            if [c.ordinal for c in item.collections] != list(range(len(item.collections))):
+                raise FormatError(f"the inventory of store {item.name} skips a collection")
+
+    def _check_seal(self, entry: Entry, body: Seal) -> None:
+        inventory = self.require(Inventory)
+        self._must_cite(entry, inventory)
+        self._refuse_after_destruction("seal")
+        seals.check(body)  # (4)
+        counted = {s.name: s for s in inventory.body(Inventory).stores}
+        if [s.name for s in body.stores] != list(counted):
+            raise OrderError("the seal does not cover the inventory's stores")
+        for item in body.stores:
+            ordinals = sorted(o for c in item.collections for o in c.ordinals)
+            if ordinals != [c.ordinal for c in counted[item.name].collections]:
+                raise OrderError(f"the seal of store {item.name} leaves out a collection of the inventory")
+
+    def _check_plan(self, entry: Entry, body: Plan) -> None:
+        inventory, sealed = self.require(Inventory), self.require(Seal)
+        self._must_cite(entry, inventory, sealed)
+        if sealed.statement.cited("inventory") != inventory.digest:
+            raise OrderError("the plan follows a seal of an older inventory")
+        previous = self.latest(Plan)
+        if body.supersedes != (previous.digest if previous else None):
+            raise OrderError("the plan does not name the plan it supersedes")
+        if self.latest(Destruction) is not None and not self._narrows(body, self.require(Plan).body(Plan)):
+            raise OrderError("after destruction began a plan may only become narrower")
+        terms = {s.name: s for s in self.charter.stores}
+        for item, stored in zip(body.stores, sealed.body(Seal).stores, strict=False):
+            if item.name != stored.name:
+                raise OrderError("the plan does not cover the seal's stores")
+            ordinals = sorted([*item.destroy, *(o.ordinal for o in item.left_out)])
+            if ordinals != sorted(o for c in stored.collections for o in c.ordinals):
+                raise OrderError(f"the plan for store {item.name} does not account for every collection")
+            if item.records + sum(o.records for o in item.left_out) != stored.records:
+                raise OrderError(f"the plan for store {item.name} does not account for every sealed record")
+            if {a.kind for a in item.shared} - set(terms[item.name].shared):
+                raise OrderError(f"the plan for store {item.name} has a shared action the charter forbids")
+        if len(body.stores) != len(sealed.body(Seal).stores):
+            raise OrderError("the plan does not cover the seal's stores")
+        if body.records != sum(s.records for s in body.stores):
+            raise FormatError("the plan's total does not add up")
+
+    def _check_challenge(self, entry: Entry, body: Challenge) -> None:
+        sealed, plan = self.require(Seal), self.require(Plan)
+        self._must_cite(entry, sealed, plan)
+        self._must_be(entry, body.organisation)
+        self._check_against(body.against, plan.index)
+        expected = self.nonce_commitment(entry.signer, Challenge, sealed.index)
+        if draw.commitment("challenge nonce", bytes.fromhex(body.nonce)) != expected:  # (5)
+            raise OrderError(
+                f"auditor {body.organisation} reveals a nonce other than the one committed to before the seal"
+            )
+        if any(
+            e.body(Challenge).nonce == body.nonce and e.statement.cited("seal") != sealed.digest
+            for e in self.all(Challenge)
+        ):
+            raise OrderError(f"auditor {body.organisation} uses one nonce for two seals")
+        if body.decision == "accept":
+            self._check_drawn(entry, body, sealed)
+
+    def _check_drawn(self, entry: Entry, body: Challenge, sealed: Entry) -> None:
+        policy = self.charter.policy
+        seed = draw.seed(
+            "challenge", self.charter.case, sealed.digest, entry.signer.key_id, bytes.fromhex(body.nonce)
+        )
+        if [s.name for s in body.stores] != [s.name for s in sealed.body(Seal).stores]:
+            raise OrderError("an accepted challenge does not cover the seal's stores")
+        for item, stored in zip(body.stores, sealed.body(Seal).stores, strict=True):
+            if not item.read:
+                continue
+            need = min(stored.chunks, draw.needed(policy.bound_ppm, policy.confidence_ppm))
+            picked = draw.sample(seed, item.name, stored.chunks, need)
+            if (item.chunks, item.drawn, item.draw) != (stored.chunks, need, draw.digest(picked)):
+                raise OrderError(f"the challenge of store {item.name} did not draw what the nonce picks")
+            if item.matched != item.drawn:
+                raise OrderError(f"a challenge accepts store {item.name} although chunks did not match")
+        if body.found != body.brought:
+            raise OrderError("a challenge accepts although outside records are missing")
+
+    def _check_destruction(self, entry: Entry, body: Destruction) -> None:
+        plan = self.require(Plan)
+        cited = entry.statement.cited("plan")
+        if not self._covers(cited, plan) and cited != plan.digest:
+            raise OrderError("a destruction follows a plan that is not the approved one")
+        self._check_gates(plan, body.started)
+        if body.number != len(self.all(Destruction)) + 1:
+            raise OrderError("destructions are not numbered one after the other")
+        if body.finished < body.started:
+            raise OrderError("a destruction ends before it starts")
+        planned = {s.name: set(s.destroy) for s in plan.body(Plan).stores}
+        if len({s.name for s in body.stores}) != len(body.stores):
+            raise FormatError("a destruction names a store twice")
+        for item in body.stores:
+            for collection in item.collections:
+                if collection.records and collection.ordinal not in planned.get(item.name, ()):  # (8)
+                    raise OrderError(
+                        f"collection {collection.ordinal} of store {item.name} was destroyed outside the plan"
+                    )
+                if collection.records != collection.as_sealed + collection.watched + collection.unknown:
+                    raise FormatError("a destruction's classes do not add up to its records")
+        self._check_not_too_many(body)
+        if body.complete and any(c.remaining for s in body.stores for c in s.collections):
+            raise FormatError("a destruction says it is complete and that partitions remain")
+
+    def _check_not_too_many(self, body: Destruction) -> None:
+        done = self.destroyed()
+        for item in body.stores:
+            for c in item.collections:
+                done[item.name, c.ordinal] = done.get((item.name, c.ordinal), 0) + c.records
+        for stored in self.require(Seal).body(Seal).stores:
+            for group in stored.collections:
+                if sum(done.get((stored.name, o), 0) for o in group.ordinals) > group.records:
+                    raise OrderError(f"more records of store {stored.name} were destroyed than were sealed")
+
+    def destroyed(self) -> dict[tuple[str, int], int]:
+        """Records destroyed so far by (store, collection ordinal)."""
+        totals: dict[tuple[str, int], int] = {}
+        for entry in self.all(Destruction):
+            for item in entry.body(Destruction).stores:
+                for c in item.collections:
+                    totals[item.name, c.ordinal] = totals.get((item.name, c.ordinal), 0) + c.records
+        return totals
+
+    def _check_probe(self, entry: Entry, body: Probe) -> None:
+        last = self.require(Destruction)
+        self._must_cite(entry, last, self.require(Inventory))
+        self._must_be(entry, body.organisation)
+        self._check_against(body.against, last.index)
+        expected = self.nonce_commitment(entry.signer, Probe, last.index)
+        if draw.commitment("probe nonce", bytes.fromhex(body.nonce)) != expected:  # (10)
+            raise OrderError(
+                f"auditor {body.organisation} reveals a nonce other than the one committed to before"
+            )
+        if [s.name for s in body.stores] != [s.name for s in self.charter.stores]:
+            raise OrderError("a probe does not cover the charter's stores")
+        for item in body.stores:
+            if item.reached in ("L2", "L3", "L4", "L5") and (item.residue or item.strangers):
+                raise OrderError(f"a probe grants store {item.name} {item.reached} although it found residue")
+
+    def _check_certificate(self, entry: Entry, body: Certificate) -> None:
+        expected = facts.certificate(self, body.log, body.issued)
+        self._check_against(body.log, len(self._leaves) - 1, exactly=True)
+        if body != expected:
+            wrong = [k for k in Certificate.__slots__ if getattr(body, k) != getattr(expected, k)]
+            raise OrderError(f"the certificate says other than its statements: {', '.join(wrong)}")
+        self._check_trusted_grades(body)
+
+    def _check_trusted_grades(self, body: Certificate) -> None:
+        """With a trust file, what untrusted auditors saw lifts no grade."""
+        probes = facts.accepted(self, self._counts)
+        if quorum.missing([p.signer for p in probes], {"auditor": 1}):
+            raise ThresholdError("no auditor of the trust file accepted the destruction")
+        for item in body.stores:
+            grade, _ = facts.reached(self, item.name, probes, self._counts)
+            if facts.GRADES.index(item.reached) > facts.GRADES.index(grade):
+                raise ThresholdError(
+                    f"the auditors of the trust file do not bear out {item.reached} for {item.name}"
+                )
+
+    def _check_gates(self, plan: Entry, at: int) -> list[Entry]:
+        """Rule 7. Returns the approvals that count."""
+        approvals = [
+            e for e in self.plan_approvals(plan) if self._counts(e.signer) and e.body(Approval).until >= at
+        ]
+        self._check_challenged(plan)
+        expired = [e for e in self.plan_approvals(plan) if e.body(Approval).until < at]
+        what = f"the plan (number {plan.body(Plan).number})"
+        if expired:
+            names = ", ".join(e.signer.organisation for e in expired)
+            what += f", where the approval of {names} has expired,"
+        quorum.check(what, [e.signer for e in approvals], self._approve_thresholds())
+        owners = {a.owner for s in plan.body(Plan).stores for a in s.shared}
+        lacking = owners - {e.signer.organisation for e in approvals if e.signer.role == "owner"}
+        if lacking:
+            raise ThresholdError(
+                f"the plan has shared actions that {', '.join(sorted(lacking))} did not approve"
+            )
+        self._check_notice(plan, approvals, at)
+        return approvals
+
+    def _check_challenged(self, plan: Entry) -> None:
+        newest = self.challenges(plan)
+        rejected = [e.signer.organisation for e in newest if e.body(Challenge).decision == "reject"]
+        if rejected:
+            raise OrderError(f"the challenge was rejected by auditor {', '.join(rejected)}")
+        accepted = [e.signer for e in newest if self._counts(e.signer)]
+        need = {"auditor": self._approve_thresholds().get("auditor", 0)}
+        if quorum.missing(accepted, need):
+            raise ThresholdError(
+                f"the plan has {len(accepted)} of {need['auditor']} accepted challenges",
+                hint="an auditor runs: cenotaph challenge --key THEIR-KEY",
+            )
+
+    def _check_notice(self, plan: Entry, approvals: Sequence[Entry], at: int) -> None:
+        last = max([plan.index, *(e.index for e in approvals), *(e.index for e in self.challenges(plan))])
+        seen = self.cosigned_time(last)
+        if seen is None:
+            raise ThresholdError(
+                "the approvals are not yet under a checkpoint with its quorum of log witnesses",
+                hint="make sure the witnesses answer, then run the same command again",
+            )
+        begins = seen + self.charter.notice
+        if at < begins - self.skew:
+            raise OrderError(f"the notice period is not over: {begins - at} s are missing")
+
+    def _check_against(self, ref: CheckpointRef, index: int, *, exactly: bool = False) -> None:
+        known = {c.size: c.root.hex() for c in self.cosigned}
+        if known.get(ref.size) != ref.root:
+            raise OrderError("a statement names a checkpoint that has no quorum of cosignatures")
+        if ref.size <= index or (exactly and ref.size != index + 1):
+            raise OrderError("a statement names a checkpoint that does not hold what it speaks of")
+
+    def _check_time(self, new: Cosigned) -> None:
+        """Rule 12, for the checkpoint and for the statements it is the first to cover."""
+        before = self.cosigned[-1] if self.cosigned else None
+        if before is not None and (new.size < before.size or new.time < before.time - self.skew):
+            raise OrderError("checkpoints go back in time")
+        for entry in self.entries:
+            if before is not None and entry.index < before.size:
+                continue
+            claimed = _claimed(entry)
+            if claimed is None:
+                continue
+            if claimed > new.time + self.skew:
+                raise OrderError(f"a {entry.statement.kind} is dated after the log witnesses saw it")
+            if claimed < self._not_before(entry) - self.skew:
+                raise OrderError(f"a {entry.statement.kind} is backdated: older than what it cites")
+
+    def _not_before(self, entry: Entry) -> int:
+        """A time at which what this entry cites did not exist yet, as the witnesses saw."""
+        cited = [self.by_digest[c.digest].index for c in entry.statement.cites if c.digest in self.by_digest]
+        newest = max(cited, default=0)
+        return max((c.time for c in self.cosigned if c.size <= newest), default=0)
+
+    # ── small things ─────────────────────────────────────────────────────────────────────────────
+
+    def _append(self, data: bytes) -> None:
+        leaf = merkle.leaf_hash(data)
+        self._leaves.append(leaf)
+        self._frontier.append(leaf)
+
+    def _open(self, entry: Entry, body: Charter) -> None:
+        named = trusts.from_charter(body)
+        self.charter_entry = entry
+        self._parties = {p.key_id: p for p in named.parties}
+        if self._given_trust is None:
+            self.trust = named
+        else:
+            self.untrusted = {p.organisation for p in named.parties if not self._given_trust.holds(p)}
+
+    def _operator(self) -> PublicKey:
+        return next(p for p in self._parties.values() if p.role == "operator")
+
+    def _counts(self, party: PublicKey) -> bool:
+        assert self.trust is not None
+        return self.trust.holds(party)
+
+    def _approve_thresholds(self) -> dict[str, int]:
+        return {r.role: r.count for r in self.charter.policy.approve}
+
+    def _witness_threshold(self) -> int:
+        return self.charter.policy.witness
+
+    def _standing(self, of: str, digest: str) -> list[Entry]:
+        newest: dict[str, Entry] = {}
+        for entry in self.all(Approval):
+            if entry.body(Approval).of == of and entry.statement.cited(of) == digest:
+                newest[entry.signer.key_id] = entry
+        return [e for e in newest.values() if e.body(Approval).decision == "approve"]
+
+    def _withdrawn(self, plan: str) -> set[str]:
+        """Keys whose last word on this very plan was to withdraw."""
+        newest = {
+            e.signer.key_id: e.body(Approval).decision
+            for e in self.all(Approval)
+            if e.body(Approval).of == "plan" and e.statement.cited("plan") == plan
+        }
+        return {key for key, decision in newest.items() if decision == "withdraw"}
+
+    def _narrowed(self, plan: Entry) -> Entry | None:
+        """The plan that this one supersedes and only narrows, if it does."""
+        older = self.by_digest.get(plan.body(Plan).supersedes or "")
+        if older is None or older.statement.cited("seal") != plan.statement.cited("seal"):
+            return None
+        return older if self._narrows(plan.body(Plan), older.body(Plan)) else None
+
+    def _covers(self, digest: str | None, plan: Entry) -> bool:
+        """Whether `digest` is this plan or one that it narrows, step by step."""
+        step: Entry | None = plan
+        while step is not None:
+            if step.digest == digest:
+                return True
+            step = self._narrowed(step)
+        return False
+
+    @staticmethod
+    def _narrows(new: Plan, old: Plan) -> bool:
+        before = {s.name: s for s in old.stores}
+        return all(
+            item.name in before
+            and set(item.destroy) <= set(before[item.name].destroy)
+            and set(item.shared) <= set(before[item.name].shared)
+            and {a.kind for a in item.own} <= {a.kind for a in before[item.name].own}
+            for item in new.stores
+        )
+
+    def _must_cite(self, entry: Entry, *required: Entry) -> None:
+        for other in required:
+            if entry.statement.cited(other.statement.kind) != other.digest:
+                raise OrderError(f"a {entry.statement.kind} does not cite the newest {other.statement.kind}")
+
+    def _must_be(self, entry: Entry, organisation: str) -> None:
+        if organisation != entry.signer.organisation:
+            raise SignatureError(f"a {entry.statement.kind} is signed by another party than it names")
+
+    def _refuse_after_destruction(self, kind: str) -> None:
+        if self.latest(Destruction) is not None:
+            raise OrderError(f"a new {kind} after destruction began")
+
+
+_COMMANDS = {
+    "charter": "open",
+    "inventory": "survey",
+    "destruction": "destroy",
+    "approval": "approve",
+    "certificate": "certify",
+}
+
+
+def _claimed(entry: Entry) -> int | None:
+    """The time a statement claims for what it reports, in seconds since the epoch."""
+    body = entry.statement.body
+    if isinstance(body, Charter):
+        return body.created
+    if isinstance(body, Approval | Challenge | Probe | Testimony):
+        return body.signed
+    if isinstance(body, Destruction):
+        return body.finished
+    return body.issued if isinstance(body, Certificate) else None

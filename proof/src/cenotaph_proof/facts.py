@@ -1,0 +1,245 @@
+"""What a certificate may say: derived from the statements of a case, by operator and verifier alike.
+
+Nothing in a certificate is the operator's own word. `certify` writes what these functions return,
+and the verifier refuses a certificate that says anything else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+from cenotaph_proof import quorum
+from cenotaph_proof.errors import OrderError
+from cenotaph_proof.keys import PublicKey
+from cenotaph_proof.statements import (
+    Approval,
+    Certificate,
+    CertifiedCollection,
+    CertifiedStore,
+    Challenge,
+    CheckpointRef,
+    DestroyedCollection,
+    Destruction,
+    GradeName,
+    Plan,
+    PlanStore,
+    Probe,
+    ProbedStore,
+    Seal,
+    SealCollection,
+    SealStore,
+)
+
+if TYPE_CHECKING:
+    from cenotaph_proof.case import Case, Entry
+
+GRADES: tuple[GradeName, ...] = ("none", "L1", "L2", "L3", "L4", "L5")
+NOT_DESTROYED = "not everything that the plan names was destroyed"
+NOT_READ = "no auditor read this store through a session of their own"
+NOT_MEASURED = "no sampled value was found in this store before destruction: recall was not measured"
+
+LIMITS = (
+    "Nothing excludes a copy made before the seal, or outside the inventory.",
+    "That keys were destroyed is attested, not proven.",
+    "Sampling bounds what could be wrong; it does not exclude it.",
+    "The search finds what it knows to look for; values shorter than six bytes are not searched.",
+    "Spare areas of flash media, snapshots of a storage provider and memory are outside any search.",
+    "That the records were true, or complete, is not shown.",
+    "This certificate cannot answer residents about themselves.",
+)
+
+
+def certificate(case: Case, log: CheckpointRef, issued: int) -> Certificate:
+    """The one certificate that the statements allow.
+
+    Raises: OrderError, ThresholdError when the case is not ready for it.
+    """
+    probes = accepted(case)
+    _check_ready(case, probes)
+    stores = tuple(_store(case, s, probes) for s in case.require(Seal).body(Seal).stores)
+    classes = _classes(c for _, c in _runs(case))
+    return Certificate(
+        log=log,
+        issued=issued,
+        sealed=sum(s.sealed for s in stores),
+        destroyed=sum(s.destroyed for s in stores),
+        as_sealed=classes[0],
+        watched=classes[1],
+        unknown=classes[2],
+        held=sum(s.held for s in stores),
+        kept=sum(s.kept for s in stores),
+        collections=sum(len(c.ordinals) for s in stores for c in s.collections),
+        returned=sum(s.returned for s in stores),
+        stores=stores,
+        batches=len(case.all(Destruction)),
+        abandoned=case.charter.earlier,
+        shares_not_destroyed=_shares(case),
+        limits=LIMITS,
+        persons=case.require(Seal).body(Seal).persons,
+    )
+
+
+def accepted(case: Case, counts: Callable[[PublicKey], bool] = lambda _: True) -> list[Entry]:
+    """The newest probe of each auditor on the latest destruction, where it accepts."""
+    last = case.latest(Destruction)
+    newest: dict[str, Entry] = {}
+    for probe in case.all(Probe):
+        if last is not None and probe.statement.cited("destruction") == last.digest and counts(probe.signer):
+            newest[probe.signer.key_id] = probe
+    return [p for p in newest.values() if p.body(Probe).decision == "accept"]
+
+
+def reached(
+    case: Case, store: str, probes: Iterable[Entry], counts: Callable[[PublicKey], bool] = lambda _: True
+) -> tuple[GradeName, str]:
+    """The grade of a store, and why not a higher one: the lowest that anything allows."""
+    sealed = next(s for s in case.require(Seal).body(Seal).stores if s.name == store)
+    planned = _plan(case, store)
+    terms = next(s for s in case.charter.stores if s.name == store)
+    limits: list[tuple[GradeName, str]] = [(terms.grade, ""), (planned.grade, planned.why_not_higher)]
+    if _destroyed(case, store) != planned.records:
+        limits.append(("none", NOT_DESTROYED))
+    last = _last_run(case, store)
+    if last is not None:
+        limits.append(last)
+    seen = [s for p in probes if counts(p.signer) for s in p.body(Probe).stores if s.name == store and s.read]
+    drawn = [
+        d
+        for c in case.challenges(case.require(Plan))
+        if counts(c.signer)
+        for d in c.body(Challenge).stores
+        if d.name == store and d.read
+    ]
+    limits += [(s.reached, s.why_not_higher) for s in seen]
+    if sealed.records and (not seen or not drawn):
+        limits.append(("L1", NOT_READ))
+    elif sealed.records and not _measured(case, store, counts):
+        limits.append(("L1", NOT_MEASURED))
+    return min(limits, key=lambda limit: GRADES.index(limit[0]))
+
+
+def outcome(sealed: int, destroyed: int, left_out: bool) -> str:
+    """The word for one collection."""
+    if destroyed == sealed and not left_out:
+        return "destroyed"
+    if destroyed:
+        return "partly destroyed"
+    return "left out" if left_out else "not destroyed"
+
+
+def _check_ready(case: Case, probes: list[Entry]) -> None:
+    last = case.require(Destruction)
+    need = {"auditor": max(1, {r.role: r.count for r in case.charter.policy.approve}.get("auditor", 0))}
+    if quorum.missing([p.signer for p in probes], need):
+        raise OrderError(
+            "there is no accepted probe of the latest destruction",
+            hint="an auditor runs: cenotaph probe --key THEIR-KEY",
+        )
+    words: dict[str, str] = {}
+    for probe in case.all(Probe):
+        if probe.statement.cited("destruction") == last.digest:
+            words[probe.signer.organisation] = probe.body(Probe).decision
+    rejecting = sorted(name for name, word in words.items() if word == "reject")
+    if rejecting:
+        raise OrderError(f"the latest probe of {', '.join(rejecting)} rejects the destruction")
+
+
+def _store(case: Case, sealed: SealStore, probes: list[Entry]) -> CertifiedStore:
+    planned = _plan(case, sealed.name)
+    grade, why = reached(case, sealed.name, probes)
+    probed = [s for p in probes for s in p.body(Probe).stores if s.name == sealed.name]
+    runs = [s for e in case.all(Destruction) for s in e.body(Destruction).stores if s.name == sealed.name]
+    terms = next(s for s in case.charter.stores if s.name == sealed.name)
+    return CertifiedStore(
+        name=sealed.name,
+        asked=terms.grade,
+        planned=planned.grade,
+        reached=grade,
+        why_not_higher=why,
+        sealed=sealed.records,
+        destroyed=_destroyed(case, sealed.name),
+        held=planned.held,
+        kept=planned.kept,
+        returned=sum(r.returned for r in runs),
+        kept_elsewhere=max((p.kept_elsewhere for p in probed), default=0),
+        strangers=max((p.strangers for p in probed), default=0),
+        collections=tuple(_collection(case, sealed.name, c) for c in sealed.collections),
+        unreachable=_merged(probed),
+    )
+
+
+def _collection(case: Case, store: str, sealed: SealCollection) -> CertifiedCollection:
+    mine = [c for name, c in _runs(case) if name == store and c.ordinal in sealed.ordinals]
+    as_sealed, watched, unknown = _classes(mine)
+    destroyed = as_sealed + watched + unknown
+    left_out = bool(set(sealed.ordinals) & {o.ordinal for o in _plan(case, store).left_out})
+    word = outcome(sealed.records, destroyed, left_out)
+    return CertifiedCollection(
+        sealed.ordinals,
+        sealed.records,
+        destroyed,
+        as_sealed,
+        watched,
+        unknown,
+        word,  # type: ignore[arg-type]  # one of the literals
+    )
+
+
+def _plan(case: Case, store: str) -> PlanStore:
+    return next(s for s in case.require(Plan).body(Plan).stores if s.name == store)
+
+
+def _runs(case: Case) -> list[tuple[str, DestroyedCollection]]:
+    return [
+        (store.name, collection)
+        for entry in case.all(Destruction)
+        for store in entry.body(Destruction).stores
+        for collection in store.collections
+    ]
+
+
+def _last_run(case: Case, store: str) -> tuple[GradeName, str] | None:
+    """What the newest reclamation of a store reached by its own account."""
+    for entry in reversed(case.all(Destruction)):
+        for item in entry.body(Destruction).stores:
+            if item.name == store:
+                return item.reached, item.why_not_higher
+    return None
+
+
+def _destroyed(case: Case, store: str) -> int:
+    return sum(c.records for name, c in _runs(case) if name == store)
+
+
+def _classes(runs: Iterable[DestroyedCollection]) -> tuple[int, int, int]:
+    totals = [0, 0, 0]
+    for run in runs:
+        totals[0] += run.as_sealed
+        totals[1] += run.watched
+        totals[2] += run.unknown
+    return totals[0], totals[1], totals[2]
+
+
+def _measured(case: Case, store: str, counts: Callable[[PublicKey], bool]) -> bool:
+    """Whether an auditor found real sampled values of this store before destruction."""
+    return any(
+        r.found
+        for c in case.challenges(case.require(Plan))
+        if counts(c.signer)
+        for r in c.body(Challenge).recall
+        if r.store == store
+    )
+
+
+def _merged(probed: Iterable[ProbedStore]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(line for item in probed for line in item.unreachable))
+
+
+def _shares(case: Case) -> tuple[str, ...]:
+    """Auditors who gave a key share and have not said that it is destroyed."""
+    gave = {
+        e.signer.organisation for e in case.charter_approvals() if e.body(Approval).commitments is not None
+    }
+    gone = {e.signer.organisation for e in case.all(Probe) if e.body(Probe).share_destroyed}
+    return tuple(sorted(gave - gone))

@@ -1,0 +1,46 @@
+"""Counting signers: unique keys, unique organisations, one role an organisation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from cenotaph_proof.errors import ThresholdError
+from cenotaph_proof.keys import PublicKey
+
+
+def missing(signers: Iterable[PublicKey], approve: Mapping[str, int]) -> dict[str, int]:
+    """How many organisations of each role are still missing; empty when the threshold is met.
+
+    A key counts once, and an organisation counts once, whatever it signed with.
+    """
+    have: dict[str, set[str]] = {}
+    keys: set[bytes] = set()
+    for signer in signers:
+        if signer.ed25519 not in keys:
+            keys.add(signer.ed25519)
+            have.setdefault(signer.role, set()).add(signer.organisation)
+    short = {role: count - len(have.get(role, ())) for role, count in approve.items()}
+    return {role: count for role, count in short.items() if count > 0}
+
+
+def check(what: str, signers: Sequence[PublicKey], approve: Mapping[str, int]) -> None:
+    """Raises: ThresholdError that says who signed and which roles are missing."""
+    short = missing(signers, approve)
+    if not short:
+        return
+    signed = ", ".join(f"{s.role} {s.organisation}" for s in signers) or "nobody"
+    needs = ", ".join(f"{count} {role}" for role, count in short.items())
+    raise ThresholdError(
+        f"{what} has too few approvals: {signed} has signed, missing: {needs}",
+        hint="send the statement to the parties that have not signed, then: cenotaph approve --add FILE",
+    )
+
+
+def quorum_time(times: Mapping[str, int], count: int) -> int | None:
+    """The time by which `count` organisations had cosigned: the count-th smallest; None when fewer.
+
+    `times` maps an organisation to the time of its cosignature, in seconds since the epoch.
+    """
+    if len(times) < count:
+        return None
+    return sorted(times.values())[count - 1] if count else 0

@@ -1,0 +1,703 @@
+"""The statements of a case: frozen values, their strict JSON, and the in-toto wrapper around them.
+
+A statement is an in-toto Statement v1 in RFC 8785 form. Its subjects are the statements it cites,
+its predicate is one of the values below. A predicate too large for a log entry is *detached*: the
+statement then carries the SHA-256 and size of the predicate's bytes (spec/statements.md).
+
+Nothing here may hold a person's data: stores go by their name in the case, collections by ordinal,
+signers by organisation, role and key.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import re
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
+
+from cenotaph_proof import canonical
+from cenotaph_proof.errors import FormatError
+
+STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
+PREDICATE_PREFIX = "urn:cenotaph:v1:"
+DETACH_ABOVE = 40_000  # bytes of predicate; an envelope is at most 65,535 and base64 adds a third
+ATTACHMENT_LIMIT = 64 << 20
+MAX_ITEMS = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class _Text:
+    limit: int
+    least: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Pattern:
+    expression: str
+
+
+Name = Annotated[str, _Text(200, least=1)]
+Line = Annotated[str, _Text(1000)]
+Digest = Annotated[str, _Pattern(r"[0-9a-f]{64}")]
+Count = Annotated[int, _Pattern("count")]
+Month = Annotated[str, _Pattern(r"[0-9]{4}-[0-9]{2}")]
+GradeName = Literal["none", "L1", "L2", "L3", "L4", "L5"]
+Role = Literal["operator", "auditor", "notary", "owner", "log-witness"]
+Decision = Literal["accept", "reject"]
+
+
+# ── charter ──────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class App:
+    name: Name
+    purpose: Line
+    stores: tuple[Name, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StoreTerms:
+    name: Name
+    kind: Name
+    grade: GradeName
+    scope: Literal["everything", "collections", "rows", "subjects"]
+    shared: tuple[Name, ...]
+    owner: Name | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HoldTerms:
+    by: Line
+    reference: Line
+
+
+@dataclass(frozen=True, slots=True)
+class NamedReason:
+    name: Line
+    why: Line
+
+
+@dataclass(frozen=True, slots=True)
+class Party:
+    organisation: Name
+    role: Role
+    ed25519: Digest
+    x25519: Digest
+
+
+@dataclass(frozen=True, slots=True)
+class RoleCount:
+    role: Role
+    count: Count
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    approve: tuple[RoleCount, ...]
+    witness: Count
+    bound_ppm: Count
+    confidence_ppm: Count
+    clock_skew: Count
+    approval_lasts: Count
+
+
+@dataclass(frozen=True, slots=True)
+class Charter:
+    case: Digest
+    name: Name
+    operator: Name
+    origin: Name
+    created: Count
+    basis: Line
+    notice: Count
+    apps: tuple[App, ...]
+    stores: tuple[StoreTerms, ...]
+    holds: tuple[HoldTerms, ...]
+    kept: tuple[NamedReason, ...]
+    recipients: tuple[NamedReason, ...]
+    parties: tuple[Party, ...]
+    policy: Policy
+    earlier: tuple[Digest, ...]  # charters in this log that no certificate closed
+    annex: Digest
+
+
+# ── approval ─────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class Commitments:
+    """What an auditor binds itself to before anything is known (spec/challenge.md)."""
+
+    share: Digest
+    challenge_nonce: Digest
+    probe_nonce: Digest
+    outside: Digest
+    outside_records: Count
+
+
+@dataclass(frozen=True, slots=True)
+class Approval:
+    of: Literal["charter", "plan"]
+    organisation: Name
+    role: Role
+    decision: Literal["approve", "withdraw"]
+    signed: Count
+    until: Count
+    commitments: Commitments | None = None
+
+
+# ── inventory ────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class Personal:
+    kind: Name
+    confidence: Name
+    columns: Count
+
+
+@dataclass(frozen=True, slots=True)
+class CopyLine:
+    kind: Name
+    places: Count
+    bytes: Count
+    disposition: Name
+
+
+@dataclass(frozen=True, slots=True)
+class InventoryCollection:
+    ordinal: Count
+    format: Name
+    records: Count
+    held: Count
+    kept: Count
+    bytes: Count
+    partitions: Count
+    columns: Count
+    personal: tuple[Personal, ...]
+    copies: tuple[CopyLine, ...]
+    notes: tuple[Line, ...]
+    name: Name | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class InventoryStore:
+    name: Name
+    reachable: GradeName
+    why_not_higher: Line
+    collections: tuple[InventoryCollection, ...]
+    exposures: tuple[Line, ...]
+    last_write: Month | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LookAlike:
+    store: Name
+    collection: Count
+    other_store: Name
+    other_collection: Count
+    overlap_percent: Count
+
+
+@dataclass(frozen=True, slots=True)
+class Inventory:
+    stores: tuple[InventoryStore, ...]
+    look_alikes: tuple[LookAlike, ...]
+    undeclared: Count
+    annex: Digest
+
+
+# ── seal ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class SealCollection:
+    """One collection, or all of a store's collections under ten records together."""
+
+    ordinals: tuple[Count, ...]
+    records: Count
+    bytes: Count
+    chunks: Count
+    root: Digest
+
+
+@dataclass(frozen=True, slots=True)
+class SealStore:
+    name: Name
+    records: Count
+    bytes: Count
+    chunks: Count
+    root: Digest
+    collections: tuple[SealCollection, ...]
+    persons: Count | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Seal:
+    key: Digest  # SHA-256 commitment to the case key
+    chunk_records: Count
+    records: Count
+    bytes: Count
+    chunks: Count
+    root: Digest
+    stores: tuple[SealStore, ...]
+    needles: Digest
+    annex: Digest
+    persons: Count | None = None
+
+
+# ── plan ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    ordinal: Count
+    records: Count
+    reason: Literal["held", "drifted", "amended", "unreadable"]
+
+
+@dataclass(frozen=True, slots=True)
+class OwnAction:
+    kind: Name
+    count: Count
+    bytes: Count
+
+
+@dataclass(frozen=True, slots=True)
+class SharedAction:
+    kind: Name
+    owner: Name
+
+
+@dataclass(frozen=True, slots=True)
+class PlanStore:
+    name: Name
+    grade: GradeName  # the best that can be reached, said beforehand
+    why_not_higher: Line
+    destroy: tuple[Count, ...]
+    records: Count
+    held: Count
+    kept: Count
+    left_out: tuple[LeftOut, ...]
+    own: tuple[OwnAction, ...]
+    shared: tuple[SharedAction, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    number: Count
+    stores: tuple[PlanStore, ...]
+    records: Count
+    annex: Digest
+    supersedes: Digest | None = None
+
+
+# ── challenge ────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointRef:
+    size: Count
+    root: Digest
+
+
+@dataclass(frozen=True, slots=True)
+class DrawnStore:
+    name: Name
+    chunks: Count
+    drawn: Count
+    matched: Count
+    draw: Digest  # SHA-256 over the ids of the drawn chunks
+    read: bool  # through the auditor's own session
+
+
+@dataclass(frozen=True, slots=True)
+class Recall:
+    """How many sampled values a probe found where they were known to be."""
+
+    store: Name
+    place: Name
+    encoding: Name
+    sampled: Count
+    found: Count
+
+
+@dataclass(frozen=True, slots=True)
+class Challenge:
+    organisation: Name
+    signed: Count
+    against: CheckpointRef
+    nonce: Digest
+    next_nonce: Digest
+    stores: tuple[DrawnStore, ...]
+    brought: Count
+    found: Count
+    recall: tuple[Recall, ...]
+    tool: Line
+    decision: Decision
+    reasons: tuple[Line, ...]
+
+
+# ── destruction ──────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class DestroyedCollection:
+    ordinal: Count
+    records: Count  # by this run
+    as_sealed: Count
+    watched: Count
+    unknown: Count
+    partitions: Count  # done by this run
+    remaining: Count  # partitions still to do
+    reason: Line | None = None  # why some remain
+
+
+@dataclass(frozen=True, slots=True)
+class DestroyedStore:
+    name: Name
+    collections: tuple[DestroyedCollection, ...]
+    reached: GradeName
+    why_not_higher: Line
+    overwritten: Count
+    returned: Count
+    notes: tuple[Line, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Destruction:
+    number: Count
+    started: Count
+    finished: Count
+    journal: Digest
+    stores: tuple[DestroyedStore, ...]
+    complete: bool
+
+
+# ── probe ────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class Residue:
+    place: Name
+    lane: Name
+    kind: Name
+    values: Count
+
+
+@dataclass(frozen=True, slots=True)
+class ProbedStore:
+    name: Name
+    asked: GradeName
+    reached: GradeName
+    why_not_higher: Line
+    places: Count
+    bytes: Count
+    residue: Count  # distinct needles found outside what is kept
+    kept_elsewhere: Count  # distinct needles found inside what is kept
+    strangers: Count  # people whom no seal knows, found by shape outside what is kept
+    found: tuple[Residue, ...]
+    recall: tuple[Recall, ...]
+    unreachable: tuple[Line, ...]
+    read: bool  # through the auditor's own session
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    organisation: Name
+    signed: Count
+    against: CheckpointRef
+    nonce: Digest
+    next_nonce: Digest
+    needles: Count
+    stores: tuple[ProbedStore, ...]
+    tool: Line
+    share_destroyed: bool
+    decision: Decision
+    reasons: tuple[Line, ...]
+
+
+# ── testimony ────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class Testimony:
+    organisation: Name
+    role: Role
+    signed: Count
+    says: Literal["switched off", "copy gone", "key destroyed", "medium destroyed", "witnessed", "objects"]
+    about: Name
+    evidence: tuple[Digest, ...]
+
+
+# ── certificate ──────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class CertifiedCollection:
+    ordinals: tuple[Count, ...]
+    sealed: Count
+    destroyed: Count
+    as_sealed: Count
+    watched: Count
+    unknown: Count
+    outcome: Literal["destroyed", "partly destroyed", "not destroyed", "left out"]
+
+
+@dataclass(frozen=True, slots=True)
+class CertifiedStore:
+    name: Name
+    asked: GradeName
+    planned: GradeName
+    reached: GradeName
+    why_not_higher: Line
+    sealed: Count
+    destroyed: Count
+    held: Count
+    kept: Count
+    returned: Count
+    kept_elsewhere: Count
+    strangers: Count
+    collections: tuple[CertifiedCollection, ...]
+    unreachable: tuple[Line, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    log: CheckpointRef
+    issued: Count
+    sealed: Count
+    destroyed: Count
+    as_sealed: Count
+    watched: Count
+    unknown: Count
+    held: Count
+    kept: Count
+    collections: Count
+    returned: Count
+    stores: tuple[CertifiedStore, ...]
+    batches: Count
+    abandoned: tuple[Digest, ...]
+    shares_not_destroyed: tuple[Name, ...]
+    limits: tuple[Line, ...]
+    persons: Count | None = None
+
+
+Body = (
+    Charter | Approval | Inventory | Seal | Plan | Challenge | Destruction | Probe | Testimony | Certificate
+)
+KINDS: Mapping[str, type[Body]] = {
+    cls.__name__.lower(): cls
+    for cls in (
+        Charter,
+        Approval,
+        Inventory,
+        Seal,
+        Plan,
+        Challenge,
+        Destruction,
+        Probe,
+        Testimony,
+        Certificate,
+    )
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Cite:
+    """The statement another one depends on, by the SHA-256 of its exact envelope bytes."""
+
+    kind: str
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """A parsed statement. `cites` are in the order they were given."""
+
+    body: Body
+    cites: tuple[Cite, ...]
+
+    @property
+    def kind(self) -> str:
+        return type(self.body).__name__.lower()
+
+    def cited(self, kind: str) -> str | None:
+        """The digest of the one statement of this kind that is cited, or None.
+
+        Raises: FormatError when there is more than one.
+        """
+        found = [cite.digest for cite in self.cites if cite.kind == kind]
+        if len(found) > 1:
+            raise FormatError(f"a {self.kind} statement cites {len(found)} {kind} statements, not one")
+        return found[0] if found else None
+
+
+def write(statement: Statement) -> tuple[bytes, bytes | None]:
+    """The payload of a statement's envelope, and its attachment where the predicate is detached."""
+    predicate = canonical.dumps(to_json(statement.body))
+    attachment = predicate if len(predicate) > DETACH_ABOVE else None
+    payload = {
+        "_type": STATEMENT_TYPE,
+        "predicateType": PREDICATE_PREFIX + statement.kind,
+        "subject": [{"name": c.kind, "digest": {"sha256": c.digest}} for c in statement.cites],
+        "predicate": to_json(statement.body)
+        if attachment is None
+        else {"detached": hashlib.sha256(attachment).hexdigest(), "bytes": len(attachment)},
+    }
+    return canonical.dumps(payload), attachment
+
+
+def parse(payload: bytes, attachments: Mapping[str, bytes]) -> Statement:
+    """Read a statement strictly: `write(parse(x)) == x`.
+
+    `attachments` maps hex SHA-256 to bytes. Raises: FormatError.
+    """
+    outer = _object(canonical.loads(payload), {"_type", "predicateType", "subject", "predicate"}, "statement")
+    if outer["_type"] != STATEMENT_TYPE:
+        raise FormatError("this is not an in-toto Statement v1")
+    kind = str(outer["predicateType"]).removeprefix(PREDICATE_PREFIX)
+    if outer["predicateType"] != PREDICATE_PREFIX + kind or kind not in KINDS:
+        raise FormatError("the statement is of a kind this version does not know")
+    predicate = outer["predicate"]
+    if isinstance(predicate, dict) and set(predicate) == {"detached", "bytes"}:
+        predicate = _attached(predicate, attachments)
+    statement = Statement(from_json(KINDS[kind], predicate, kind), _cites(outer["subject"]))
+    if write(statement)[0] != payload:
+        raise FormatError(f"the {kind} statement is not written the one way that is allowed")
+    return statement
+
+
+@dataclass(frozen=True, slots=True)
+class Outline:
+    """What can be said of a statement without reading its predicate."""
+
+    kind: str
+    charter: str | None  # the digest of the charter it cites
+    case: str | None  # of a charter: the case it opens
+    detached: str | None
+
+
+def outline(payload: bytes) -> Outline:
+    """Sort a log entry by case. Raises: FormatError."""
+    outer = _object(canonical.loads(payload), {"_type", "predicateType", "subject", "predicate"}, "statement")
+    kind = str(outer["predicateType"]).removeprefix(PREDICATE_PREFIX)
+    charters = [c.digest for c in _cites(outer["subject"]) if c.kind == "charter"]
+    predicate = outer["predicate"]
+    apart = isinstance(predicate, dict) and set(predicate) == {"detached", "bytes"}
+    return Outline(
+        kind,
+        charters[0] if charters else None,
+        next((c.digest for c in _cites(outer["subject"]) if c.kind == "case"), None),
+        str(predicate["detached"]) if apart else None,
+    )
+
+
+def _attached(reference: Mapping[str, Any], attachments: Mapping[str, bytes]) -> Any:
+    data = attachments.get(str(reference["detached"]))
+    if data is None:
+        raise FormatError("a statement's detached part is missing from the proof file")
+    if hashlib.sha256(data).hexdigest() != reference["detached"] or len(data) != reference["bytes"]:
+        raise FormatError("a statement's detached part is not the one it names")
+    return canonical.loads(data, limit=ATTACHMENT_LIMIT)
+
+
+def _cites(value: Any) -> tuple[Cite, ...]:
+    if not isinstance(value, list) or not value or len(value) > 10_000:
+        raise FormatError("a statement's subject must be a list of what it cites")
+    cites = []
+    for item in value:
+        item = _object(item, {"name", "digest"}, "subject")
+        digest = _object(item["digest"], {"sha256"}, "digest")["sha256"]
+        _check(digest, Digest, "subject digest")
+        _check(item["name"], Name, "subject name")
+        cites.append(Cite(item["name"], digest))
+    return tuple(cites)
+
+
+# ── the codec: dataclass ⇄ JSON, driven by the annotations ───────────────────────────────────────
+
+T = TypeVar("T")
+
+
+def to_json(value: Any) -> Any:
+    """JSON of a statement value; absent optionals are left out."""
+    if dataclasses.is_dataclass(value):
+        pairs = ((f.name, getattr(value, f.name)) for f in dataclasses.fields(value))
+        return {name: to_json(item) for name, item in pairs if item is not None}
+    if isinstance(value, tuple):
+        return [to_json(item) for item in value]
+    return value
+
+
+def from_json(cls: type[T], value: Any, where: str = "value") -> T:
+    """Build `cls` from JSON, refusing unknown and missing keys, wrong types and bounds.
+
+    Raises: FormatError naming the key, never the value.
+    """
+    hints = _hints(cls)
+    optional = {f.name for f in dataclasses.fields(cls) if f.default is None}  # type: ignore[arg-type]  # cls is a dataclass
+    if not isinstance(value, dict):
+        raise FormatError(f"{where} must be an object")
+    unknown, missing = set(value) - set(hints), set(hints) - set(value) - optional
+    if unknown or missing:
+        raise FormatError(
+            f"{where} has unknown or missing keys: {', '.join(sorted(unknown | missing))[:200]}"
+        )
+    return cls(**{name: _decode(item, hints[name], f"{where}.{name}") for name, item in value.items()})
+
+
+_HINTS: dict[type, dict[str, Any]] = {}
+
+
+def _hints(cls: type) -> dict[str, Any]:
+    if cls not in _HINTS:
+        _HINTS[cls] = typing.get_type_hints(cls, include_extras=True)
+    return _HINTS[cls]
+
+
+def _decode(value: Any, hint: Any, where: str) -> Any:
+    origin = get_origin(hint)
+    if origin is types.UnionType or origin is typing.Union:
+        (hint,) = (part for part in get_args(hint) if part is not type(None))
+        origin = get_origin(hint)
+    if origin is tuple:
+        if not isinstance(value, list) or len(value) > MAX_ITEMS:
+            raise FormatError(f"{where} must be a list")
+        item = get_args(hint)[0]
+        return tuple(_decode(v, item, f"{where}[{i}]") for i, v in enumerate(value))
+    if dataclasses.is_dataclass(hint):
+        return from_json(typing.cast(type, hint), value, where)
+    _check(value, hint, where)
+    return value
+
+
+def _check(value: Any, hint: Any, where: str) -> None:
+    if hint is bool:
+        good = isinstance(value, bool)
+    elif get_origin(hint) is Literal:
+        good = isinstance(value, str) and value in get_args(hint)
+    else:
+        base, rule = get_args(hint)
+        good = type(value) is base and _fits(value, rule)
+    if not good:
+        raise FormatError(f"{where} is not of the form it must have")
+
+
+def _fits(value: Any, rule: _Text | _Pattern) -> bool:
+    if isinstance(rule, _Text):
+        return rule.least <= len(value) <= rule.limit and not re.search(r"[\x00-\x1f\x7f-\x9f]", value)
+    if rule.expression == "count":
+        return bool(value >= 0)
+    return re.fullmatch(rule.expression, value, re.ASCII) is not None
+
+
+def _object(value: Any, keys: set[str], where: str) -> dict[str, Any]:
+    if not isinstance(value, dict) or set(value) != keys:
+        raise FormatError(f"{where} must be an object with the keys {', '.join(sorted(keys))}")
+    return value

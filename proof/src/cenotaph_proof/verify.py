@@ -1,0 +1,332 @@
+"""Verifying a certificate: numbered steps (spec/verify.md), and a verdict in three lists.
+
+1. Read the proof file strictly.
+2. Take keys, roles and thresholds from the trust file. Without one, say so and go on.
+3. Every statement is signed by the party it must be signed by.
+4. Statements follow those they cite; every gate was open when it had to be.
+5. Every checkpoint covers the log's entries as they are, and extends the one before it.
+6. Enough witnesses cosigned the checkpoint over the certificate.
+7. The sealed totals lie under the sealed root; the certificate says what the statements say.
+"""
+
+from __future__ import annotations
+
+import datetime
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from cenotaph_proof import bundle as bundles
+from cenotaph_proof.case import Case, Entry
+from cenotaph_proof.errors import (
+    FormatError,
+    LogError,
+    OrderError,
+    ProofError,
+    SignatureError,
+    ThresholdError,
+)
+from cenotaph_proof.statements import (
+    Approval,
+    Certificate,
+    Challenge,
+    Destruction,
+    Inventory,
+    Plan,
+    Probe,
+    Seal,
+)
+from cenotaph_proof.trust import Trust
+
+VERIFIED, UNIDENTIFIED = 0, 6
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """A line of the verdict, and where it comes from: a step of spec/verify.md and statements."""
+
+    text: str
+    step: str
+    evidence: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What holds (`proven`), who says what (`attested`), and what nobody shows (`not_shown`)."""
+
+    case: str
+    name: str
+    operator: str
+    identified: bool
+    certificate: Certificate
+    proven: tuple[Fact, ...]
+    attested: tuple[Fact, ...]
+    not_shown: tuple[Fact, ...]
+
+    @property
+    def exit_code(self) -> int:
+        return VERIFIED if self.identified else UNIDENTIFIED
+
+
+def verify(stream: BinaryIO, trust: Trust | None) -> Verdict:
+    """Verify a proof file. Raises: ProofError whose `step` names the step that failed."""
+    try:
+        bundle = bundles.read(stream)
+    except ProofError as error:
+        error.step = error.step or "verify 1"
+        raise
+    try:
+        case = bundles.replay(bundle, trust)
+    except ProofError as error:
+        error.step = error.step or _step_of(error)
+        raise
+    last = case.latest(Certificate)
+    if last is None:
+        where = case.entries[-1].statement.kind
+        raise OrderError(f"there is no certificate: the case stands at its {where}", step="verify 4")
+    covering = [c for c in case.cosigned if c.size > last.index]
+    if not covering:  # (6)
+        raise ThresholdError(
+            "the checkpoint over the certificate lacks its quorum of log witnesses", step="verify 6"
+        )
+    if case.cosigned[-1].size != case.size:
+        raise ThresholdError("the log's end is not under a checkpoint with its quorum", step="verify 6")
+    return _verdict(case, last)
+
+
+def verify_file(path: Path, trust: Trust | None) -> Verdict:
+    """Verify the proof file at `path`. Raises: ProofError, OSError."""
+    with path.open("rb") as stream:
+        return verify(stream, trust)
+
+
+def _step_of(error: ProofError) -> str:
+    if isinstance(error, LogError):
+        return "verify 5"
+    if isinstance(error, SignatureError):
+        return "verify 3"
+    if isinstance(error, ThresholdError):
+        return "verify 6" if "witness" in error.message else "verify 4"
+    return "verify 1" if isinstance(error, FormatError) else "verify 4"
+
+
+# ── the verdict ──────────────────────────────────────────────────────────────────────────────────
+
+
+def _verdict(case: Case, last: Entry) -> Verdict:
+    certificate = last.body(Certificate)
+    assert case.trust is not None
+    return Verdict(
+        case=case.charter.case,
+        name=case.charter.name,
+        operator=case.charter.operator,
+        identified=not case.trust.named_by_operator,
+        certificate=certificate,
+        proven=_proven(case, certificate),
+        attested=_attested(case),
+        not_shown=_not_shown(case, certificate),
+    )
+
+
+def _proven(case: Case, certificate: Certificate) -> tuple[Fact, ...]:
+    first, last = case.cosigned[0], case.cosigned[-1]
+    sealed = case.require(Seal)
+    begun = case.all(Destruction)[0]
+    sealed_by = case.cosigned_time(sealed.index)
+    lines = [
+        Fact(
+            f"{_who(case, last.witnesses)} saw this log of {case.size} statements as append-only, "
+            f"from {_when(first.time)} to {_when(last.time)}.",
+            "verify 5",
+        ),
+        Fact(
+            f"{_many(certificate.sealed, 'record')} in {_many(certificate.collections, 'collection')} lay under "
+            f"the sealed root by {_when(sealed_by)}; the totals add up.",
+            "verify 7",
+            (sealed.digest,),
+        ),
+        Fact(
+            "Charter, inventory, seal, plan, challenge and approvals were in the log before destruction "
+            f"began ({_when(begun.body(Destruction).started)} by the operator's word, "
+            f"seen by {_when(case.cosigned_time(begun.index))}).",
+            "verify 4",
+            (begun.digest,),
+        ),
+        Fact("The certificate says what the statements say, and nothing required is missing.", "verify 7"),
+    ]
+    if certificate.abandoned:
+        lines.append(
+            Fact(
+                f"{_many(len(certificate.abandoned), 'earlier attempt')} in this log was never finished.",
+                "verify 4",
+            )
+        )
+    return tuple(lines)
+
+
+def _attested(case: Case) -> tuple[Fact, ...]:
+    lines: list[Fact] = []
+    for entry in case.charter_approvals():
+        lines.append(_said(case, entry, "countersigned the charter", "verify 4"))
+    for entry in case.plan_approvals(case.require(Plan)):
+        until = _when(entry.body(Approval).until)
+        lines.append(_said(case, entry, f"approved the plan, until {until}", "verify 4"))
+    for entry in case.all(Challenge):
+        lines.append(_said(case, entry, _challenged(case, entry.body(Challenge)), "verify 4"))
+    for entry in case.all(Destruction):
+        body = entry.body(Destruction)
+        records = sum(c.records for s in body.stores for c in s.collections)
+        lines.append(
+            _said(case, entry, f"destroyed {_many(records, 'record')} in batch {body.number}", "verify 4")
+        )
+    for entry in case.all(Probe):
+        lines.append(_said(case, entry, _probed(entry.body(Probe)), "verify 4"))
+    return tuple(lines)
+
+
+def _challenged(case: Case, body: Challenge) -> str:
+    read = [s for s in body.stores if s.read]
+    drawn, matched = sum(s.drawn for s in read), sum(s.matched for s in read)
+    whole = all(s.drawn == s.chunks for s in read)
+    policy = case.charter.policy
+    bound = (
+        "every chunk was read"
+        if whole
+        else f"so at most {policy.bound_ppm / 10_000:g} % of the chunks of a store are bad, with "
+        f"{policy.confidence_ppm / 10_000:g} % confidence"
+    )
+    return (
+        f"read {drawn} drawn chunks in the live stores, {matched} matched the seal ({bound}); "
+        f"{body.found} of {body.brought} outside records were found; decision: {body.decision}"
+    )
+
+
+def _probed(body: Probe) -> str:
+    residue = sum(s.residue + s.strangers for s in body.stores)
+    elsewhere = sum(s.kept_elsewhere for s in body.stores)
+    places = sum(s.places for s in body.stores)
+    return (
+        f"searched {_many(places, 'place')} for {_many(body.needles, 'value')}: {residue} found outside what is kept, "
+        f"{elsewhere} inside what is kept; decision: {body.decision}"
+        + ("; destroyed their key share" if body.share_destroyed else "")
+    )
+
+
+def _not_shown(case: Case, certificate: Certificate) -> tuple[Fact, ...]:
+    lines = [Fact(text, "docs/limits.md") for text in certificate.limits]
+    for store in certificate.stores:
+        if store.reached != store.asked:
+            lines.append(
+                Fact(
+                    f"Store {store.name} reached {store.reached}, not {store.asked}: {store.why_not_higher}.",
+                    "verify 7",
+                )
+            )
+        lines += [
+            Fact(f"Not reached in store {store.name}: {line}", "verify 7") for line in store.unreachable
+        ]
+        for c in store.collections:
+            if c.outcome != "destroyed":
+                which = ", ".join(map(str, c.ordinals))
+                lines.append(
+                    Fact(
+                        f"Collection {which} of store {store.name}: {c.outcome}, {c.sealed - c.destroyed} records remain.",
+                        "verify 7",
+                    )
+                )
+    undeclared = case.require(Inventory).body(Inventory).undeclared
+    if undeclared:
+        lines.append(
+            Fact(f"{_many(undeclared, 'store')} found by the survey that the case does not name.", "verify 7")
+        )
+    if certificate.shares_not_destroyed:
+        lines.append(
+            Fact(
+                "Key shares not said to be destroyed: " + ", ".join(certificate.shares_not_destroyed),
+                "verify 7",
+            )
+        )
+    if case.untrusted:
+        lines.append(
+            Fact("Not in the trust file, so not counted: " + ", ".join(sorted(case.untrusted)), "verify 2")
+        )
+    return tuple(lines)
+
+
+def _said(case: Case, entry: Entry, what: str, step: str) -> Fact:
+    who = entry.signer.organisation
+    assert case.trust is not None
+    if case.trust.named_by_operator:
+        who = f"a key calling itself {who}"
+    elif who in case.untrusted:
+        who = f"{who} (not in the trust file)"
+    return Fact(f"{entry.signer.role} {who} {what}", step, (entry.digest,))
+
+
+def _who(case: Case, witnesses: tuple[str, ...]) -> str:
+    assert case.trust is not None
+    prefix = "keys calling themselves " if case.trust.named_by_operator else ""
+    return prefix + (", ".join(witnesses) or "nobody")
+
+
+def _when(time: int | None) -> str:
+    if time is None:
+        return "an unknown time"
+    return datetime.datetime.fromtimestamp(time, datetime.UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def _many(count: int, noun: str) -> str:
+    return f"{count:,} {noun}" + ("" if count == 1 else "s")
+
+
+# ── what a person reads ──────────────────────────────────────────────────────────────────────────
+
+
+def render(verdict: Verdict) -> str:
+    """The verdict as plain text for a terminal, 100 columns at most."""
+    c = verdict.certificate
+    head = (
+        "VERIFIED" if verdict.identified else "Keys as named by the operator; nobody checked who holds them."
+    )
+    out = [
+        head,
+        f"Case {verdict.name} of {verdict.operator}",
+        f"{c.destroyed:,} of {c.sealed:,} sealed records destroyed ({c.as_sealed:,} as sealed, {c.watched:,} "
+        f"watched, {c.unknown:,} unknown); {c.held:,} held, {c.kept:,} kept; {c.returned:,} bytes returned",
+        "",
+        f"{'store':<24} {'asked':>5} {'reached':>7} {'destroyed':>12} {'of sealed':>12}",
+    ]
+    for store in c.stores:
+        out.append(
+            f"{store.name[:24]:<24} {store.asked:>5} {store.reached:>7} {store.destroyed:>12,} {store.sealed:>12,}"
+        )
+    for title, lines in (
+        ("PROVEN, by mathematics", verdict.proven),
+        ("ATTESTED, by whom", verdict.attested),
+        ("NOT SHOWN, by anyone", verdict.not_shown),
+    ):
+        out += ["", title, *(f"  - {line.text}" for line in lines)]
+    return "\n".join(out) + "\n"
+
+
+def to_json(verdict: Verdict) -> dict[str, object]:
+    """The verdict for machines."""
+
+    def facts_json(lines: tuple[Fact, ...]) -> list[dict[str, object]]:
+        return [{"text": f.text, "step": f.step, "evidence": list(f.evidence)} for f in lines]
+
+    c = verdict.certificate
+    return {
+        "verdict": "verified" if verdict.identified else "consistent, signers unidentified",
+        "case": verdict.case,
+        "name": verdict.name,
+        "operator": verdict.operator,
+        "records": {"sealed": c.sealed, "destroyed": c.destroyed, "held": c.held, "kept": c.kept},
+        "stores": [
+            {"name": s.name, "grade_asked": s.asked, "grade_reached": s.reached, "records": s.destroyed}
+            for s in c.stores
+        ],
+        "proven": facts_json(verdict.proven),
+        "attested": facts_json(verdict.attested),
+        "not_shown": facts_json(verdict.not_shown),
+    }

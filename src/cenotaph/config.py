@@ -1,0 +1,344 @@
+"""The case file: `case.toml`, read strictly. No secrets and no personal data belong in it.
+
+Unknown keys are errors that name the key. Paths are relative to the file that names them. Values
+that may hold personal data (predicates, subject lists) are never quoted in an error.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cenotaph_proof.errors import ProofError
+from cenotaph_proof.keys import PublicKey
+from cenotaph_proof.trust import seconds, unique_parties
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from cenotaph.errors import UsageError
+from cenotaph.scope import Hold, Predicate, Selection, parse_predicate
+
+LIMIT = 1 << 20
+SCHEMES = ("sqlite", "files")
+SHARED = (
+    "restart",
+    "wal",
+    "wal_archive",
+    "statistics",
+    "logs",
+    "backups",
+    "replicas",
+    "free_space",
+)
+SUBJECT_LINES = 1_000_000
+
+Grade = Literal["L1", "L2", "L3", "L4", "L5"]
+ShortText = Annotated[str, Field(min_length=1, max_length=200)]
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+class CaseTable(_Table):
+    name: ShortText
+    operator: ShortText
+    key: str
+    log: str = "log"
+    basis: str = ""
+    notice: str = "0h"
+    search: tuple[str, ...] = ()
+
+
+class AppTable(_Table):
+    name: ShortText
+    purpose: str = ""
+    stores: tuple[str, ...] = ()
+
+
+class ScopeTable(_Table):
+    collections: tuple[str, ...] | None = None
+    rows: str | None = Field(default=None, repr=False)
+    subjects: str | None = None
+
+
+class StoreTable(_Table):
+    name: ShortText
+    url: str = Field(repr=False)
+    grade: Grade = "L2"
+    scope: Literal["everything"] | ScopeTable = "everything"
+    subject: dict[str, str] = {}
+    shared: tuple[str, ...] = ()
+    erase_url: str | None = Field(default=None, repr=False)
+    owner: str | None = None
+    publish_names: bool | None = None
+
+    @property
+    def kind(self) -> str:
+        return self.url.split(":", 1)[0]
+
+    @property
+    def names_published(self) -> bool:
+        """Whether names of collections may leave the record: databases yes, files no, unless told."""
+        return self.kind not in ("files", "s3") if self.publish_names is None else self.publish_names
+
+    @property
+    def scope_kind(self) -> Literal["everything", "collections", "rows", "subjects"]:
+        if self.scope == "everything":
+            return "everything"
+        assert isinstance(self.scope, ScopeTable)
+        if self.scope.subjects is not None:
+            return "subjects"
+        return "rows" if self.scope.rows is not None else "collections"
+
+
+class HoldTable(_Table):
+    by: str
+    reference: str = ""
+    stores: tuple[str, ...] | None = None
+    collections: tuple[str, ...] = ("*",)
+    rows: str | None = Field(default=None, repr=False)
+    subjects: str | None = None
+
+
+class PartyTable(_Table):
+    organisation: ShortText
+    role: Literal["operator", "auditor", "notary", "owner", "log-witness"]
+    key: str
+    cosign: str | None = None
+
+
+class VolumeTable(_Table):
+    path: str
+    owner: str
+    quiesced: bool = False
+
+
+class Challenge(_Table):
+    bound: float = Field(default=0.01, gt=0, lt=1)
+    confidence: float = Field(default=0.99, gt=0, lt=1)
+
+
+class PolicyTable(_Table):
+    approve: dict[Literal["auditor", "notary", "owner"], Annotated[int, Field(ge=0, le=100)]] = {
+        "auditor": 1,
+        "notary": 1,
+    }
+    witness: Annotated[int, Field(ge=0, le=100)] = 1
+    challenge: Challenge = Challenge()
+    clock_skew: str = "5m"
+    approval_lasts: str = "90d"
+
+
+class NamedTable(_Table):
+    name: ShortText
+    why: str = ""
+
+
+class LimitsTable(_Table):
+    window: str | None = None
+    bytes_per_second: Annotated[int, Field(gt=0)] | None = None
+    lock_timeout: str = "30s"
+    workers: Annotated[int, Field(ge=1, le=64)] = 2
+
+
+class CaseFile(_Table):
+    """`case.toml` as it was read; `source` is its exact bytes, `base` its folder."""
+
+    case: CaseTable
+    app: tuple[AppTable, ...] = ()
+    store: tuple[StoreTable, ...]
+    hold: tuple[HoldTable, ...] = ()
+    party: tuple[PartyTable, ...] = ()
+    volume: tuple[VolumeTable, ...] = ()
+    policy: PolicyTable = PolicyTable()
+    recipient: tuple[NamedTable, ...] = ()
+    kept: tuple[NamedTable, ...] = ()
+    limits: LimitsTable = LimitsTable()
+    base: Path = Field(default=Path(), exclude=True)
+    source: bytes = Field(default=b"", exclude=True, repr=False)
+
+    def find(self, name: str) -> StoreTable:
+        for store in self.store:
+            if store.name == name:
+                return store
+        raise UsageError(f"the case names no store {name}")
+
+    def url(self, store: StoreTable, *, erase: bool = False) -> str:
+        """The store's address with an absolute path, secrets resolved."""
+        text = resolve((store.erase_url if erase else None) or store.url, self.base)
+        scheme, _, rest = text.partition(":")
+        return f"{scheme}:{(self.base / rest).absolute()}" if scheme in SCHEMES else text
+
+    def path(self, store: StoreTable) -> Path:
+        """Where a store of files or a SQLite database lies, as an absolute path."""
+        return Path(self.url(store).partition(":")[2])
+
+    def selection(self, store: StoreTable) -> Selection:
+        """What of a store goes: its scope less the holds."""
+        scope = store.scope if isinstance(store.scope, ScopeTable) else ScopeTable()
+        return Selection(
+            collections=scope.collections or ("*",),
+            rows=_predicate(scope.rows, f"store {store.name}"),
+            subjects=self._subjects(scope.subjects),
+            subject_columns=store.subject,
+            holds=tuple(self._hold(h) for h in self.hold if h.stores is None or store.name in h.stores),
+        )
+
+    def parties(self) -> tuple[PublicKey, ...]:
+        """The public keys of all parties. Raises: UsageError naming the party."""
+        keys = tuple(self._party(p) for p in self.party)
+        try:
+            unique_parties(keys)
+        except ProofError as error:
+            raise UsageError(error.message) from None
+        return keys
+
+    def operator_key(self) -> Path:
+        return reference_path(self.case.key, self.base)
+
+    def log_path(self) -> Path:
+        return self.base / self.case.log
+
+    def _party(self, party: PartyTable) -> PublicKey:
+        try:
+            key = PublicKey.load(self.base / party.key)
+        except OSError:
+            raise UsageError(
+                f"the public key of {party.role} {party.organisation} cannot be read",
+                hint=f"ask them for their key file and name it in [[party]] key (now: {party.key})",
+            ) from None
+        except ProofError as error:
+            raise UsageError(f"the key of {party.organisation}: {error.message}", hint=error.hint) from None
+        if (key.organisation, key.role) != (party.organisation, party.role):
+            raise UsageError(
+                f"the key file of {party.organisation} was made for {key.role} {key.organisation}"
+            )
+        return key
+
+    def _hold(self, hold: HoldTable) -> Hold:
+        rows = _predicate(hold.rows, f"the hold by {hold.by}")
+        return Hold(hold.collections, rows, self._subjects(hold.subjects))
+
+    def _subjects(self, reference: str | None) -> frozenset[str] | None:
+        if reference is None:
+            return None
+        path = reference_path(reference, self.base)
+        try:
+            lines = path.read_text("utf-8").splitlines()
+        except OSError as error:
+            raise UsageError(f"a list of subjects cannot be read: {error.strerror}") from None
+        except UnicodeDecodeError:
+            raise UsageError("a list of subjects is not UTF-8 text, one subject a line") from None
+        if len(lines) > SUBJECT_LINES:
+            raise UsageError(f"a list of subjects has more than {SUBJECT_LINES:,} lines")
+        return frozenset(line.strip() for line in lines if line.strip())
+
+
+def load(path: Path) -> CaseFile:
+    """Read and check a case file. Raises: UsageError naming the key that is wrong."""
+    try:
+        source = path.read_bytes()
+    except OSError as error:
+        raise UsageError(
+            f"{path} cannot be read: {error.strerror}", hint="run: cenotaph init, or pass --case DIR"
+        ) from None
+    if len(source) > LIMIT:
+        raise UsageError(f"{path} is larger than 1 MiB")
+    try:
+        table = tomllib.loads(source.decode())
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise UsageError(f"{path} is not TOML: {error}") from None
+    try:
+        case = CaseFile.model_validate({**table, "base": path.parent.absolute(), "source": source})
+    except ValidationError as error:
+        raise UsageError(f"{path}: {_first(error)}") from None
+    _check(case)
+    return case
+
+
+def resolve(text: str, base: Path) -> str:
+    """Follow a secret reference (`env:NAME`, `file:PATH`); anything else is returned as it is."""
+    if text.startswith("env:"):
+        name = text.removeprefix("env:")
+        if name not in os.environ:
+            raise UsageError(f"the case refers to the environment variable {name}, which is not set")
+        return os.environ[name]
+    if text.startswith("file:"):
+        return reference_path(text, base).read_text("utf-8").strip()
+    if text.startswith("cmd:"):
+        raise UsageError("cmd: references are not followed in a case file", hint="use env: or file:")
+    return text
+
+
+def reference_path(reference: str, base: Path) -> Path:
+    """The path of a `file:` reference. Raises: UsageError for any other kind."""
+    if not reference.startswith("file:"):
+        raise UsageError('keys and lists are named by reference, such as "file:keys/Bureau"')
+    return base / reference.removeprefix("file:")
+
+
+def _first(error: ValidationError) -> str:
+    first = error.errors(include_input=False, include_url=False)[0]
+    where = ".".join(str(part) for part in first["loc"] if part != "function-after")
+    what = "is not known" if first["type"] == "extra_forbidden" else first["msg"]
+    return f"{where}: {what}"
+
+
+def _predicate(text: str | None, where: str) -> Predicate | None:
+    if text is None:
+        return None
+    try:
+        return parse_predicate(text)
+    except UsageError as error:
+        raise UsageError(f"rows of {where}: {error.message}", hint=error.hint) from None
+
+
+def _check(case: CaseFile) -> None:
+    names = [s.name for s in case.store]
+    if len(set(names)) != len(names):
+        raise UsageError("two [[store]] tables have the same name")
+    if not names:
+        raise UsageError("the case names no [[store]]")
+    for store in case.store:
+        if store.kind not in SCHEMES:
+            raise UsageError(
+                f"store {store.name}: this version knows the stores {', '.join(SCHEMES)}",
+                hint='write url = "sqlite:PATH" or "files:PATH"',
+            )
+        unknown = set(store.shared) - set(SHARED)
+        if unknown:
+            raise UsageError(f"store {store.name}: shared action {min(unknown)} is not known")
+    for app in case.app:
+        missing = set(app.stores) - set(names)
+        if missing:
+            raise UsageError(f"app {app.name} names a store that the case does not have: {min(missing)}")
+    for hold in case.hold:
+        missing = set(hold.stores or ()) - set(names)
+        if missing:
+            raise UsageError(f"the hold by {hold.by} names a store that the case does not have: {min(missing)}")
+    for key, text in (
+        ("case.notice", case.case.notice),
+        ("policy.clock_skew", case.policy.clock_skew),
+        ("policy.approval_lasts", case.policy.approval_lasts),
+        ("limits.lock_timeout", case.limits.lock_timeout),
+    ):
+        try:
+            seconds(text, key)
+        except ProofError as error:
+            raise UsageError(error.message) from None
+    _check_apart(case)
+
+
+def _check_apart(case: CaseFile) -> None:
+    """No store inside another, and none that holds the case itself or its log."""
+    places = {s.name: Path(os.path.realpath(case.path(s))) for s in case.store}
+    own = {"the case directory": case.base, "the log": case.log_path(), "the operator's key": case.operator_key()}
+    for name, place in places.items():
+        for what, path in own.items():
+            if Path(os.path.realpath(path)).is_relative_to(place):
+                raise UsageError(f"store {name} contains {what}", hint="keep the case outside what it destroys")
+        for other, beneath in places.items():
+            if other != name and beneath.is_relative_to(place):
+                raise UsageError(f"store {other} lies inside store {name}: name each place once")

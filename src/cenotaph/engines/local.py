@@ -1,0 +1,56 @@
+"""The local engine: child processes that read rows, and exit.
+
+Children start from a fork server that has loaded the libraries and no data; they write no core
+dumps, leave Ctrl-C to the parent, and take one task at a time. Results come as they are ready.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import resource
+import signal
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from itertools import islice
+from typing import TypeVar
+
+from cenotaph.errors import PartialError
+
+T = TypeVar("T")
+R = TypeVar("R")
+PRELOAD = ("pyarrow", "pyarrow.compute", "pyarrow.parquet", "numpy", "cenotaph.records")
+
+
+def run(function: Callable[[T], R], tasks: Iterable[T], *, workers: int = 2) -> Iterator[tuple[T, R]]:
+    """Apply a module-level function to tasks in child processes; yields (task, result) as each ends.
+
+    At most two tasks a worker are in flight. An error of a task is raised here, after which no new
+    task starts. Raises: PartialError when a child was killed.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(list(PRELOAD))
+    pending: dict[Future[R], T] = {}
+    queue = iter(tasks)
+    pool = ProcessPoolExecutor(workers, context, initializer=_prepare)
+    try:
+        while True:
+            for task in islice(queue, 2 * workers - len(pending)):
+                pending[pool.submit(function, task)] = task
+            if not pending:
+                return
+            done, _ = wait(pending, return_when=FIRST_COMPLETED)
+            for future in done:
+                yield pending.pop(future), future.result()
+    except BrokenProcessPool:
+        raise PartialError(
+            "a worker process ended before its work was done (killed, or out of memory)",
+            hint="run the same command again: it goes on where it stopped",
+        ) from None
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _prepare() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
