@@ -1,4 +1,4 @@
-"""A generated Chinese city after an epidemic: sixteen stores' worth of invented people, to destroy in rehearsal.
+"""A generated Chinese city after an epidemic: invented people in eighteen stores, to destroy in rehearsal.
 
     python -m cenotaph.testing.city ROOT --residents 10000 --records 1000000 --seed 20230302
 
@@ -17,15 +17,45 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from cenotaph.testing.city_apps import APPS
+from cenotaph.testing import city_databases, city_files
 from cenotaph.testing.city_people import make_people
 from cenotaph.testing.city_site import HELD, STAFF, CityStore, Site, generator, plan_sizes
 
-__all__ = ["City", "CityStore", "build_city"]
+__all__ = ["KEPT_NEEDLES", "City", "CityStore", "build_city"]
 
+APPS = (
+    city_databases.nucleic_acid_tests,
+    city_databases.health_code,
+    city_databases.contact_tracing,
+    city_files.venue_check_ins,
+    city_files.travel_history,
+    city_files.entry_control,
+    city_files.scanned_passes,
+    city_databases.face_register,
+    city_databases.quarantine,
+    city_files.vaccination,
+    city_files.temperature_reports,
+    city_files.hotline_calls,
+    city_files.volunteer_roster,
+    city_databases.school_register,
+    city_files.school_returns,
+    city_databases.forgotten_export,
+    city_files.forgotten_dump,
+    city_files.bystanders,
+)
 SEED = 20230302
+KEPT_NEEDLES = frozenset({"sqlite held", "bystander"})
+"""Kinds of needles that a destruction must leave where they are; all other kinds must vanish."""
+
 HOLD_FILE = "hold-subjects.txt"
 HELD_COLLECTION = "quarantine_stays"
+
+_LAST_WRITTEN = {  # folder → seconds since 1970: 2022-12-13, 2021-03-05, 2020-11-20, 2023-02-27
+    "apps": 1_670_889_600,
+    "www": 1_614_902_400,
+    "old": 1_605_830_400,
+    "bystander": 1_677_456_000,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +63,7 @@ class City:
     """A city that was built, and what was planted in it."""
 
     root: Path
+    residents: int
     stores: tuple[CityStore, ...]
     records: Mapping[str, Mapping[str, int]]  # store → collection → records, as written
     needles: Mapping[str, tuple[bytes, ...]] = field(repr=False)  # kind of place → values that lie there
@@ -91,17 +122,19 @@ def build_city(
     site = _survey_ground(root, residents, records, seed, shared_bystanders)
     for app in APPS:
         app(site)
+    _age(root)
     held = tuple(site.people.ids[:HELD].tolist())
     (root / HOLD_FILE).write_text("".join(f"{number}\n" for number in held), encoding="utf-8")
     return City(
         root=root,
+        residents=residents,
         stores=tuple(site.stores),
         records=site.records,
         needles=site.needles,
         places=site.places,
         held_ids=held,
         deleted_ids=tuple(site.departed.ids.tolist()),
-        bystanders=(),
+        bystanders=(*site.bystanders, HOLD_FILE),
         outside=_dealt(site.outside),
     )
 
@@ -139,12 +172,19 @@ def _survey_ground(root: Path, residents: int, records: int, seed: int, shared_b
     return Site(
         root=root,
         seed=seed,
-        people=everyone[:residents],
-        departed=everyone[residents : residents + departed],
-        staff=everyone[residents + departed :],
+        people=everyone.of(slice(residents)),
+        departed=everyone.of(slice(residents, residents + departed)),
+        staff=everyone.of(slice(residents + departed, None)),
         sizes=plan_sizes(residents, records),
         shared_bystanders=shared_bystanders,
     )
+
+
+def _age(root: Path) -> None:
+    """Set the times of all files to the years they were last written in: these apps are dormant."""
+    for folder, written in _LAST_WRITTEN.items():
+        for path in (root / folder).rglob("*"):
+            os.utime(path, (written, written))
 
 
 def _dealt(piles: Sequence[Sequence[dict[str, object]]]) -> tuple[dict[str, object], ...]:

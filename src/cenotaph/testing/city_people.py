@@ -40,8 +40,14 @@ class People:
     def __len__(self) -> int:
         return len(self.ids)
 
-    def __getitem__(self, part: slice) -> People:
-        return People(*(getattr(self, column.name)[part] for column in fields(self)))
+    def of(self, who: slice | Numbers) -> People:
+        """These people, by position."""
+        return People(*(getattr(self, column.name)[who] for column in fields(self)))
+
+    def and_then(self, others: People) -> People:
+        """These people, and after them the others."""
+        columns = (column.name for column in fields(self))
+        return People(*(np.concatenate([getattr(self, name), getattr(others, name)]) for name in columns))
 
 
 def make_people(count: int, rng: np.random.Generator) -> People:
@@ -166,33 +172,19 @@ _REGIONS = (
     (410100, 1900, 2016),
     (420100, 1900, 2016),
 )
+# fmt: off
 _MOBILE_PREFIXES = (
-    130,
-    131,
-    133,
-    135,
-    136,
-    137,
-    138,
-    139,
-    150,
-    151,
-    152,
-    155,
-    158,
-    159,
-    177,
-    180,
-    186,
-    187,
-    188,
-    189,
+    130, 131, 133, 135, 136, 137, 138, 139, 150, 151, 152, 155, 158, 159, 177, 180, 186, 187, 188, 189,
 )
-_SURNAMES = tuple(
-    "王李张刘陈杨黄赵周吴徐孙朱马胡郭林何高梁郑罗宋谢唐韩曹许邓萧冯曾程蔡彭潘袁于董余苏叶吕魏蒋田杜丁沈姜范江傅钟卢汪戴崔任陆廖姚方金邱夏谭韦贾邹石熊孟秦阎薛侯雷白龙段郝孔邵史毛常万顾赖武康贺严尹钱施牛洪龚"
-) + ("欧阳", "上官", "司马", "诸葛", "慕容", "端木")
-_GIVEN = tuple(
-    "伟芳娜敏静丽强磊军洋勇艳杰娟涛明超秀霞平刚桂英华玉兰红建国志文斌鑫宇浩然子涵欣怡梓轩雨泽晨曦思佳琪俊逸天佑嘉悦博诗婷雪梅春秋冬青松柏林森海波江河山川云飞龙凤鸣瑞祥庆福安康宁远航启正德仁义礼智信慧美雅淑贞惠"
+# fmt: on
+_SURNAMES = (
+    *"王李张刘陈杨黄赵周吴徐孙朱马胡郭林何高梁郑罗宋谢唐韩曹许邓萧冯曾程蔡彭潘袁于董余苏叶吕魏蒋田杜丁沈姜范江傅钟卢汪戴崔任",
+    *"陆廖姚方金邱夏谭韦贾邹石熊孟秦阎薛侯雷白龙段郝孔邵史毛常万顾赖武康贺严尹钱施牛洪龚",
+    *("欧阳", "上官", "司马", "诸葛", "慕容", "端木"),
+)
+_GIVEN = (
+    "伟芳娜敏静丽强磊军洋勇艳杰娟涛明超秀霞平刚桂英华玉兰红建国志文斌鑫宇浩然子涵欣怡梓轩雨泽晨曦思佳琪俊逸天佑嘉悦博诗婷雪"
+    "梅春秋冬青松柏林森海波江河山川云飞龙凤鸣瑞祥庆福安康宁远航启正德仁义礼智信慧美雅淑贞惠"
 )
 # Names that break narrow assumptions: a middle dot, characters of four bytes in UTF-8 and GB18030.
 _OTHER_NAMES = ("阿依古丽·买买提", "迪丽努尔·阿不都", "才让卓玛", "古力娜·艾尔肯", "吴𠮷辰", "周𬭎", "柯㛃然")

@@ -1,4 +1,4 @@
-"""The building site of a generated city: what the apps share while they are written, and what they planted."""
+"""The building site of a generated city: what its apps share, and what they planted."""
 
 from __future__ import annotations
 
@@ -70,6 +70,7 @@ class Site:
     records: dict[str, dict[str, int]] = field(default_factory=dict)
     needles: dict[str, tuple[bytes, ...]] = field(default_factory=dict, repr=False)
     places: dict[str, str] = field(default_factory=dict)
+    bystanders: list[str] = field(default_factory=list)
     outside: list[list[dict[str, object]]] = field(default_factory=list, repr=False)
 
     def rng(self, purpose: str) -> np.random.Generator:
@@ -90,8 +91,9 @@ class Site:
     def needle(
         self, kind: str, place: str, values: Iterable[str | bytes], *, encoding: str = "utf-8"
     ) -> None:
-        """Values that lie at `place` in this encoding."""
-        encoded = (value if isinstance(value, bytes) else value.encode(encoding) for value in values)
+        """Values that lie at `place` in this encoding. Identity numbers under hold are left out."""
+        held = set(self.people.ids[:HELD])
+        encoded = (v if isinstance(v, bytes) else v.encode(encoding) for v in values if v not in held)
         self.needles[kind] = tuple(dict.fromkeys(encoded))[:NEEDLES_A_KIND]
         self.places[kind] = place
 
@@ -127,7 +129,7 @@ def plan_sizes(residents: int, records: int) -> dict[str, int]:
         "volunteers": volunteers,
         "volunteers_copy": volunteers - volunteers // 20 + volunteers // 25,
         "pupils": residents // 8,
-        "dump": residents // 10,
+        "dump": residents // 10,  # lines, its head included
         "export": residents // 5,
     }
     left = records - sum(sizes.values())
@@ -155,3 +157,14 @@ def serials(rng: np.random.Generator, prefix: str, count: int) -> list[str]:
     """Unique texts of one prefix, ascending with gaps."""
     numbers = np.cumsum(rng.integers(1, 9, count)) + 100_000
     return [f"{prefix}{number:010d}" for number in numbers.tolist()]
+
+
+# fmt: off
+VENUES = (
+    "三阳百盛", "崇安寺", "荟聚购物中心", "大润发长江北路店", "南禅寺书城", "鼋头渚", "无锡东站",
+    "苏南硕放机场", "市图书馆", "第二人民医院", "蠡湖公园", "江南大学北门", "海岸城", "八佰伴",
+    "清名桥古街", "朝阳菜场",
+)
+# fmt: on
+SCHOOLS = ("江阴一中", "大桥实验学校", "东林小学", "连元街小学", "太湖高中", "辅仁高中")
+CLASSES = ("一班", "二班", "三班", "四班", "五班", "六班")

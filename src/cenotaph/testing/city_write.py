@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import itertools
 import shutil
 import sqlite3
 import zipfile
@@ -57,7 +58,7 @@ def write_parquet(folder: Path, table: pa.Table, *, files: int) -> None:
     """A folder of zstd Parquet files, `files` of about equal length."""
     folder.mkdir(parents=True, exist_ok=True)
     edges = [len(table) * part // files for part in range(files + 1)]
-    for part, (start, end) in enumerate(zip(edges, edges[1:], strict=False)):
+    for part, (start, end) in enumerate(itertools.pairwise(edges)):
         path = folder / f"part-{part:04d}.zstd.parquet"
         pq.write_table(table.slice(start, end - start), path, compression="zstd", compression_level=1)
         path.chmod(0o600)
@@ -89,6 +90,15 @@ def database(path: Path, *, encoding: str = "UTF-8") -> Iterator[sqlite3.Connect
     finally:
         connection.close()
     path.chmod(0o600)
+
+
+def table(
+    connection: sqlite3.Connection, name: str, columns: Mapping[str, Sequence[object]], *, key: str = ""
+) -> None:
+    """Create a table and fill it: column definitions, each with its values. With `key`, it has no rowids."""
+    last, options = (f", PRIMARY KEY ({key})", " WITHOUT ROWID") if key else ("", "")
+    connection.execute(f"CREATE TABLE {name} ({', '.join(columns)}{last}){options}")
+    insert(connection, name, *columns.values())
 
 
 def insert(connection: sqlite3.Connection, table: str, *columns: Sequence[object]) -> None:
