@@ -11,7 +11,7 @@ from __future__ import annotations
 import builtins
 import hashlib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final, NamedTuple, TypeAlias
@@ -23,9 +23,11 @@ import pyarrow.compute as pc
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 
+from cenotaph.arrow import union_places
 from cenotaph.errors import PermanentStoreError
 
 Longs: TypeAlias = npt.NDArray[np.int64]
+Bools: TypeAlias = npt.NDArray[np.bool_]
 
 CHUNK_RECORDS: Final = 4096
 KEY_BYTES: Final = 64  # one block of SHA-256, so that the state after it is computed once
@@ -158,13 +160,15 @@ def encode(batch: pa.RecordBatch) -> tuple[memoryview, Longs]:
     """
     rows = batch.num_rows
     columns = [_cells(column, 0) for column in batch.columns]
-    lengths = sum((cells.lengths for cells in columns), np.zeros(rows, dtype=np.int64))
+    lengths = np.zeros(rows, dtype=np.int64)
+    for cells in columns:
+        lengths += cells.lengths
     if rows and int(lengths.max()) > 0xFFFF_FFFF:
         raise PermanentStoreError("a record is longer than 4 GiB, which no encoding is defined for")
-    prefix = _fixed(_matrix(rows, lengths.astype(">u4")), None)
+    prefix = _fixed(None, _Number(">u4", lengths))
     joined = _join([prefix, *columns], rows)
-    buffer = joined.buffers()[2]
-    return memoryview(b"" if buffer is None else buffer), _offsets(joined)
+    buffer, offsets = joined.buffers()[2], _offsets(joined)
+    return memoryview(b"" if buffer is None else buffer)[: offsets[-1]], offsets
 
 
 _TAG: Final = re.compile(r"(?=.{3,255}\Z)[a-z][a-z0-9+.-]*:[\x20-\x7e]+", re.ASCII)
@@ -185,11 +189,18 @@ def _name(name: str) -> bytes:
 # --- Cells: a column's encoded values ---------------------------------------------------------
 
 
+class _Fixed(NamedTuple):
+    """Pieces of one width: a tag, constants and big-endian numbers side by side. Nulls are one 0."""
+
+    parts: tuple[_Part, ...]
+    valid: Bools | None
+
+
 class _Cells(NamedTuple):
     """Encoded values: for each row, the bytes of its pieces one after the other."""
 
-    pieces: list[pa.Array]  # of large_binary; null counts as empty
-    lengths: Longs
+    pieces: list[_Fixed | pa.Array]  # an array is of large_binary, and its nulls are empty
+    lengths: Longs | int
 
 
 def _cells(array: pa.Array, depth: int) -> _Cells:
@@ -216,7 +227,7 @@ def _cells(array: pa.Array, depth: int) -> _Cells:
 def _scalars(array: pa.Array) -> _Cells:
     kind, types = array.type, pa.types
     if types.is_null(kind):
-        return _fixed(np.zeros((len(array), 1), dtype=np.uint8), None)
+        return _fixed(None, _NULL)
     if types.is_integer(kind):
         return _integers(array)
     if types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind):
@@ -224,11 +235,11 @@ def _scalars(array: pa.Array) -> _Cells:
     if _is_binary(kind):
         return _bytes(_BINARY, array)
     if types.is_boolean(kind):
-        return _values(_BOOL, array, ">u1")
+        return _fixed(_valid(array), _BOOL, _Number(">u1", _numbers(array)))
     if types.is_decimal(kind):
         return _bytes(_DECIMAL, _decimal_text(array))
     if types.is_float64(kind):
-        return _values(_FLOAT, array, ">f8")
+        return _fixed(_valid(array), _FLOAT, _Number(">f8", _numbers(array)))
     if types.is_date(kind):
         return _dates(array)
     if types.is_timestamp(kind):
@@ -238,85 +249,87 @@ def _scalars(array: pa.Array) -> _Cells:
 
 def _store_scalars(array: pa.Array) -> _Cells:
     """Types whose values are not the same in every store, under tags of Arrow's own."""
-    kind, types = array.type, pa.types
+    kind, types, valid = array.type, pa.types, _valid(array)
     if types.is_float32(kind):
-        return _tagged_values("float32", array, _numbers(array).astype(">f4"))
+        return _tagged_parts("float32", valid, _Number(">f4", _numbers(array)))
     if types.is_float16(kind):
-        return _tagged_values("float16", array, _numbers(array).astype(">f2"))
+        return _tagged_parts("float16", valid, _Number(">f2", _numbers(array)))
     if types.is_time(kind):
-        ticks = _numbers(array.cast(pa.int32() if kind.bit_width == 32 else pa.int64()))
-        return _tagged_values("time", array, (ticks.astype(np.int64) * _NANOSECONDS[kind.unit]).astype(">i8"))
+        ticks = _numbers(array.cast(pa.int32() if kind.bit_width == 32 else pa.int64())).astype(np.int64)
+        return _tagged_parts("time", valid, _Number(">i8", ticks * _NANOSECONDS[kind.unit]))
     if types.is_duration(kind):
-        return _tagged_values(f"duration[{kind.unit}]", array, _numbers(array.cast(pa.int64())).astype(">i8"))
+        return _tagged_parts(
+            f"duration[{kind.unit}]", valid, _Number(">i8", _numbers(array.cast(pa.int64())))
+        )
     if types.is_interval(kind):
-        return _intervals(array)
+        return _tagged_parts("interval", valid, *_intervals(array))
     raise PermanentStoreError(f"records hold values of Arrow type {kind}, which have no canonical encoding")
 
 
-def _values(tag: int, array: pa.Array, dtype: str) -> _Cells:
-    return _fixed(_matrix(len(array), tag, _numbers(array).astype(dtype)), _valid(array))
-
-
 def _integers(array: pa.Array) -> _Cells:
-    numbers, valid = _numbers(array), _valid(array)
-    cells = _fixed(_matrix(len(array), _INT, numbers.astype(">i8")), valid)
-    if numbers.dtype != np.uint64 or not len(array) or numbers.max() <= np.uint64(2**63 - 1):
-        return cells
-    return _where(numbers > np.uint64(2**63 - 1), _bytes(_DECIMAL, array.cast(pa.string())), cells)
+    numbers = _numbers(array)
+    if numbers.dtype != np.uint64:
+        return _fixed(_valid(array), _INT, _Number(">i8", numbers))
+    cells = _fixed(_valid(array), _INT, _Number(">i8", numbers.view(np.int64)))
+    too_large = numbers > np.uint64(2**63 - 1)
+    return _where(too_large, lambda: _bytes(_DECIMAL, array.cast(pa.string())), cells)
 
 
 def _dates(array: pa.Array) -> _Cells:
+    valid = _valid(array)
     if array.type.bit_width == 32:
-        return _values(_DATE, array.cast(pa.int32()), ">i4")
-    milliseconds, valid = _numbers(array.cast(pa.int64())), _valid(array)
+        return _fixed(valid, _DATE, _Number(">i4", _numbers(array.cast(pa.int32()))))
+    milliseconds = _numbers(array.cast(pa.int64()))
     days, rest = np.divmod(milliseconds, 86_400_000)
-    cells = _fixed(_matrix(len(array), _DATE, days.astype(">i4")), valid)
     odd = (rest != 0) | (days != days.astype(np.int32))
-    return _where(odd, _tagged_values("date64", array, milliseconds.astype(">i8")), cells)
+    cells = _fixed(valid, _DATE, _Number(">i4", days.astype(np.int32)))
+    return _where(odd, lambda: _tagged_parts("date64", valid, _Number(">i8", milliseconds)), cells)
 
 
 def _timestamps(array: pa.Array) -> _Cells:
     """Microseconds where a value is a whole number of them that fits; else its own unit, tagged."""
     unit, zoned = array.type.unit, bytes([array.type.tz is not None])
     ticks, valid = _numbers(array.cast(pa.int64())), _valid(array)
+    if unit == "us":
+        return _fixed(valid, _TIMESTAMP, _Number(">i8", ticks), zoned)
     if unit == "ns":
         microseconds, rest = np.divmod(ticks, 1_000)
         odd = rest != 0
     else:
         microseconds = ticks * _MICROSECONDS[unit]
         odd = microseconds // _MICROSECONDS[unit] != ticks
-    cells = _fixed(_matrix(len(array), _TIMESTAMP, microseconds.astype(">i8"), zoned), valid)
-    return _where(odd, _tagged_values(f"timestamp[{unit}]", array, ticks.astype(">i8"), zoned), cells)
+    cells = _fixed(valid, _TIMESTAMP, _Number(">i8", microseconds), zoned)
+    return _where(
+        odd, lambda: _tagged_parts(f"timestamp[{unit}]", valid, _Number(">i8", ticks), zoned), cells
+    )
 
 
-def _intervals(array: pa.Array) -> _Cells:
+def _intervals(array: pa.Array) -> Iterator[_Number]:
     layout = np.dtype([("months", "<i4"), ("days", "<i4"), ("nanoseconds", "<i8")])
     raw = array.buffers()[1]
-    parts = np.frombuffer(b"" if raw is None else raw, layout, len(array), array.offset * 16)
-    wide = [parts[name].astype(parts[name].dtype.newbyteorder(">")) for name in layout.names or ()]
-    return _tagged_values("interval", array, *wide)
+    parts = np.frombuffer(b"" if raw is None else raw, layout, len(array), array.offset * layout.itemsize)
+    for name, wide in (("months", ">i4"), ("days", ">i4"), ("nanoseconds", ">i8")):
+        yield _Number(wide, parts[name])
 
 
 def _bytes(tag: int, array: pa.Array) -> _Cells:
     values = array.cast(pa.large_binary())
     lengths = _numbers(pc.binary_length(values))
-    header = _fixed(_matrix(len(array), tag, lengths.astype(">u4")), _valid(array))
+    header = _fixed(_valid(array), tag, _Number(">u4", lengths))
     return _Cells([*header.pieces, values], header.lengths + lengths)
 
 
 def _tagged(tag: str, storage: pa.Array) -> _Cells:
     values, name = storage.cast(pa.large_binary()), _tag_name(tag)
     lengths = _numbers(pc.binary_length(values))
-    total = (lengths + len(name)).astype(">u4")
-    header = _fixed(_matrix(len(storage), _STORE, total, name), _valid(storage))
+    header = _fixed(_valid(storage), _STORE, _Number(">u4", lengths + len(name)), name)
     return _Cells([*header.pieces, values], header.lengths + lengths)
 
 
-def _tagged_values(tag: str, array: pa.Array, *parts: npt.NDArray[Any] | bytes) -> _Cells:
+def _tagged_parts(tag: str, valid: Bools | None, *parts: _Part) -> _Cells:
     name = _tag_name(tag)
-    size = len(name) + sum(len(p) if isinstance(p, bytes) else p.dtype.itemsize for p in parts)
-    matrix = _matrix(len(array), _STORE, size.to_bytes(4, "big"), name, *parts)
-    return _fixed(matrix, _valid(array))
+    size = sum(map(_width, (name, *parts)))
+    return _fixed(valid, _STORE, size.to_bytes(4, "big"), name, *parts)
 
 
 def _tag_name(tag: str) -> bytes:
@@ -344,44 +357,58 @@ def _plain_decimal(value: Decimal | None) -> str | None:
 
 def _list(array: pa.Array, depth: int) -> _Cells:
     """Lists of any layout; a map is a list of structs of key and item."""
-    values, bounds = _list_parts(array)
-    items = _join([_cells(values, depth + 1)], len(values))
-    ends = _offsets(items)[bounds]
-    header = _fixed(_matrix(len(array), _LIST, np.diff(bounds).astype(">u4")), _valid(array))
-    return _with_payload(header, ends, items.buffers()[2], _valid(array))
+    types, valid = pa.types, _valid(array)
+    if types.is_list_view(array.type) or types.is_large_list_view(array.type):
+        items, bounds = _viewed(array, valid, depth)
+    else:
+        values, bounds = _listed(array)
+        items = _join([_cells(values, depth + 1)], len(values))
+    header = _fixed(valid, _LIST, _Number(">u4", np.diff(bounds)))
+    return _with_payload(header, _offsets(items)[bounds], items.buffers()[2], valid)
 
 
-def _list_parts(array: pa.Array) -> tuple[pa.Array, Longs]:
+def _listed(array: pa.Array) -> tuple[pa.Array, Longs]:
     """The items that the lists reach, and where each list begins and ends in them."""
-    kind, types = array.type, pa.types
-    if types.is_list_view(kind) or types.is_large_list_view(kind):
-        array = array.cast(pa.large_list(kind.value_field))
-    if types.is_fixed_size_list(kind):
-        bounds = (np.arange(len(array) + 1, dtype=np.int64) + array.offset) * kind.list_size
-        values = array.values
+    if pa.types.is_fixed_size_list(array.type):
+        bounds = (np.arange(len(array) + 1, dtype=np.int64) + array.offset) * array.type.list_size
     else:
         bounds = _numbers(array.offsets).astype(np.int64)
-        values = (
-            pa.StructArray.from_arrays([array.keys, array.items], ["k", "v"])
-            if types.is_map(kind)
-            else array.values
-        )
+    if pa.types.is_map(array.type):
+        values = pa.StructArray.from_arrays([array.keys, array.items], ["key", "item"])
+    else:
+        values = array.values
     first, last = int(bounds[0]), int(bounds[-1])
     return values.slice(first, last - first), bounds - first
 
 
+def _viewed(array: pa.Array, valid: Bools | None, depth: int) -> tuple[pa.Array, Longs]:
+    """Views may overlap and come in any order: their cells are gathered one list after the other."""
+    sizes, starts = (_numbers(part).astype(np.int64) for part in (array.sizes, array.offsets))
+    if valid is not None:
+        sizes = np.where(valid, sizes, 0)
+    bounds = np.zeros(len(array) + 1, dtype=np.int64)
+    np.cumsum(sizes, out=bounds[1:])
+    index = np.repeat(starts - bounds[:-1], sizes) + np.arange(bounds[-1])
+    return _reached(array.values, index, depth), bounds
+
+
+def _reached(values: pa.Array, index: Longs, depth: int) -> pa.Array:
+    """The cells of the values at these places. Cells are taken, since not every Arrow type can be."""
+    first, last = (int(index.min()), int(index.max()) + 1) if len(index) else (0, 0)
+    cells = _join([_cells(values.slice(first, last - first), depth + 1)], last - first)
+    return cells.take(pa.array(index - first))
+
+
 def _struct(array: pa.Array, depth: int) -> _Cells:
     fields = [_cells(array.field(i), depth + 1) for i in range(array.type.num_fields)]
-    header = _fixed(_matrix(len(array), _STRUCT, len(fields).to_bytes(4, "big")), _valid(array))
+    header = _fixed(_valid(array), _STRUCT, len(fields).to_bytes(4, "big"))
     if not fields:
         return header
     joined = _join(fields, len(array))
     return _with_payload(header, _offsets(joined), joined.buffers()[2], _valid(array))
 
 
-def _with_payload(
-    header: _Cells, ends: Longs, data: pa.Buffer, valid: npt.NDArray[np.bool_] | None
-) -> _Cells:
+def _with_payload(header: _Cells, ends: Longs, data: pa.Buffer, valid: Bools | None) -> _Cells:
     """Payloads that lie one after the other in `data`; what lies under a null is left out."""
     lengths = np.diff(ends)
     bitmap = None
@@ -396,19 +423,12 @@ def _with_payload(
 
 def _union(array: pa.Array, depth: int) -> _Cells:
     """Each value by its own type: a column of loose types encodes like columns of strict ones."""
-    codes = array.type_codes.to_numpy(zero_copy_only=False)
-    rows = np.arange(len(array), dtype=np.int64)
-    at = _numbers(array.offsets).astype(np.int64) if array.type.mode == "dense" else rows
     parts, index, base = [], np.zeros(len(array), dtype=np.int64), 0
-    for i, code in enumerate(array.type.type_codes):
-        where = np.flatnonzero(codes == code)
-        values = array.field(i).take(pa.array(at[where]))
-        parts.append(_join([_cells(values, depth + 1)], len(values)))
-        index[where] = base + np.arange(len(where))
-        base += len(where)
-    return (
-        _taken(pa.concat_arrays(parts), index) if parts else _fixed(np.zeros((len(array), 1), np.uint8), None)
-    )
+    for child, rows, places in union_places(array):
+        parts.append(_reached(child, places, depth))
+        index[rows] = base + np.arange(len(rows))
+        base += len(rows)
+    return _taken(pa.concat_arrays(parts), index) if parts else _fixed(None, _NULL)
 
 
 def _dictionary(array: pa.Array, depth: int) -> _Cells:
@@ -422,12 +442,13 @@ def _taken(cells: pa.Array, index: Longs) -> _Cells:
     return _Cells([taken], _numbers(pc.binary_length(taken)))
 
 
-def _where(chosen: npt.NDArray[np.bool_], these: _Cells, those: _Cells) -> _Cells:
+def _where(chosen: Bools, these: Callable[[], _Cells], those: _Cells) -> _Cells:
+    """The rare cells where chosen, the common ones elsewhere; the rare are made only if needed."""
     if not chosen.any():
         return those
-    rows = len(chosen)
-    mixed = pc.if_else(pa.array(chosen), _join([these], rows), _join([those], rows))
-    return _Cells([mixed], np.where(chosen, these.lengths, those.lengths))
+    rows, rare = len(chosen), these()
+    mixed = pc.if_else(pa.array(chosen), _join([rare], rows), _join([those], rows))
+    return _Cells([mixed], np.where(chosen, rare.lengths, those.lengths))
 
 
 # --- Arrow and numpy --------------------------------------------------------------------------
@@ -443,11 +464,11 @@ def _is_binary(kind: pa.DataType) -> bool:
     )
 
 
-def _valid(array: pa.Array) -> npt.NDArray[np.bool_] | None:
+def _valid(array: pa.Array) -> Bools | None:
     """None where there is no null."""
     if not array.null_count:
         return None
-    valid: npt.NDArray[np.bool_] = array.is_valid().to_numpy(zero_copy_only=False)
+    valid: Bools = array.is_valid().to_numpy(zero_copy_only=False)
     return valid
 
 
@@ -460,46 +481,85 @@ def _numbers(array: pa.Array) -> npt.NDArray[Any]:
     return numbers
 
 
-def _matrix(rows: int, *parts: int | bytes | npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
-    """A row of bytes for each value: a tag, constants and big-endian numbers side by side."""
-    blocks = [bytes([part]) if isinstance(part, int) else part for part in parts]
-    widths = [len(block) if isinstance(block, bytes) else block.dtype.itemsize for block in blocks]
-    matrix, at = np.empty((rows, sum(widths)), dtype=np.uint8), 0
-    for block, width in zip(blocks, widths, strict=True):
-        if isinstance(block, bytes):
-            matrix[:, at : at + width] = np.frombuffer(block, np.uint8)
-        else:
-            matrix[:, at : at + width] = np.ascontiguousarray(block).view(np.uint8).reshape(rows, width)
-        at += width
-    return matrix
+# --- Joining ----------------------------------------------------------------------------------
 
 
-def _fixed(matrix: npt.NDArray[np.uint8], valid: npt.NDArray[np.bool_] | None) -> _Cells:
+class _Number(NamedTuple):
+    """Numbers, and the big-endian dtype that they are written in."""
+
+    dtype: str
+    values: npt.NDArray[Any]
+
+
+_Part: TypeAlias = "int | bytes | _Number"  # an int is one byte
+
+
+def _width(part: _Part) -> int:
+    if isinstance(part, _Number):
+        return np.dtype(part.dtype).itemsize
+    return 1 if isinstance(part, int) else len(part)
+
+
+def _fixed(valid: Bools | None, *parts: _Part) -> _Cells:
     """Cells of one width, but for nulls, which are the single byte 0."""
-    rows, width = matrix.shape
-    lengths = np.full(rows, width, dtype=np.int64)
-    data = matrix
-    if valid is not None:
-        lengths[~valid] = 1
-        matrix[~valid, 0] = _NULL
-        keep = np.repeat(valid[:, np.newaxis], width, axis=1)
-        keep[:, 0] = True
-        data = matrix[keep]
-    offsets = np.zeros(rows + 1, dtype=np.int64)
-    np.cumsum(lengths, out=offsets[1:])
-    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(data)]
-    return _Cells([pa.LargeBinaryArray.from_buffers(pa.large_binary(), rows, buffers)], lengths)
+    width = sum(map(_width, parts))
+    return _Cells([_Fixed(parts, valid)], width if valid is None else np.where(valid, width, 1))
 
 
 def _join(columns: Sequence[_Cells], rows: int) -> pa.Array:
     """One array whose values are the cells of each row, one after the other."""
-    pieces = [piece for cells in columns for piece in cells.pieces]
+    pieces = _written([piece for cells in columns for piece in cells.pieces], rows)
     if len(pieces) == 1 and not pieces[0].null_count and not pieces[0].offset:
         return pieces[0]
     return pc.binary_join_element_wise(*pieces, _NOTHING, null_handling="replace", null_replacement="")
 
 
 _NOTHING: Final = pa.scalar(b"", pa.large_binary())
+
+
+def _written(pieces: Sequence[_Fixed | pa.Array], rows: int) -> list[pa.Array]:
+    """All pieces as arrays; neighbours of fixed width become one, since a join costs by the piece."""
+    written: list[pa.Array] = []
+    waiting: list[_Part] = []
+    for piece in pieces:
+        if isinstance(piece, _Fixed) and piece.valid is None:
+            waiting += piece.parts
+            continue
+        if waiting:
+            written.append(_write(_Fixed(tuple(waiting), None), rows))
+            waiting = []
+        written.append(_write(piece, rows) if isinstance(piece, _Fixed) else piece)
+    return [*written, _write(_Fixed(tuple(waiting), None), rows)] if waiting else written
+
+
+def _write(piece: _Fixed, rows: int) -> pa.Array:
+    width, valid = sum(map(_width, piece.parts)), piece.valid
+    data = _matrix(piece.parts, rows, width)
+    if valid is None:
+        offsets = np.arange(0, (rows + 1) * width, width, dtype=np.int64)
+    else:
+        data[~valid, 0] = _NULL
+        keep = np.repeat(valid[:, np.newaxis], width, axis=1)
+        keep[:, 0] = True
+        data = data[keep]
+        offsets = np.zeros(rows + 1, dtype=np.int64)
+        np.cumsum(np.where(valid, width, 1), out=offsets[1:])
+    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(data)]
+    return pa.LargeBinaryArray.from_buffers(pa.large_binary(), rows, buffers)
+
+
+def _matrix(parts: Iterable[_Part], rows: int, width: int) -> npt.NDArray[np.uint8]:
+    matrix, at = np.empty((rows, width), dtype=np.uint8), 0
+    for part in parts:
+        end = at + _width(part)
+        if isinstance(part, _Number) and rows:  # one strided pass that converts, swaps and stores
+            np.ndarray((rows,), part.dtype, matrix, at, (width,))[:] = part.values
+        elif isinstance(part, bytes):
+            matrix[:, at:end] = np.frombuffer(part, np.uint8)
+        elif isinstance(part, int):
+            matrix[:, at] = part
+        at = end
+    return matrix
 
 
 def _offsets(array: pa.Array) -> Longs:

@@ -22,6 +22,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from cenotaph.arrow import union_places
 from cenotaph.errors import UsageError
 
 Bools: TypeAlias = npt.NDArray[np.bool_]
@@ -712,6 +713,8 @@ def _plain(array: pa.Array) -> pa.Array:
             array = array.dictionary_decode()
         elif pa.types.is_run_end_encoded(array.type):
             array = pc.run_end_decode(array)
+        elif pa.types.is_string_view(array.type) or pa.types.is_binary_view(array.type):
+            return array.cast(pa.large_binary())  # few of Arrow's functions know views
         else:
             return array
 
@@ -722,14 +725,9 @@ def _parts(array: pa.Array) -> Iterator[tuple[Any, pa.Array]]:
     if not pa.types.is_union(array.type):
         yield slice(None), array
         return
-    codes = array.type_codes.to_numpy(zero_copy_only=False)
-    dense = array.type.mode == "dense"
-    at = array.offsets.to_numpy(zero_copy_only=False) if dense else np.arange(len(array))
-    for i, code in enumerate(array.type.type_codes):
-        where = np.flatnonzero(codes == code)
-        values = array.field(i).take(pa.array(at[where]))
-        for inner, part in _parts(values):
-            yield where[inner], part
+    for child, rows, places in union_places(array):
+        for inner, part in _parts(_plain(child).take(pa.array(places))):
+            yield rows[inner], part
 
 
 def _null(array: pa.Array) -> Bools:
