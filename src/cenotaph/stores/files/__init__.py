@@ -1,0 +1,12 @@
+"""Files beneath a directory: CSV, JSON Lines, text, Parquet, Arrow, archives, and opaque ones."""
+
+from __future__ import annotations
+
+from cenotaph.scope import Selection
+from cenotaph.store import Eraser, Reader
+from cenotaph.stores.files.reader import FilesReader
+
+
+def open_reader(url: str, selection: Selection) -> Reader:
+    """Open `files:/absolute/path` of a directory or of one file, for reading."""
+    return FilesReader(url, selection)

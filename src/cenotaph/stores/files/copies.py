@@ -1,0 +1,95 @@
+"""Other places beneath the root that hold the same files: links, backups, duplicates, trash."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+
+from cenotaph.scope import Selection
+from cenotaph.store import Copy, Disposition
+from cenotaph.stores.files.survey import Survey, Surveyed
+from cenotaph.stores.files.tree import Tree
+
+_BACKUP_SUFFIXES = (b"~", b".bak", b".orig", b".old", b".save", b".backup", b".copy", b".tmp", b".part")
+_TRASH = frozenset(
+    [b".trash", b"trash", b"$recycle.bin", b".recycle", b"#recycle", b"@recycle", b".trashes", b"lost+found"]
+)
+
+
+def find_copies(
+    tree: Tree, survey: Survey, selection: Selection, files: Iterable[Surveyed]
+) -> list[Copy]:
+    """Copies of these files, in byte order of places."""
+    own = [file for file in files if not file.stays]
+    others = list(survey.files())
+    found = [*_hard_links(own), *_backups(own, others, selection), *_trashed(own, others, selection)]
+    found += _duplicates(tree, own, others, selection)
+    unique = {(copy.kind, copy.place): copy for copy in found}
+    return [unique[key] for key in sorted(unique)]
+
+
+def _hard_links(own: list[Surveyed]) -> Iterator[Copy]:
+    for file in own:
+        if file.entry.info.st_nlink > 1:
+            place = os.fsdecode(file.entry.path)
+            yield Copy("hard link", place, file.entry.info.st_size, Disposition.REACH_NOT)
+
+
+def _backups(own: list[Surveyed], others: list[Surveyed], selection: Selection) -> Iterator[Copy]:
+    siblings = {name for file in own for name in _backup_names(file)}
+    for other in others:
+        if other.entry.path in siblings:
+            yield _copy("backup sibling", other, selection)
+
+
+def _backup_names(file: Surveyed) -> Iterator[bytes]:
+    head, name = file.entry.folder, file.entry.name
+    prefix = head + b"/" if head else b""
+    yield from (prefix + name + suffix for suffix in _BACKUP_SUFFIXES)
+    yield from (prefix + b"." + name + suffix for suffix in (b".swp", b".swo"))
+    yield prefix + b"#" + name + b"#"
+
+
+def _trashed(own: list[Surveyed], others: list[Surveyed], selection: Selection) -> Iterator[Copy]:
+    names = {file.entry.name for file in own}
+    for other in others:
+        folders = other.entry.folder.lower().split(b"/")
+        in_trash = any(folder in _TRASH or folder.startswith(b".trash-") for folder in folders)
+        if in_trash and other.entry.name in names:
+            yield _copy("trash", other, selection)
+
+
+def _duplicates(
+    tree: Tree, own: list[Surveyed], others: list[Surveyed], selection: Selection
+) -> Iterator[Copy]:
+    """Byte-identical files: only those of one size are read."""
+    sizes: dict[int, list[Surveyed]] = defaultdict(list)
+    for other in others:
+        if other.entry.info.st_size:
+            sizes[other.entry.info.st_size].append(other)
+    inodes = {file.entry.info.st_ino: file.entry.path for file in own}
+    for size in sorted({file.entry.info.st_size for file in own} & sizes.keys()):
+        alike: dict[bytes, list[Surveyed]] = defaultdict(list)
+        for other in sizes[size] if len(sizes[size]) > 1 else []:
+            digest = _digest(tree, other)
+            if digest is not None:
+                alike[digest].append(other)
+        for group in alike.values():
+            if any(inodes.get(file.entry.info.st_ino) == file.entry.path for file in group):
+                yield from (_copy("identical file", file, selection) for file in group[1:])
+
+
+def _digest(tree: Tree, file: Surveyed) -> bytes | None:
+    try:
+        with tree.open_read(file.entry.path) as stream:
+            return hashlib.file_digest(stream, "sha256").digest()
+    except FileNotFoundError:
+        return None
+
+
+def _copy(kind: str, file: Surveyed, selection: Selection) -> Copy:
+    whole = selection.whole(file.collection, file.kind.names)
+    disposition = Disposition.DESTROY if whole or file.selected else Disposition.KEEP
+    return Copy(kind, os.fsdecode(file.entry.path), file.entry.info.st_size, disposition)

@@ -1,0 +1,120 @@
+"""Compressed and transcoded files: a stream of what is inside, and back. The one file that knows codecs."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import io
+import lzma
+import tarfile
+import zipfile
+import zlib
+from typing import IO, BinaryIO, cast
+
+import zstandard
+
+from cenotaph.stores.files.lines import MalformedError
+
+PLAIN = ""
+_MAGIC = {b"\x1f\x8b\x08": "gz", b"\x28\xb5\x2f\xfd": "zst", b"BZh": "bz2", b"\xfd7zXZ\x00": "xz"}
+SUFFIXES = {b".gz": "gz", b".zst": "zst", b".bz2": "bz2", b".xz": "xz"}
+
+_ERRORS = (EOFError, zlib.error, lzma.LZMAError, zstandard.ZstdError, zipfile.BadZipFile, tarfile.TarError)
+
+# Deflate expands at most 1,032 times; beyond this a file is a bomb and is read as one opaque record.
+_EXPANDS, _AT_LEAST = 1100, 1 << 30
+
+
+def detect(head: bytes) -> str:
+    """The packing of a file that begins with `head`; `PLAIN` for none."""
+    for magic, packing in _MAGIC.items():
+        if head.startswith(magic):
+            return packing
+    return PLAIN
+
+
+def unpacked(stream: BinaryIO, packing: str, size: int) -> BinaryIO:
+    """A buffered stream of the content of a file of `size` bytes.
+
+    Reading raises `MalformedError` where the content is cut off, damaged, or expands beyond 1,100 times
+    its size and 1 GiB.
+    """
+    if packing == PLAIN:
+        return stream
+    return guarded(_decoder(stream, packing), max(size * _EXPANDS, _AT_LEAST))
+
+
+def guarded(stream: BinaryIO | IO[bytes], limit: int) -> BinaryIO:
+    """A buffered stream that raises `MalformedError` for a codec's errors and beyond `limit` bytes."""
+    return cast(BinaryIO, io.BufferedReader(_Guarded(stream, limit), 1 << 18))
+
+
+def after(head: bytes, stream: BinaryIO) -> BinaryIO:
+    """The stream from its start again, of which `head` was read."""
+    return cast(BinaryIO, io.BufferedReader(_Chained(head, stream), 1 << 18))
+
+
+def packer(stream: BinaryIO, packing: str) -> BinaryIO:
+    """A stream that packs what is written to it into `stream`; close it to finish. Not for `PLAIN`."""
+    if packing == "gz":
+        # no name, no time: neither may carry a person or a moment into the new file
+        return cast(BinaryIO, gzip.GzipFile(filename="", mode="wb", fileobj=stream, mtime=0))
+    if packing == "bz2":
+        return cast(BinaryIO, bz2.BZ2File(stream, "wb"))
+    if packing == "xz":
+        return cast(BinaryIO, lzma.LZMAFile(stream, "wb"))
+    return cast(BinaryIO, zstandard.ZstdCompressor().stream_writer(stream, closefd=False))
+
+
+def _decoder(stream: BinaryIO, packing: str) -> BinaryIO:
+    if packing == "gz":
+        return cast(BinaryIO, gzip.GzipFile(fileobj=stream, mode="rb"))
+    if packing == "bz2":
+        return cast(BinaryIO, bz2.BZ2File(stream, "rb"))
+    if packing == "xz":
+        return cast(BinaryIO, lzma.LZMAFile(stream, "rb"))
+    decoder = zstandard.ZstdDecompressor(max_window_size=1 << 27)
+    return cast(BinaryIO, decoder.stream_reader(stream, read_across_frames=True, closefd=False))
+
+
+class _Guarded(io.RawIOBase):
+    """Turns every codec's own errors into `MalformedError`, and stops bombs."""
+
+    def __init__(self, inner: BinaryIO | IO[bytes], limit: int) -> None:
+        self._inner = inner
+        self._left = limit
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]  # typeshed: WriteableBuffer
+        try:
+            data = self._inner.read(len(buffer))
+        except OSError as error:
+            if error.errno is not None:  # the disk's error, not the codec's
+                raise
+            raise MalformedError("compressed data is damaged") from None
+        except _ERRORS:
+            raise MalformedError("compressed data is damaged or cut off") from None
+        self._left -= len(data)
+        if self._left < 0:
+            raise MalformedError("compressed data expands too far")
+        buffer[: len(data)] = data
+        return len(data)
+
+
+class _Chained(io.RawIOBase):
+    """Some bytes, then a stream."""
+
+    def __init__(self, head: bytes, stream: BinaryIO) -> None:
+        self._head = head
+        self._stream = stream
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]  # typeshed: WriteableBuffer
+        data = self._head[: len(buffer)] or self._stream.read(len(buffer))
+        self._head = self._head[len(data) :] if self._head else b""
+        buffer[: len(data)] = data
+        return len(data)

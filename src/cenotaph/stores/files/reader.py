@@ -1,0 +1,191 @@
+"""Reads a tree of files: collections, partitions, batches, copies, raw bytes."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+from typing import BinaryIO
+
+import pyarrow as pa
+
+from cenotaph.durable import filesystem
+from cenotaph.errors import PermanentStoreError
+from cenotaph.scope import Selection
+from cenotaph.store import (
+    Capabilities,
+    Collection,
+    Column,
+    Copy,
+    Extent,
+    Grade,
+    Partition,
+    Watermark,
+)
+from cenotaph.stores.files import places, tables
+from cenotaph.stores.files.copies import find_copies
+from cenotaph.stores.files.kinds import Kind
+from cenotaph.stores.files.lines import MalformedError
+from cenotaph.stores.files.places import Bounds, FileBound
+from cenotaph.stores.files.raw import raw_extents
+from cenotaph.stores.files.survey import Survey, Surveyed
+from cenotaph.stores.files.tree import Tree
+
+PARTITION_BYTES, PARTITION_FILES = 64 << 20, 256
+
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """The files of one collection."""
+
+    collection: Collection
+    kind: Kind = field(repr=False)
+    folder: bytes = field(repr=False)
+    files: tuple[Surveyed, ...] = field(repr=False)
+
+
+class FilesReader:
+    """`store.Reader` for `files:PATH`. The first question about collections reads every file once."""
+
+    def __init__(self, url: str, selection: Selection) -> None:
+        self._selection = selection
+        self._tree = Tree(url)
+        self._survey = Survey(self._tree, selection)
+        self._groups: list[_Group] | None = None
+        self.capabilities = capabilities(self._tree)
+
+    def collections(self) -> Sequence[Collection]:
+        return [group.collection for group in self._grouped()]
+
+    def partitions(self, collection: Collection) -> Sequence[Partition]:
+        group = self._group(collection)
+        chosen = [file for file in group.files if not file.stays]
+        if not self._selection.whole(collection.name, group.kind.names):
+            # in a part of a collection, files without records (a header alone) have nothing that goes
+            chosen = [file for file in chosen if file.selected]
+        return [self._partition(group, index, files) for index, files in enumerate(_packed(chosen))]
+
+    def batches(self, partition: Partition) -> Iterator[pa.RecordBatch]:
+        """As the contract says. A file that is gone has no records."""
+        bounds = places.parse(partition.bounds)
+        for file in bounds.files:
+            path = bounds.path(file)
+            try:
+                stream = self._tree.open_read(path)
+            except FileNotFoundError:
+                continue
+            with stream:
+                yield from selected(bounds, stream, path, self._selection)
+
+    def copies(self, collection: Collection) -> Sequence[Copy]:
+        group = self._group(collection)
+        return find_copies(self._tree, self._survey, self._selection, group.files)
+
+    def watermark(self, collection: Collection) -> Watermark:
+        """Covers names, sizes, times and inodes of the files that are of the collection now."""
+        mark = hashlib.sha256()
+        for folder in {group.folder for group in self._grouped() if group.collection.name == collection.name}:
+            for entry in self._tree.listing(folder):
+                found = self._survey.file(entry) if entry.is_file else None
+                if found is not None and found.collection == collection.name:
+                    mark.update(len(entry.path).to_bytes(4) + entry.path + repr(entry.stamp).encode())
+        return Watermark(mark.hexdigest())
+
+    def raw(self) -> Iterator[Extent]:
+        return raw_extents(self._tree, self._survey, self._selection)
+
+    def close(self) -> None:
+        self._tree.close()
+
+    def _grouped(self) -> list[_Group]:
+        if self._groups is None:
+            files = sorted(self._survey.files(), key=lambda file: (file.collection, file.entry.path))
+            groups = groupby(files, key=lambda file: file.collection)
+            self._groups = [_grouped(i, name, tuple(inside)) for i, (name, inside) in enumerate(groups)]
+        return self._groups
+
+    def _group(self, collection: Collection) -> _Group:
+        for group in self._grouped():
+            if group.collection.name == collection.name:
+                return group
+        raise PermanentStoreError(f"collection {collection.ordinal} is not in this store (any more)")
+
+    def _partition(self, group: _Group, index: int, files: list[Surveyed]) -> Partition:
+        bound = tuple(FileBound(f.entry.name, f.entry.info.st_size, f.selected) for f in files)
+        bounds = Bounds(group.collection.name, group.folder, group.kind, bound)
+        records = sum(file.selected for file in files)
+        return Partition(group.collection.ordinal, index, records, bounds.write())
+
+
+def capabilities(tree: Tree) -> Capabilities:
+    """What overwriting and unlinking reach where the tree lives (docs/stores/files.md)."""
+    here = filesystem(tree.beneath.fd)
+    if here.layered:
+        return Capabilities(Grade.L1, f"the file system ({here.kind}) {here.why_not}")
+    if not here.overwrites_in_place:
+        return Capabilities(
+            Grade.L2, f"the file system ({here.kind}) {here.why_not}; what it keeps is not a file of this store"
+        )
+    return Capabilities(
+        Grade.L2, "free blocks, directory blocks and the journal of the file system are not reached"
+    )
+
+
+def selected(bounds: Bounds, stream: BinaryIO, path: bytes, selection: Selection) -> Iterator[pa.RecordBatch]:
+    """The selected records of one open file of a partition.
+
+    Raises:
+        PermanentStoreError: the file is damaged, or is not of the kind it was.
+    """
+    size = os.fstat(stream.fileno()).st_size
+    whole = selection.whole(bounds.collection, bounds.kind.names)
+    try:
+        for block in tables.blocks(bounds.kind, stream, path, size):
+            batch = block.batch
+            if not whole:
+                batch = batch.filter(pa.array(selection.masks(bounds.collection, batch).selected))
+            if batch.num_rows:
+                yield from tables.slices(batch)
+    except MalformedError:
+        raise PermanentStoreError(
+            "a file is damaged, or no longer of the format it had when it was surveyed",
+            hint="survey again; a damaged file can be taken as one record",
+        ) from None
+
+
+def _grouped(ordinal: int, name: str, files: tuple[Surveyed, ...]) -> _Group:
+    kind = files[0].kind
+    notes = {file.kind.note for file in files if file.kind.note}
+    unconverted = sum(file.unconverted for file in files)
+    if unconverted:
+        notes.add(f"{unconverted} records with a value that a condition could not convert are not selected")
+    collection = Collection(
+        ordinal=ordinal,
+        name=name,
+        format=kind.label,
+        columns=tuple(Column(column, type_) for column, type_ in kind.columns),
+        records=sum(file.selected for file in files),
+        held=sum(file.held for file in files),
+        kept=sum(file.kept for file in files),
+        bytes=sum(file.entry.info.st_blocks * 512 for file in files),
+        order="key",
+        notes=tuple(sorted(notes)),
+    )
+    return _Group(collection, kind, files[0].entry.folder, files)
+
+
+def _packed(files: list[Surveyed]) -> Iterator[list[Surveyed]]:
+    """Files in groups of up to 64 MiB or 256; a larger file is a group of its own."""
+    group: list[Surveyed] = []
+    size = 0
+    for file in sorted(files, key=lambda file: file.entry.path):
+        step = file.entry.info.st_size
+        if group and (size + step > PARTITION_BYTES or len(group) == PARTITION_FILES):
+            yield group
+            group, size = [], 0
+        group.append(file)
+        size += step
+    if group:
+        yield group

@@ -1,0 +1,273 @@
+"""Reads a file of a known kind as blocks: Arrow batches, and for text the bytes each row came from."""
+
+from __future__ import annotations
+
+import hashlib
+import tarfile
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import BinaryIO
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from cenotaph.stores.files import delimited, kinds, lines, packing
+from cenotaph.stores.files.kinds import Kind
+from cenotaph.stores.files.lines import MalformedError, Positions, Split
+
+BATCH_ROWS, BATCH_BYTES = 65_536, 32 << 20
+MIDDLE = 32
+
+OPAQUE = pa.schema(
+    [("name", pa.binary()), ("size", pa.int64()), ("sha256", pa.binary()), ("middle", pa.binary())]
+)
+MEMBER = pa.schema([("member", pa.binary()), ("line", pa.binary()), *[OPAQUE.field(i) for i in (1, 2, 3)]])
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A batch of records; for formats made of rows of text also `data`, the bytes of the unpacked file
+    that this block stands for, and the span of each row in it. What is in no span is no record: a
+    byte order mark, a header, empty lines."""
+
+    batch: pa.RecordBatch
+    data: bytes = b""
+    starts: Positions | None = None
+    ends: Positions | None = None
+
+
+def blocks(kind: Kind, stream: BinaryIO, path: bytes, size: int) -> Iterator[Block]:
+    """All records of a file in file order. `path` is its path in the store, `size` its size on disk.
+
+    Raises:
+        MalformedError: while reading, where the file is not of this kind.
+    """
+    stream.seek(0)
+    if kind.format == "opaque":
+        yield Block(_opaque(stream, path, size))
+    elif kind.format in ("parquet", "arrow"):
+        yield from map(Block, columnar(kind.format, stream))
+    elif kind.format in ("zip", "tar"):
+        yield from map(Block, _archive(kind, stream, size))
+    else:
+        yield from rows_of_text(kind, packing.unpacked(stream, kind.packing, size))
+
+
+def slices(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+    """A batch in pieces of at most 65,536 rows."""
+    if batch.num_rows <= BATCH_ROWS:
+        yield batch
+        return
+    for start in range(0, batch.num_rows, BATCH_ROWS):
+        yield batch.slice(start, BATCH_ROWS)
+
+
+# --- text -----------------------------------------------------------------------------------
+
+
+def rows_of_text(kind: Kind, stream: BinaryIO) -> Iterator[Block]:
+    """Blocks of a csv, jsonl or text stream. Each byte of the stream is in exactly one block."""
+    header = kind.header
+    for block in lines.split(stream, kind.dialect):
+        if kind.delimiter:
+            yield _csv_block(kind, block, header=header)
+            header = header and not delimited.width(block)
+        else:
+            yield _line_block(block, skip_blank=kind.format == "jsonl")
+
+
+def _csv_block(kind: Kind, block: Split, *, header: bool) -> Block:
+    names = list(kind.names if kind.format == "csv" else kind.names[1:])  # an archive's first is the member
+    grid = delimited.grid(block, len(names))
+    skip = 1 if header and len(grid.row_starts) else 0
+    if skip:
+        found = kinds.header_names([column[0].as_py() for column in grid.columns])
+        if found != names:
+            raise MalformedError("the header is not the one this file had")
+    batch = pa.RecordBatch.from_arrays([column[skip:] for column in grid.columns], names=names)
+    return Block(batch, block.data, grid.row_starts[skip:], grid.row_ends[skip:])
+
+
+def _line_block(block: Split, *, skip_blank: bool) -> Block:
+    keep = block.starts < block.ends if skip_blank else np.ones(len(block.starts), np.bool_)
+    starts, ends = block.starts[keep], block.ends[keep]
+    batch = pa.RecordBatch.from_arrays([delimited.slices_of(block.data, starts, ends)], names=["line"])
+    return Block(batch, block.data, starts, block.after[keep])
+
+
+# --- parquet and arrow ----------------------------------------------------------------------
+
+
+def columnar(format: str, stream: BinaryIO) -> Iterator[pa.RecordBatch]:
+    """Batches of a Parquet file or an Arrow IPC file or stream, row group by row group."""
+    try:
+        for batch in _parquet(stream) if format == "parquet" else _arrow(stream):
+            decoded = _decoded(batch)
+            yield from slices(decoded)
+    except pa.ArrowException:
+        raise MalformedError("damaged") from None
+    except OSError as error:
+        if error.errno is not None:
+            raise
+        raise MalformedError("damaged") from None
+
+
+def _parquet(stream: BinaryIO) -> Iterator[pa.RecordBatch]:
+    file = pq.ParquetFile(stream)
+    for index in range(file.metadata.num_row_groups):
+        group = file.metadata.row_group(index)
+        size = max(1, group.total_byte_size // max(1, group.num_rows))
+        rows = max(1, min(BATCH_ROWS, BATCH_BYTES // size))
+        yield from file.iter_batches(batch_size=rows, row_groups=[index], use_threads=False)
+
+
+def _arrow(stream: BinaryIO) -> Iterator[pa.RecordBatch]:
+    magic = stream.read(6)
+    stream.seek(0)
+    if magic == b"ARROW1":
+        reader = pa.ipc.open_file(stream)
+        for index in range(reader.num_record_batches):
+            yield reader.get_batch(index)
+    else:
+        yield from pa.ipc.open_stream(stream)
+
+
+def _decoded(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """The batch with dictionaries replaced by their values."""
+    columns = [c.dictionary_decode() if pa.types.is_dictionary(c.type) else c for c in batch.columns]
+    return pa.RecordBatch.from_arrays(columns, names=batch.schema.names)
+
+
+def columnar_schema(format: str, stream: BinaryIO) -> tuple[pa.Schema, int | None]:
+    """The schema, and the number of records where the file says it without being read through."""
+    stream.seek(0)
+    try:
+        if format == "parquet":
+            file = pq.ParquetFile(stream)
+            return file.schema_arrow, file.metadata.num_rows
+        magic = stream.read(6)
+        stream.seek(0)
+        return (pa.ipc.open_file(stream) if magic == b"ARROW1" else pa.ipc.open_stream(stream)).schema, None
+    except (pa.ArrowException, OSError):
+        raise MalformedError("damaged") from None
+
+
+# --- opaque ---------------------------------------------------------------------------------
+
+
+def _opaque(stream: BinaryIO, path: bytes, size: int) -> pa.RecordBatch:
+    digest, middle, at, start = hashlib.sha256(), b"", 0, max(0, (size - MIDDLE) // 2)
+    while piece := stream.read(1 << 20):
+        digest.update(piece)
+        low, high = max(start, at), min(start + MIDDLE, at + len(piece))
+        middle += piece[low - at : high - at] if low < high else b""
+        at += len(piece)
+    row = {"name": path, "size": at, "sha256": digest.digest(), "middle": middle}
+    return pa.RecordBatch.from_pylist([row], schema=OPAQUE)
+
+
+# --- archives -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One regular file of an archive."""
+
+    name: bytes
+    size: int
+    stream: BinaryIO
+
+
+def members(format: str, stream: BinaryIO) -> Iterator[Member]:
+    """The regular files of a zip, or of an unpacked tar stream, in archive order."""
+    try:
+        yield from _zip_members(stream) if format == "zip" else _tar_members(stream)
+    except (zipfile.BadZipFile, tarfile.TarError, NotImplementedError, RuntimeError, EOFError, ValueError):
+        raise MalformedError("archive damaged, encrypted or of an unknown method") from None
+
+
+def _zip_members(stream: BinaryIO) -> Iterator[Member]:
+    with zipfile.ZipFile(stream) as opened:
+        for info in opened.infolist():
+            if not info.is_dir():
+                with opened.open(info) as inside:
+                    limit = max(info.compress_size * 1100, 1 << 30)
+                    if info.file_size > limit:
+                        raise MalformedError("archive expands too far")
+                    yield Member(zip_name(info), info.file_size, packing.guarded(inside, limit))
+
+
+def zip_name(info: zipfile.ZipInfo) -> bytes:
+    """The member's name as bytes: UTF-8 where flagged (APPNOTE 4.4.4, bit 11), else as stored."""
+    return info.filename.encode("utf-8" if info.flag_bits & 0x800 else "cp437", "surrogateescape")
+
+
+def _tar_members(stream: BinaryIO) -> Iterator[Member]:
+    with tarfile.open(fileobj=stream, mode="r|", encoding="utf-8", errors="surrogateescape") as opened:
+        for info in opened:
+            inside = opened.extractfile(info) if info.isreg() else None
+            if inside is not None:
+                name = info.name.encode("utf-8", "surrogateescape")
+                yield Member(name, info.size, packing.guarded(inside, info.size))
+
+
+def _archive(kind: Kind, stream: BinaryIO, size: int) -> Iterator[pa.RecordBatch]:
+    inner = packing.unpacked(stream, kind.packing, size)
+    for member in members(kind.format, inner):
+        if kind.delimiter:
+            yield from _csv_member(kind, member)
+        else:
+            yield from _any_member(member)
+
+
+def _csv_member(kind: Kind, member: Member) -> Iterator[pa.RecordBatch]:
+    for block in rows_of_text(kind, member.stream):
+        column = pa.repeat(pa.scalar(member.name, pa.binary()), block.batch.num_rows)
+        arrays = [column, *block.batch.columns]
+        yield pa.RecordBatch.from_arrays(arrays, names=list(kind.names))
+
+
+def _any_member(member: Member) -> Iterator[pa.RecordBatch]:
+    kind, stream = member_kind(member)
+    if kind.format == "opaque":
+        row = _opaque(stream, member.name, member.size).to_pylist()[0]
+        row["member"] = row.pop("name")
+        yield pa.RecordBatch.from_pylist([{**row, "line": None}], schema=MEMBER)
+        return
+    for block in rows_of_text(kinds.text(), stream):
+        count = block.batch.num_rows
+        nulls = [pa.nulls(count, MEMBER.field(i).type) for i in (2, 3, 4)]
+        name = pa.repeat(pa.scalar(member.name, pa.binary()), count)
+        yield pa.RecordBatch.from_arrays([name, block.batch.column(0), *nulls], schema=MEMBER)
+
+
+def member_kind(member: Member) -> tuple[Kind, BinaryIO]:
+    """What a member is by its first bytes, and its stream from the start again."""
+    head = member.stream.read(kinds.HEAD)
+    stream = packing.after(head, member.stream)
+    kind = kinds.classify_head(head, member.name.lower(), whole=len(head) == member.size)
+    if kind.format in ("csv", "jsonl", "text"):
+        return kind, stream
+    return kinds.opaque(), stream
+
+
+def common_csv(kind: Kind, stream: BinaryIO, size: int) -> Kind:
+    """An archive's kind with the CSV schema that all its members share, or as it was."""
+    stream.seek(0)
+    found: set[Kind] = set()
+    for member in members(kind.format, packing.unpacked(stream, kind.packing, size)):
+        found.add(member_kind(member)[0])
+        if len(found) > 1:
+            return kind
+    (only,) = found or {kinds.opaque()}
+    if only.format != "csv":
+        return kind
+    columns = (("member of archive", "binary"), *only.columns)
+    return replace(kind, columns=columns, delimiter=only.delimiter, header=only.header)
+
+
+def is_text(kind: Kind) -> bool:
+    """Whether its records are rows of text with spans."""
+    return kind.format in ("csv", "jsonl", "text")
