@@ -1,0 +1,516 @@
+"""Needles: keyed fingerprints of destroyed values, and the search for them in bytes of any kind.
+
+What surprised the author: an identity number kept as an integer has no digit in the file, so a text search
+is blind to it; and most of the time of a search goes not into finding but into not finding. So each value
+is searched in every encoding a store may have used, and a byte of data costs one multiplication and one
+look into a table (a window of the value is hashed as in Rabin and Karp, "Efficient randomized
+pattern-matching algorithms", 1987); only what passes is hashed whole, with keyed BLAKE2b (RFC 7693).
+
+No value is kept. But values such as phone numbers can be guessed: whoever has `Needles`, which contain
+their key, can test guesses. Encrypt them at rest, and destroy them after the probe.
+
+Not searched, and counted in `Needles.skipped`: an encoding shorter than 6 bytes; text that repeats one
+character; integers below 2**32 as binary, whose few significant bytes occur everywhere by chance.
+Of a text longer than `LONGEST` characters its middle is searched.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from cenotaph.errors import UsageError
+
+KINDS = ("id", "phone", "name", "address", "email", "text", "blob", "path", "geo", "number")
+ENCODINGS = ("utf-8", "utf-16le", "utf-16be", "gb18030", "int64le", "int64be", "int48be", "bytes")
+SHORTEST = 6  # bytes
+LONGEST = 64  # characters of a text, bytes of a blob
+VALUES_AT_A_TIME = 65_536
+
+_MAGIC = b"cenotaph needles v1\n"
+_WIDTHS = (16, 8, 6)
+_PIECE = 1 << 18  # bytes searched at once: the working arrays stay in a core's cache
+_MANY = 2  # in a filter slot: several windows; else an odd tag
+_SLOT_BITS = 26
+_BELOW = np.uint64((1 << (64 - _SLOT_BITS)) - 1)
+_SIX = np.uint64((1 << 48) - 1)
+_LITTLE = ENCODINGS.index("utf-16le")
+
+_Words: TypeAlias = npt.NDArray[np.uint64]
+_Ints: TypeAlias = npt.NDArray[np.int64]
+_Pairs: TypeAlias = npt.NDArray[np.int64]
+_NONE: _Ints = np.zeros(0, dtype=np.int64)
+_NO_PAIRS: _Pairs = np.zeros((0, 2), dtype=np.int64)
+
+# One encoded form of one value: keyed hashes of the form and of its value, of the window that begins at
+# `window` in the form, and (`slot`) of the last six bytes of that window.
+_FORM = np.dtype(
+    [
+        ("whole", "<u8"),
+        ("needle", "<u8"),
+        ("tag", "<u8"),
+        ("slot", "<u4"),
+        ("window", "<u2"),
+        ("length", "<u2"),
+        ("encoding", "u1"),
+        ("kind", "u1"),
+    ]
+)
+_Forms: TypeAlias = np.ndarray[tuple[int], np.dtype[np.void]]
+
+
+@dataclass(frozen=True, slots=True)
+class Matches:
+    """What a search found, as columns: where, how long, in which encoding, of which kind, and what."""
+
+    start: _Ints
+    length: _Ints
+    encoding: tuple[str, ...]
+    kind: tuple[str, ...]
+    what: _Ints  # ordinal of the needle; for shapes a fingerprint
+
+
+class NeedleBuilder:
+    """Collects values batch by batch, and forgets them at once."""
+
+    def __init__(self, key: bytes) -> None:
+        """`key` is 32 random bytes; needles can be merged with those of the same key only."""
+        if len(key) != 32:
+            raise UsageError(f"a needle key is 32 bytes long, this one has {len(key)}")
+        self._key = key
+        self._hash = _Hash(key)
+        self._known: _Words = np.zeros(0, dtype=np.uint64)
+        self._fresh: list[_Words] = []
+        self._forms: list[_Forms] = []
+        self._skipped: Counter[str] = Counter()
+
+    def add(self, values: pa.Array | pa.ChunkedArray, kind: str) -> None:
+        """Add the values of one column: strings, binary, integers, or a dictionary of them.
+
+        Nulls and empty values are passed over. Binary columns of a text kind are taken as UTF-8 where
+        they are UTF-8, else as bytes. Raises `UsageError` for other types and unknown kinds.
+        """
+        code = _kind_code(kind)
+        chunks = values.chunks if isinstance(values, pa.ChunkedArray) else [values]
+        for chunk in chunks:
+            for at in range(0, len(chunk), VALUES_AT_A_TIME):
+                self._add(chunk.slice(at, VALUES_AT_A_TIME), code)
+
+    def finish(self) -> Needles:
+        """The needles of all values added so far. The builder can go on."""
+        self._settle()
+        forms = np.concatenate(self._forms) if self._forms else np.zeros(0, dtype=_FORM)
+        return Needles(self._key, self._known, _sorted_forms(forms), Counter(self._skipped))
+
+    def _add(self, values: pa.Array, kind: int) -> None:
+        distinct = list(_plain(values, KINDS[kind]))
+        names = self._hash.wholes(plain for plain, _ in distinct)
+        _, first = np.unique(names, return_index=True)
+        first = first[~_in_sorted(self._known, names[first])]
+        forms, codes = [], []
+        for nth in first.tolist():
+            for encoding, form in _forms_of(*distinct[nth]):
+                if form is None or len(form) < SHORTEST:
+                    self._skipped[ENCODINGS[encoding]] += 1
+                else:
+                    forms.append(form)
+                    codes.append((nth, encoding))
+        if forms:
+            self._forms.append(_rows(self._hash, forms, codes, names, kind))
+        self._fresh.append(names[first])
+        if sum(map(len, self._fresh)) > 4 * VALUES_AT_A_TIME:
+            self._settle()
+
+    def _settle(self) -> None:
+        """Sort what came lately into what is known: a value is looked up, never added twice."""
+        known = np.concatenate([self._known, *self._fresh])
+        self._known = np.unique(known)
+        self._fresh = []
+        if self._forms:
+            forms = np.concatenate(self._forms)
+            _, first = np.unique(forms[["needle", "encoding"]], return_index=True)
+            self._forms = [forms[first]]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Needles:
+    """Keyed fingerprints of values, ready to be searched for. `len` counts distinct values."""
+
+    _key: bytes = field(repr=False)
+    _names: _Words = field(repr=False)  # sorted keyed hashes of the values
+    _forms: _Forms = field(repr=False)
+    skipped: Counter[str] = field(default_factory=Counter)  # encoding → values not searched in it
+    _tables: list[_Filter] = field(default_factory=list, repr=False)  # built at the first search
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    @property
+    def longest(self) -> int:
+        """Bytes of the longest form searched for."""
+        return int(self._forms["length"].max()) if len(self._forms) else SHORTEST
+
+    @property
+    def fingerprints(self) -> int:
+        """How many encoded forms are searched for."""
+        return len(self._forms)
+
+    def contains(self, values: pa.Array | pa.ChunkedArray, kind: str) -> npt.NDArray[np.bool_]:
+        """Which of these values are needles, whatever kind they were added as. Nulls are not."""
+        _kind_code(kind)
+        hashing = _Hash(self._key)
+        chunks = values.chunks if isinstance(values, pa.ChunkedArray) else [values]
+        values_ = [plain for chunk in chunks for plain in _plain_or_none(chunk, kind)]
+        found = _in_sorted(self._names, hashing.wholes(plain or b"" for plain in values_))
+        present = np.array([plain is not None for plain in values_], dtype=bool)
+        return np.logical_and(found, present)
+
+    def merge(self, others: Iterable[Needles]) -> Needles:
+        """The union with other needles of the same key. Raises `UsageError` for another key."""
+        every = [self, *others]
+        if any(other._key != self._key for other in every):
+            raise UsageError("needles of different keys cannot be merged: build them with one key")
+        names = np.unique(np.concatenate([other._names for other in every]))
+        forms = np.concatenate([other._forms for other in every])
+        _, first = np.unique(forms[["needle", "encoding"]], return_index=True)
+        skipped = sum((other.skipped for other in every), Counter())
+        return Needles(self._key, names, _sorted_forms(forms[first]), skipped)
+
+    def find(self, data: npt.NDArray[np.uint8], core: int) -> Matches:
+        """Needles that begin in the first `core` bytes of `data` and lie wholly in it."""
+        if not self._tables:
+            self._tables.append(_Filter(self._forms, _Hash(self._key)))
+        starts, lengths = _candidates(self._tables[0], data, core)
+        return self._verified(data, starts, lengths)
+
+    def _verified(self, data: npt.NDArray[np.uint8], starts: _Ints, lengths: _Ints) -> Matches:
+        view = data.data.cast("B")
+        ends = (starts + lengths).tolist()
+        wholes = _Hash(self._key).wholes(
+            view[start:end] for start, end in zip(starts.tolist(), ends, strict=True)
+        )
+        sorted_wholes = self._forms["whole"]
+        row = np.minimum(np.searchsorted(sorted_wholes, wholes), max(len(sorted_wholes) - 1, 0))
+        good = sorted_wholes[row] == wholes if len(sorted_wholes) else np.zeros(0, dtype=bool)
+        forms = self._forms[row[good]]
+        return Matches(
+            starts[good],
+            lengths[good],
+            tuple(ENCODINGS[code] for code in forms["encoding"].tolist()),
+            tuple(KINDS[code] for code in forms["kind"].tolist()),
+            np.searchsorted(self._names, forms["needle"]).astype(np.int64),
+        )
+
+    def to_bytes(self) -> bytes:
+        """All of it, key included, for the caller to encrypt. `from_bytes` reads it back."""
+        skipped = [self.skipped[name] for name in ENCODINGS]
+        counts = np.array([len(self._names), len(self._forms), *skipped], dtype="<u8")
+        body = _MAGIC + self._key + counts.tobytes() + self._names.astype("<u8").tobytes()
+        body += self._forms.tobytes()
+        return body + hashlib.sha256(body).digest()
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Needles:
+        """Raises `UsageError` for anything that `to_bytes` would not have written."""
+        body, digest = data[:-32], data[-32:]
+        if not body.startswith(_MAGIC) or hashlib.sha256(body).digest() != digest:
+            raise UsageError("not a needle file of this version, or a damaged one")
+        at = len(_MAGIC) + 32
+        counts = np.frombuffer(body, "<u8", 2 + len(ENCODINGS), at).tolist()
+        at += 8 * len(counts)
+        if len(body) != at + 8 * counts[0] + _FORM.itemsize * counts[1]:
+            raise UsageError("a needle file of another length than it says")
+        names = np.frombuffer(body, "<u8", counts[0], at).astype(np.uint64)
+        forms = np.frombuffer(body, _FORM, counts[1], at + 8 * counts[0]).copy()
+        _check(names, forms)
+        skipped = Counter({name: n for name, n in zip(ENCODINGS, counts[2:], strict=True) if n})
+        return cls(body[len(_MAGIC) : len(_MAGIC) + 32], names, forms, skipped)
+
+
+# --- values and their encodings
+
+
+def _kind_code(kind: str) -> int:
+    if kind not in KINDS:
+        raise UsageError(f"unknown kind of needle; known are {', '.join(KINDS)}")
+    return KINDS.index(kind)
+
+
+def _plain_or_none(values: pa.Array, kind: str) -> Iterator[bytes | None]:
+    if pa.types.is_dictionary(values.type):
+        values = values.dictionary_decode()
+    if not _searchable(values.type):
+        raise UsageError(f"needles are made of text, bytes or integers, not of {values.type}")
+    for value in values.to_pylist():
+        if isinstance(value, int) and not isinstance(value, bool):
+            yield str(value).encode()
+        elif isinstance(value, str):
+            yield value.encode("utf-8", "surrogatepass") or None
+        else:
+            yield value or None
+
+
+def _searchable(type_: pa.DataType) -> bool:
+    tests = (
+        pa.types.is_integer,
+        pa.types.is_string,
+        pa.types.is_large_string,
+        pa.types.is_string_view,
+        pa.types.is_binary,
+        pa.types.is_large_binary,
+        pa.types.is_binary_view,
+        pa.types.is_fixed_size_binary,
+        pa.types.is_null,
+    )
+    return any(test(type_) for test in tests)
+
+
+def _plain(values: pa.Array, kind: str) -> Iterator[tuple[bytes, str | None]]:
+    """Each distinct value once, with its text where it has one."""
+    seen: set[bytes] = set()
+    for plain in _plain_or_none(values, kind):
+        if plain is not None and plain not in seen:
+            seen.add(plain)
+            yield plain, None if kind == "blob" else _text(plain)
+
+
+def _text(plain: bytes) -> str | None:
+    try:
+        return plain.decode("utf-8")
+    except UnicodeDecodeError:
+        return None
+
+
+def _forms_of(plain: bytes, text: str | None) -> Iterator[tuple[int, bytes | None]]:
+    """The encodings of a value (their ordinals), None where one says too little to be searched for."""
+    if text is None:
+        middle = max(0, (len(plain) - LONGEST) // 2)
+        piece = plain[middle : middle + LONGEST]
+        yield ENCODINGS.index("bytes"), piece if len(set(piece)) > 1 else None
+        return
+    middle = max(0, (len(text) - LONGEST) // 2)
+    text = text[middle : middle + LONGEST]
+    telling = len(set(text)) > 1
+    yield 0, text.encode("utf-8") if telling else None
+    yield 1, text.encode("utf-16-le") if telling else None
+    yield 2, text.encode("utf-16-be") if telling else None
+    if not text.isascii():
+        yield 3, text.encode("gb18030") if telling else None
+    elif text.isdigit() and len(text) < 20:
+        yield from _integers(int(text))
+
+
+def _integers(value: int) -> Iterator[tuple[int, bytes | None]]:
+    if value >= 1 << 63:
+        return
+    telling = value >= 1 << 32
+    yield 4, value.to_bytes(8, "little") if telling else None
+    yield 5, value.to_bytes(8, "big") if telling else None
+    if value < 1 << 47:  # SQLite's serial type 5 (fileformat2.html § 2.1)
+        yield 6, value.to_bytes(6, "big") if telling else None
+
+
+def _rows(
+    hashing: _Hash, forms: list[bytes], codes: list[tuple[int, int]], names: _Words, kind: int
+) -> _Forms:
+    """Everything that is stored of these forms. `codes` are ordinals: of the value and of the encoding."""
+    rows = np.zeros(len(forms), dtype=_FORM)
+    value, encoding = np.array(codes, dtype=np.int64).T
+    rows["whole"] = hashing.wholes(forms)
+    rows["needle"] = names[value]
+    rows["encoding"], rows["kind"] = encoding, kind
+    rows["length"] = [len(form) for form in forms]
+    widths = _widths(rows)
+    # The end of a value tells people apart better than its beginning (regions, prefixes); but not the end
+    # of an e-mail address.
+    at = 0 * widths if KINDS[kind] == "email" else _last(rows) - widths
+    rows["window"] = at
+    windows = [form[a : a + w] for form, a, w in zip(forms, at.tolist(), widths.tolist(), strict=True)]
+    rows["slot"] = _words([window[-6:] for window in windows], 8)[:, 0] * hashing.slots >> np.uint64(32)
+    words = _words(windows, 16)
+    for width in _WIDTHS:
+        mine = widths == width
+        rows["tag"][mine] = hashing.tags(hashing.spread(words[mine, 0], words[mine, 1], width))
+    return rows
+
+
+def _words(windows: list[bytes], size: int) -> npt.NDArray[np.uint64]:
+    joined = b"".join(window.ljust(size, b"\x00") for window in windows)
+    return np.frombuffer(joined, dtype="<u8").astype(np.uint64).reshape(-1, size // 8)
+
+
+def _last(forms: _Forms) -> _Ints:
+    """Where the window of a form ends at most.
+
+    Little-endian UTF-16 leaves its last byte out, so that for ASCII its window is the same as that of
+    big-endian UTF-16, and the filter holds one instead of two.
+    """
+    last = forms["length"].astype(np.int64)
+    return np.subtract(last, (forms["encoding"] == _LITTLE) & (last > SHORTEST))
+
+
+# --- hashes and filters
+
+
+class _Hash:
+    """The keyed hashes: of a whole form (BLAKE2b, 64 bits), and of a window (multiply and mix)."""
+
+    def __init__(self, key: bytes) -> None:
+        self._base = hashlib.blake2b(key=key, digest_size=8, person=b"cenotaph needle")
+        secret = hashlib.blake2b(b"windows", key=key, digest_size=48).digest()
+        words = np.frombuffer(secret, dtype="<u8") | np.uint64(1)
+        self.first, self.second, self.mix, self.narrow, self.short, self.slots = (
+            np.uint64(word) for word in words
+        )
+
+    def wholes(self, forms: Iterable[bytes | memoryview]) -> _Words:
+        base = self._base
+        digests = []
+        for form in forms:
+            state = base.copy()
+            state.update(form)
+            digests.append(state.digest())
+        return np.frombuffer(b"".join(digests), dtype="<u8").astype(np.uint64)
+
+    def spread(self, low: _Words, high: _Words, width: int) -> _Words:
+        """One multiplication a window, two for the wide; the upper bits choose a slot of the filter."""
+        if width == 16:
+            return low * self.first + high * self.second
+        return low * (self.narrow if width == 8 else self.short)
+
+    def tags(self, spread: _Words) -> _Words:
+        """The upper `_SLOT_BITS` as they are, so that tags sort as slots do; below, a mix of all bits."""
+        mixed = (spread ^ spread >> np.uint64(29)) * self.mix
+        return spread & ~_BELOW | mixed >> np.uint64(_SLOT_BITS)
+
+
+class _Filter:
+    """First every position by one multiplication and one look-up; then the few that pass, by width."""
+
+    def __init__(self, forms: _Forms, hashing: _Hash) -> None:
+        slots = np.unique(forms["slot"])
+        self._hashing = hashing
+        self._shift = np.uint64(64 - min(28, max(16, (len(slots) * 8).bit_length())))
+        self._marks = np.zeros(1 << (64 - int(self._shift)), dtype=np.uint8)
+        widths = _widths(forms)
+        self._tables = []
+        for nth, width in enumerate(_WIDTHS):
+            mine = forms[widths == width]
+            at = (mine["slot"].astype(np.uint64) << np.uint64(32) >> self._shift).astype(np.int64)
+            self._marks[at] |= np.uint8(1 << nth)
+            self._tables.append(_Table(mine, width, hashing))
+
+    def candidates(self, piece: npt.NDArray[np.uint8]) -> _Pairs:
+        """(start, length) of what may be a needle in this piece; starts may lie before it."""
+        lead = 16  # a window may begin before the six bytes that the slots know
+        padded = np.zeros(lead + len(piece) // 8 * 8 + 32, dtype=np.uint8)
+        padded[lead : lead + len(piece)] = piece
+        passed = [self._pass(padded, shift) for shift in range(8)]
+        at = np.concatenate([where for where, _ in passed])
+        marks = np.concatenate([mark for _, mark in passed])
+        words: _Words = np.ndarray((len(padded) - 7,), dtype="<u8", buffer=padded, strides=(1,))
+        found = [_NO_PAIRS]
+        for nth, table in enumerate(self._tables):
+            begin = at[marks & (1 << nth) != 0] + 6 - table.width
+            begin = begin[begin >= 0]
+            high = words[begin + 8] if table.width == 16 else words[begin]
+            low = words[begin] & _SIX if table.width == 6 else words[begin]
+            row, window, length = table.candidates(low, high)
+            found.append(np.stack([begin[row] - lead - window, length], axis=1))
+        return np.concatenate(found)
+
+    def _pass(self, padded: npt.NDArray[np.uint8], shift: int) -> tuple[_Ints, npt.NDArray[np.uint8]]:
+        """The positions congruent to `shift` that may be the end of a window, and for which widths."""
+        words = padded[shift : shift + len(padded) - 8].copy().view(np.uint64)
+        words &= _SIX
+        words *= self._hashing.slots
+        words >>= self._shift
+        marks = self._marks.take(words.view(np.int64), mode="clip")
+        at = np.flatnonzero(marks)
+        return at * 8 + shift, marks[at]
+
+
+class _Table:
+    """The windows of one width, sorted by tag, with a byte of filter for each of many slots before them."""
+
+    def __init__(self, forms: _Forms, width: int, hashing: _Hash) -> None:
+        self.width, self._hashing = width, hashing
+        triples = np.unique(forms[["tag", "window", "length"]])
+        self._tags, self._begin = np.unique(triples["tag"], return_index=True)
+        self._begin = np.append(self._begin, len(triples))
+        self._window = triples["window"].astype(np.int64)
+        self._length = triples["length"].astype(np.int64)
+        self._shift = np.uint64(64 - min(_SLOT_BITS, max(16, (len(self._tags) * 16).bit_length())))
+        self._filter = self._built()
+
+    def _built(self) -> npt.NDArray[np.uint8]:
+        slots = (self._tags >> self._shift).astype(np.int64)
+        built = np.zeros(1 << (64 - int(self._shift)), dtype=np.uint8)
+        built[slots] = self._tags.astype(np.uint8) | 1
+        built[slots[1:][slots[1:] == slots[:-1]]] = _MANY
+        return built
+
+    def candidates(self, low: _Words, high: _Words) -> tuple[_Ints, _Ints, _Ints]:
+        """Which of these words are a known window: their indexes, and for each a (window, length)."""
+        if not len(self._tags):
+            return _NONE, _NONE, _NONE
+        tags = self._hashing.tags(self._hashing.spread(low, high, self.width))
+        marks = self._filter[(tags >> self._shift).view(np.int64)]
+        at = np.flatnonzero((marks == (tags.astype(np.uint8) | 1)) | (marks == _MANY))
+        row = np.minimum(np.searchsorted(self._tags, tags[at]), len(self._tags) - 1)
+        known = self._tags[row] == tags[at]
+        at, row = at[known], row[known]
+        count = self._begin[row + 1] - self._begin[row]
+        nth = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)
+        triple = np.repeat(self._begin[row], count) + nth
+        return np.repeat(at, count), self._window[triple], self._length[triple]
+
+
+def _candidates(filter_: _Filter, data: npt.NDArray[np.uint8], core: int) -> tuple[_Ints, _Ints]:
+    """Starts and lengths of what may be a needle, each once."""
+    found = [_NO_PAIRS]
+    for at in range(0, len(data), _PIECE):
+        begin = max(0, at - 16)
+        piece = data[begin : at + _PIECE + 6]
+        if piece.any():
+            found.append(filter_.candidates(piece) + np.array([begin, 0]))
+    every = np.concatenate(found)
+    inside = (every[:, 0] >= 0) & (every[:, 0] < core) & (every.sum(axis=1) <= len(data))
+    every = np.unique(every[inside, 0] << 16 | every[inside, 1])
+    return every >> 16, every & 0xFFFF
+
+
+def _widths(forms: _Forms) -> _Ints:
+    last = _last(forms)
+    widths: _Ints = np.select([last >= width for width in _WIDTHS], _WIDTHS, default=0)
+    return widths
+
+
+def _sorted_forms(forms: _Forms) -> _Forms:
+    return forms[np.argsort(forms["whole"], kind="stable")]
+
+
+def _in_sorted(known: _Words, names: _Words) -> npt.NDArray[np.bool_]:
+    if not len(known):
+        return np.zeros(len(names), dtype=bool)
+    return np.equal(known[np.minimum(np.searchsorted(known, names), len(known) - 1)], names)
+
+
+def _check(names: _Words, forms: _Forms) -> None:
+    sound = (
+        bool((names[1:] > names[:-1]).all())
+        and bool((forms["whole"][1:] >= forms["whole"][:-1]).all())
+        and bool(_in_sorted(names, forms["needle"].astype(np.uint64)).all())
+        and bool((forms["encoding"] < len(ENCODINGS)).all() and (forms["kind"] < len(KINDS)).all())
+        and bool((_widths(forms) > 0).all())
+        and bool((forms["window"] + _widths(forms) <= forms["length"]).all())
+    )
+    if not sound:
+        raise UsageError("a needle file that contradicts itself")
