@@ -48,7 +48,7 @@ KEPT_NEEDLES = frozenset({"sqlite held", "bystander"})
 """Kinds of needles that a destruction must leave where they are; all other kinds must vanish."""
 
 HOLD_FILE = "hold-subjects.txt"
-HELD_COLLECTION = "quarantine_stays"
+HELD_STORE, HELD_COLLECTION = "quarantine", "quarantine_stays"
 
 _LAST_WRITTEN = {  # folder → seconds since 1970: 2022-12-13, 2021-03-05, 2020-11-20, 2023-02-27
     "apps": 1_670_889_600,
@@ -81,7 +81,8 @@ class City:
     def outside_records(self, count: int) -> list[dict[str, object]]:
         """Partial rows that volunteers hold: `{"store", "collection", "values": {column: text}}`.
 
-        They are spread over the stores and name nobody who is held. Raises `ValueError` beyond what was kept.
+        They are spread over the stores and name nobody who is held; `collection` is a table's name, or `*` in
+        a store of files, which names its one collection itself. Raises `ValueError` beyond what was kept.
         """
         if count > len(self.outside):
             raise ValueError(
@@ -224,7 +225,8 @@ def _hold_table(root: Path, base: Path) -> str:
     subjects = Path(os.path.relpath(root / HOLD_FILE, base)).as_posix()
     return (
         '[[hold]]\nby = "District court"\nreference = "case 21-443"\n'
-        f"collections = {_toml([HELD_COLLECTION])}\nsubjects = {_toml(f'file:{subjects}')}\n"
+        f"stores = {_toml([HELD_STORE])}\ncollections = {_toml([HELD_COLLECTION])}\n"
+        f"subjects = {_toml(f'file:{subjects}')}\n"
     )
 
 

@@ -74,7 +74,7 @@ def venue_check_ins(site: Site) -> None:
         "id_number": people.ids[part].tolist(),
         "venue": [VENUES[place] for place in venue[: len(part)]],
     }
-    site.hand_out("venues", "checkins", part, handed)
+    site.hand_out("venues", "*", part, handed)
 
 
 def travel_history(site: Site) -> None:
@@ -94,11 +94,8 @@ def travel_history(site: Site) -> None:
     place = "apps/travel/journeys.jsonl"
     write(site.root / place, "".join(lines))
     site.needle("jsonl", place, tickets)
-    store = CityStore(
-        "travel", f"files:{place}", "travel history", "journeys into and out of the city", subject=BY_ID
-    )
+    store = CityStore("travel", f"files:{place}", "travel history", "journeys into and out of the city")
     site.store(store, {"journeys": count})
-    site.hand_out("travel", "journeys", who, {"ticket": tickets, "id_number": people.ids[who].tolist()})
 
 
 def entry_control(site: Site) -> None:
@@ -122,7 +119,7 @@ def entry_control(site: Site) -> None:
         CityStore("entry", f"files:{place}", "entry control", "who passed which gate", subject=BY_ID),
         {"entries": count},
     )
-    site.hand_out("entry", "entries", who, {"pass": passes, "id_number": columns["id_number"], "at": at})
+    site.hand_out("entry", "*", who, {"pass": passes, "id_number": columns["id_number"], "at": at})
 
 
 def scanned_passes(site: Site) -> None:
@@ -154,9 +151,7 @@ def vaccination(site: Site) -> None:
     place = "apps/vaccination/doses.csv"
     write(site.root / place, separated(columns).encode("gb18030"))
     site.needle("gb18030", place, columns["住址"], encoding="gb18030")
-    store = CityStore(
-        "vaccination", f"files:{place}", "vaccination", "doses given", subject={"*": "身份证号"}
-    )
+    store = CityStore("vaccination", f"files:{place}", "vaccination", "doses given")
     site.store(store, {"doses": count})
 
 
@@ -250,9 +245,7 @@ def school_returns(site: Site) -> None:
     }
     write_zip(site.root / place, texts)
     site.needle("zip", place, columns["id_number"])
-    store = CityStore(
-        "returns", f"files:{place}", "school returns", "who may come back to class", subject=BY_ID
-    )
+    store = CityStore("returns", f"files:{place}", "school returns", "who may come back to class")
     site.store(store, {"returns": count})
 
 

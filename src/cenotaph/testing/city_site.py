@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -89,18 +89,23 @@ class Site:
         self.records[store.name] = dict(records)
 
     def needle(
-        self, kind: str, place: str, values: Iterable[str | bytes], *, encoding: str = "utf-8"
+        self, kind: str, place: str, values: Sequence[str | bytes] | Texts, *, encoding: str = "utf-8"
     ) -> None:
-        """Values that lie at `place` in this encoding. Identity numbers under hold are left out."""
+        """Values that lie at `place` in this encoding: a sample, without identity numbers under hold."""
         held = set(self.people.ids[:HELD])
-        encoded = (v if isinstance(v, bytes) else v.encode(encoding) for v in values if v not in held)
-        self.needles[kind] = tuple(dict.fromkeys(encoded))[:NEEDLES_A_KIND]
+        sampled = (value for value in values[:: max(1, len(values) // NEEDLES_A_KIND)] if value not in held)
+        self.needles[kind] = tuple(
+            dict.fromkeys(value if isinstance(value, bytes) else value.encode(encoding) for value in sampled)
+        )
         self.places[kind] = place
 
     def hand_out(
         self, store: str, collection: str, who: Numbers, columns: Mapping[str, Sequence[str]]
     ) -> None:
-        """Remember some rows, of people without a hold, as volunteers hold them outside the city."""
+        """Remember some rows, of people without a hold, as volunteers hold them outside the city.
+
+        `collection` is a pattern: how a store of files names its collections is for that store to say.
+        """
         rows = [row for row in range(min(len(who), 4 * OUTSIDE_A_COLLECTION)) if who[row] >= HELD]
         self.outside.append(
             [
