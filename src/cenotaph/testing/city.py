@@ -2,9 +2,9 @@
 
     python -m cenotaph.testing.city ROOT --residents 10000 --records 1000000 --seed 20230302
 
-Everything is drawn from the seed: the same seed gives the same bytes of text files and the same rows of
-databases (a database's own salts and a JPEG's noise aside, nothing depends on the clock). What was planted
-is counted while it is written and is told by `City`, so that tests compare it with what the stores say.
+Everything is drawn from the seed: on one version of the libraries, the same seed gives the same bytes of
+files and the same rows of databases, whatever the clock says. What was planted is counted while it is written
+and is told by `City`, so that tests compare it with what the stores say.
 """
 
 from __future__ import annotations
