@@ -112,8 +112,8 @@ class LookAlike:
         """The finding in words, without names."""
         percent = round(100 * self.overlap)
         return (
-            f"collections {self.first} and {self.second} share {self.same_columns} of {self.columns} column names "
-            f"and about {percent} in 100 values of their most telling column"
+            f"collections {self.first} and {self.second} share {self.same_columns} of {self.columns} "
+            f"column names and about {percent} in 100 values of their most telling column"
         )
 
 

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 Sign: TypeAlias = Literal[
-    "world-readable", "world-writable", "web root", "shared folder", "no password", "other owner", "dump", "dormant",
-    "cannot tell",
+    "world-readable", "world-writable", "web root", "shared folder", "no password", "other owner", "dump",
+    "dormant", "cannot tell",
 ]  # fmt: skip
 
 _WEB_FOLDERS = frozenset(

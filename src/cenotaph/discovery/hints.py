@@ -12,8 +12,8 @@ import unicodedata
 _HINTS: dict[str, tuple[str, str]] = {
     # kind: (Latin words or phrases, Chinese fragments)
     "resident-id": (
-        "id card|idcard|id number|id no|idno|identity number|identity card|identity no|citizen id|resident id|sfz|sfzh|"
-        "sfzhm|shenfenzheng|shenfenzhenghao|zjhm|zhengjianhaoma|zjh|certno|cert no|national id|card no",
+        "id card|idcard|id number|id no|idno|identity number|identity card|identity no|citizen id|"
+        "resident id|sfz|sfzh|sfzhm|shenfenzheng|shenfenzhenghao|zjhm|zhengjianhaoma|zjh|certno|cert no|national id|card no",
         "身份证|证件号|公民身份|身份号码",
     ),
     "us-ssn": ("ssn|social security|social security number", "社会安全号"),
@@ -28,19 +28,20 @@ _HINTS: dict[str, tuple[str, str]] = {
     ),
     "plate": ("plate|license plate|licence plate|plate no|car no|cph|chepai|chepaihao", "车牌|号牌"),
     "phone": (
-        "phone|telephone|tel|mobile|cell|cellphone|phone number|mobile no|msisdn|sjh|sjhm|shouji|shoujihao|shoujihaoma|"
-        "dianhua|lxdh|lianxidianhua|lianxifangshi|dhhm|contact phone",
+        "phone|telephone|tel|mobile|cell|cellphone|phone number|mobile no|msisdn|sjh|sjhm|shouji|shoujihao|"
+        "shoujihaoma|dianhua|lxdh|lianxidianhua|lianxifangshi|dhhm|contact phone",
         "手机|电话|联系方式",
     ),
     "email": ("email|e mail|mail|mail address|youxiang|dzyx", "邮箱|电子邮件"),
     "name": (
-        "first|last|maiden|middle|first name|last name|family name|given name|middle name|maiden name|surname|forename|"
-        "full name|fullname|firstname|lastname|patient name|person name|user name|real name|contact name|guardian name|"
-        "xm|xingming|xing ming|zhenshixingming|name",
+        "first|last|maiden|middle|first name|last name|family name|given name|middle name|maiden name|"
+        "surname|forename|full name|fullname|firstname|lastname|patient name|person name|user name|real name|"
+        "contact name|guardian name|xm|xingming|xing ming|zhenshixingming|name",
         "姓名|名字|联系人|监护人",
     ),
     "address": (
-        "address|addr|street|home address|residence address|place of residence|postal address|zz|zhuzhi|dizhi|jtzz|jtdz|xzz|xianzhuzhi|lianxidizhi",
+        "address|addr|street|home address|residence address|place of residence|postal address|"
+        "zz|zhuzhi|dizhi|jtzz|jtdz|xzz|xianzhuzhi|lianxidizhi",
         "地址|住址|住所|户籍地|居住地|现住",
     ),
     "birth-date": (
@@ -80,7 +81,8 @@ _PERSON = re.compile(rf"\b(?:{_PERSONS})(?:s?\b|id\b|uuid\b|no\b)|{_PERSONS_CHIN
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 _SEPARATORS = re.compile(r"[^\w]+|_+")
 _NAME_TAIL = re.compile(
-    r"\b(?:first|last|family|given|middle|maiden|full|patient|person|user|real|contact|guardian|resident|citizen) name\b"
+    r"\b(?:first|last|family|given|middle|maiden|full|patient|person|user|real|contact|guardian|resident|citizen)"
+    r" name\b"
 )
 
 

@@ -60,9 +60,15 @@ def taiwan_id(value: str) -> bool:
     return sum(weight * digit for weight, digit in zip(weights, digits, strict=True)) % 10 == 0
 
 
-# The first two digits of a county's code (GB/T 2260): provinces, Taiwan, Hong Kong, Macau; 83: residents from Taiwan.
+# The first two digits of a county's code (GB/T 2260): provinces, Taiwan, Hong Kong, Macau; 83 is for
+# residents from Taiwan.
 _PROVINCES = frozenset(
-    "11 12 13 14 15 21 22 23 31 32 33 34 35 36 37 41 42 43 44 45 46 50 51 52 53 54 61 62 63 64 65 71 81 82 83".split()
+    str(number)
+    for numbers in (
+        *(range(11, 16), range(21, 24), range(31, 38), range(41, 47)),
+        *(range(50, 55), range(61, 66), (71,), range(81, 84)),
+    )
+    for number in numbers
 )
 
 
@@ -82,7 +88,10 @@ def _validator(module: str) -> Callable[[str], bool]:
 
 def _stdnum(module: str) -> Callable[[str], bool]:
     # Imported at the first value that has the shape: most surveys meet few of these countries.
-    return lambda value: _validator(module)(value)
+    def valid(value: str) -> bool:
+        return _validator(module)(value)
+
+    return valid
 
 
 def _row(

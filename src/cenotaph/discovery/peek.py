@@ -18,10 +18,10 @@ import tarfile
 import time
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 from urllib.parse import quote_from_bytes
 
 import pyarrow as pa
@@ -38,6 +38,10 @@ _TABLES = 64
 _MEMBERS = 8
 _COLUMNS = 512
 _LARGEST_VALUE = 32 * 1024 * 1024
+
+
+class _Readable(Protocol):
+    def read(self, size: int, /) -> bytes: ...
 
 
 class CannotReadError(Exception):
@@ -102,7 +106,7 @@ class _Look:
     deadline: float
 
     def windows(self) -> Iterator[bytes]:
-        """The head and evenly spread windows, each but the first cut at a line's start, all at a line's end."""
+        """The head and evenly spread windows, cut where lines begin and end."""
         for at in range(WINDOWS):
             start = at * max(WINDOW, (self.size - WINDOW) // (WINDOWS - 1))
             if start >= self.size or time.monotonic() > self.deadline:
@@ -282,15 +286,19 @@ def _look_arrow(look: _Look, found: Peek) -> None:
     if look.form.detail == "stream":
         stream = pa.ipc.open_stream(look.file)
         survey = ColumnSurvey([Name(name) for name in stream.schema.names])
-        found.take_batch(
-            survey, (batch.slice(0, _ROWS) for batch, _ in zip(stream, range(WINDOWS), strict=False))
-        )
+        found.take_batch(survey, (_checked(batch) for batch, _ in zip(stream, range(WINDOWS), strict=False)))
         return
     reader = pa.ipc.open_file(look.file)
     survey = ColumnSurvey([Name(name) for name in reader.schema.names])
     count = reader.num_record_batches
     chosen = sorted({0, count // 2, count - 1} - {-1}) if count else []
-    found.take_batch(survey, (reader.get_batch(at).slice(0, _ROWS) for at in chosen))
+    found.take_batch(survey, (_checked(reader.get_batch(at)) for at in chosen))
+
+
+def _checked(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """Arrow trusts the offsets in a file, and a damaged one makes it read outside its memory."""
+    batch.validate(full=True)
+    return batch.slice(0, _ROWS)
 
 
 def _look_compressed(look: _Look, found: Peek) -> None:
@@ -302,7 +310,15 @@ def _look_compressed(look: _Look, found: Peek) -> None:
     _look_inside(opened(look.file).read(WINDOW * WINDOWS), look, found)
 
 
-_OPENERS = {"gzip": lambda file: gzip.GzipFile(fileobj=file), "bzip2": bz2.BZ2File, "xz": lzma.LZMAFile}
+def _gunzip(file: BinaryIO) -> gzip.GzipFile:
+    return gzip.GzipFile(fileobj=file)
+
+
+_OPENERS: dict[str, Callable[[BinaryIO], _Readable]] = {
+    "gzip": _gunzip,
+    "bzip2": bz2.BZ2File,
+    "xz": lzma.LZMAFile,
+}
 
 
 def _look_archive(look: _Look, found: Peek) -> None:

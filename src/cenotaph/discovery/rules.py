@@ -160,7 +160,8 @@ RULES: tuple[Rule, ...] = (
         "phone",
         "numbers in the form of phone numbers",
         re.compile(
-            r"(?:\(\d{3}\) ?|\d{3}[-. ])\d{3}[-. ]\d{4}(?: ?x\d+)?|0\d{2,4}[ /-]\d{4,8}|\d{10,11}|\d{3,4} \d{6,8}"
+            r"(?:\(\d{3}\) ?|\d{3}[-. ])\d{3}[-. ]\d{4}(?: ?x\d+)?|0\d{2,4}[ /-]\d{4,8}|\d{10,11}"
+            r"|\d{3,4} \d{6,8}"
         ),
         "phone",
         alone=False,

@@ -32,7 +32,8 @@ _BINARY = (
 )
 
 _DUMP = re.compile(
-    r"^-- (?:MySQL|MariaDB|PostgreSQL database) dump|^PRAGMA foreign_keys=OFF;\s*BEGIN TRANSACTION;|^COPY [^\n;]+ FROM stdin;"
+    r"^-- (?:MySQL|MariaDB|PostgreSQL database) dump|^PRAGMA foreign_keys=OFF;\s*BEGIN TRANSACTION;"
+    r"|^COPY [^\n;]+ FROM stdin;"
     r"|^\s*(?:INSERT|REPLACE) INTO\s[^\n]{0,4000}?\bVALUES?\b|^\s*CREATE TABLE\s[^;]{0,4000}?\(",
     re.IGNORECASE | re.MULTILINE,
 )
@@ -93,7 +94,7 @@ def _is_object(line: str) -> bool:
 
 
 def _sniff_delimited(lines: list[str]) -> Format | None:
-    """Delimited where one delimiter cuts nearly all of the first lines into the same number of fields, two or more."""
+    """Delimited where one delimiter cuts nearly all of the first lines into as many fields, two or more."""
     if len(lines) < 2:
         return None
     for delimiter in (",", "\t", ";", "|"):

@@ -98,7 +98,8 @@ def _chinese(data: bytes) -> str | None:
     except UnicodeDecodeError:
         return None
     common = sum(
-        character < "\x80" or "\u3000" <= character <= "\u9fff" or "\uff00" <= character for character in text
+        character < "\x80" or "\u3000" <= character <= "\u9fff" or "\uff00" <= character <= "\uffef"
+        for character in text
     )
     return text if _printable(text) and common >= 0.9 * len(text) else None
 

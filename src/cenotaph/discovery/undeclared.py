@@ -40,7 +40,7 @@ class Limits:
 class Found:
     """A store that the case does not name."""
 
-    kind: str  # "sqlite", "csv", "jsonl", "parquet", "arrow", "archive", "compressed", "sql dump", "images", "unreadable"
+    kind: str  # as `sniff.Format` names it; also "images" (a folder of them) and "unreadable"
     detail: str  # "gzip", "write-ahead log" …
     bytes: int
     files: int
@@ -160,7 +160,7 @@ class _Search:
 
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[BinaryIO]:
-    """Open a regular file without following a link, waiting for a pipe, or marking it as read where we may."""
+    """Open a regular file without following a link, waiting for a pipe, or marking it as read."""
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
         descriptor = os.open(path, flags | os.O_NOATIME)
@@ -183,9 +183,10 @@ def _identities(declared: Iterable[Path]) -> frozenset[tuple[int, int]]:
 
 def _found(path: Path, status: os.stat_result, form: Format, looked: Peek, cannot: str | None) -> Found:
     signs = exposures(path, kind=form.kind) if form.kind != "image" else ()
+    scheme = "sqlite" if form.kind == "sqlite" else "files"
     return Found(
-        form.kind, form.detail, status.st_size, 1, _month(status), looked.records, tuple(looked.findings), signs, cannot,
-        tuple(dict.fromkeys(looked.notes)), _suggestion("sqlite" if form.kind == "sqlite" else "files", path), path,
+        form.kind, form.detail, status.st_size, 1, _month(status), looked.records, tuple(looked.findings),
+        signs, cannot, tuple(dict.fromkeys(looked.notes)), _suggestion(scheme, path), path,
     )  # fmt: skip
 
 
@@ -193,8 +194,9 @@ def _image_folder(folder: Path, status: os.stat_result, images: list[tuple[str, 
     looked = Peek()
     looked.take(["file name"], [[name] for name, _ in images])
     return Found(
-        "images", f"{len(images):,} images", sum(size for _, size in images), len(images), _month(status), len(images),
-        tuple(looked.findings), exposures(folder, kind="images"), None, (), _suggestion("files", folder), folder,
+        "images", f"{len(images):,} images", sum(size for _, size in images), len(images), _month(status),
+        len(images), tuple(looked.findings), exposures(folder, kind="images"), None, (),
+        _suggestion("files", folder), folder,
     )  # fmt: skip
 
 
