@@ -1,0 +1,365 @@
+"""Signed notes, checkpoints and cosignatures."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from some_keys import a_key
+
+from cenotaph_proof import note
+from cenotaph_proof.errors import FormatError, LogError, ProofError, SignatureError
+from cenotaph_proof.merkle import EMPTY_ROOT, leaf_hash
+from cenotaph_proof.note import Checkpoint, NoteKey
+
+ROOT = leaf_hash(b"a")
+NOW = 1_700_000_000
+
+
+def _checkpoint(operator, size: int = 5, root: bytes = ROOT) -> bytes:
+    return note.sign_checkpoint(Checkpoint(note.log_origin(operator.public), size, root), operator)
+
+
+def test_a_cosigned_checkpoint_tells_who_saw_it_when(operator, paper, library):
+    """The operator's signature and two cosignatures, each with its time."""
+    signed = _checkpoint(operator)
+    cosigned = signed + note.cosign(signed, paper, NOW) + note.cosign(signed, library, NOW + 9)
+
+    seen = note.verify_checkpoint(cosigned, operator.public, [library.public, paper.public])
+    assert seen.checkpoint == Checkpoint(note.log_origin(operator.public), 5, ROOT)
+    assert seen.cosignatures == ((paper.public.key_id, NOW), (library.public.key_id, NOW + 9))
+
+
+def test_names_follow_from_the_keys(operator, paper):
+    """Log and witness are named by their keys, so that a trust file fixes both."""
+    assert note.log_origin(operator.public) == "cenotaph.log/" + operator.public.key_id[:16]
+    assert note.witness_note_key(paper.public).name == "cenotaph.witness/" + paper.public.key_id[:16]
+
+
+def test_a_cosignature_is_over_the_time(operator, paper):
+    """A cosignature with another time on it does not verify."""
+    signed = _checkpoint(operator)
+    line = note.NoteSignature.parse(note.cosign(signed, paper, NOW))
+    later = (NOW + 1).to_bytes(8, "big") + line.signature[8:]
+    moved = note.NoteSignature(line.name, line.key_hash, later).to_bytes()
+
+    with pytest.raises(SignatureError):
+        note.verify_checkpoint(signed + moved, operator.public, [paper.public])
+
+
+def test_a_cosignature_of_another_checkpoint_does_not_verify(operator, paper):
+    """Lines cannot be moved from one checkpoint to another."""
+    line = note.cosign(_checkpoint(operator, size=4), paper, NOW)
+    with pytest.raises(SignatureError):
+        note.verify_checkpoint(_checkpoint(operator) + line, operator.public, [paper.public])
+
+
+def test_a_line_by_nobody_in_the_trust_file_is_refused(operator, paper):
+    """Unknown signers are not ignored: what cannot be checked has no place in a proof."""
+    signed = _checkpoint(operator)
+    with pytest.raises(LogError, match="nobody"):
+        note.verify_checkpoint(signed + note.cosign(signed, paper, NOW), operator.public, [])
+
+
+def test_a_witness_counts_once(operator, paper):
+    """Two lines by one key are refused, and so is the operator's line twice."""
+    signed = _checkpoint(operator)
+    twice = signed + note.cosign(signed, paper, NOW) + note.cosign(signed, paper, NOW + 1)
+    with pytest.raises(LogError, match="twice"):
+        note.verify_checkpoint(twice, operator.public, [paper.public])
+    with pytest.raises(LogError, match="twice"):
+        note.verify_checkpoint(twice, operator.public, [paper.public, paper.public])
+    own = signed.rpartition(b"\n\n")[2]
+    with pytest.raises(LogError, match="nobody"):
+        note.verify_checkpoint(signed + own, operator.public, [paper.public])
+
+
+def test_a_checkpoint_needs_its_operator_first(operator, paper):
+    """Cosignatures alone, or before the operator's line, are refused."""
+    signed = _checkpoint(operator)
+    body, _, own = signed.rpartition(b"\n\n")
+    cosignature = note.cosign(signed, paper, NOW)
+    for lines in (cosignature, cosignature + own):
+        with pytest.raises(SignatureError):
+            note.verify_checkpoint(body + b"\n\n" + lines, operator.public, [paper.public])
+
+
+def test_another_operators_checkpoint_is_refused(operator):
+    """An operator signs the origin that follows from their key, and no other."""
+    other = a_key("Other Bureau", "operator")
+    with pytest.raises(LogError, match="another operator"):
+        note.verify_checkpoint(_checkpoint(other), operator.public)
+    with pytest.raises(LogError, match="another operator"):
+        note.sign_checkpoint(Checkpoint(note.log_origin(other.public), 1, ROOT), operator)
+
+
+def test_an_empty_log_has_the_empty_root(operator):
+    """Size 0 with any other root is refused."""
+    assert note.verify_checkpoint(_checkpoint(operator, 0, EMPTY_ROOT), operator.public).checkpoint.size == 0
+    with pytest.raises(LogError, match="empty"):
+        note.verify_checkpoint(_checkpoint(operator, 0, ROOT), operator.public)
+
+
+def test_no_bit_of_a_cosigned_checkpoint_can_change(operator, paper):
+    """Every single-bit change is refused by format, origin, key or signature."""
+    signed = _checkpoint(operator)
+    cosigned = signed + note.cosign(signed, paper, NOW)
+    accepted = [
+        (at, bit)
+        for at in range(len(cosigned))
+        for bit in range(8)
+        if not _is_refused(
+            cosigned[:at] + bytes([cosigned[at] ^ 1 << bit]) + cosigned[at + 1 :], operator, paper
+        )
+    ]
+    assert accepted == []
+    assert not _is_refused(cosigned, operator, paper)
+
+
+def _is_refused(data, operator, paper) -> bool:
+    try:
+        note.verify_checkpoint(data, operator.public, [paper.public])
+    except ProofError:
+        return True
+    return False
+
+
+@given(st.integers(0, 2**53 - 1), st.binary(min_size=32, max_size=32))
+@settings(max_examples=50)
+def test_a_checkpoint_is_written_one_way(size, root):
+    """Reading and writing again gives the same bytes, for the text and for the note."""
+    operator = a_key("Big Data Bureau", "operator")
+    signed = _checkpoint(operator, size, root)
+
+    assert note.parse_note(signed).to_bytes() == signed
+    assert Checkpoint.parse(note.parse_note(signed).body).body() == note.parse_note(signed).body
+
+
+@given(st.binary(max_size=60) | st.text(st.sampled_from("— a+AB=1\n"), max_size=30).map(str.encode))
+def test_any_bytes_are_refused_or_a_note(data):
+    """Whatever arrives is refused or writes back to itself."""
+    for candidate in (data, b"text\n\n" + data, "text\n\n— name ".encode() + data):
+        try:
+            read = note.parse_note(candidate)
+        except FormatError:
+            continue
+        assert read.to_bytes() == candidate
+
+
+GOOD = base64.b64encode(ROOT).decode()
+
+
+@pytest.mark.parametrize(
+    "size",
+    ["+5", "1_0", "05", "٣", "-1", " 5", "5 ", "", "0x5", "5.0", "5e0", "5\n", str(2**53), "9" * 5000],
+)
+def test_a_size_has_one_spelling(size):
+    """Signs, spaces, leading zeros, other digits and numbers beyond 2^53 - 1 are refused."""
+    with pytest.raises(FormatError):
+        Checkpoint.parse(f"log\n{size}\n{GOOD}\n".encode())
+    with pytest.raises(FormatError):
+        note.parse_number(size)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        f"log\n5\n{GOOD}",
+        f"log\n5\n{GOOD}\n\n",
+        f"log\n5\n{GOOD}\nextension\n",
+        f"\n5\n{GOOD}\n",
+        f"log\r\n5\n{GOOD}\n",
+        f"log\n5\n{GOOD[:-1]}\n",
+        f"log\n5\n{GOOD[:-2]}h=\n" if GOOD[-2] != "h" else "",
+        "log\n5\nAAAA\n",
+        "log\n5\n",
+        "",
+    ],
+)
+def test_a_checkpoint_of_another_shape_is_refused(body):
+    """Extension lines, other line ends, loose base64 and short roots."""
+    with pytest.raises(FormatError):
+        Checkpoint.parse(body.encode())
+
+
+def test_a_note_is_bounded():
+    """More than 100 signatures or a million bytes are not read."""
+    line = "— name AAAAAAA=\n".encode()
+    assert len(note.parse_note(b"a\n\n" + line * 100).signatures) == 100
+    with pytest.raises(FormatError, match="101"):
+        note.parse_note(b"a\n\n" + line * 101)
+    with pytest.raises(FormatError, match="at most"):
+        note.parse_note(b"a" * 1_000_000 + b"\n\n" + line)
+
+
+@pytest.mark.parametrize("time", [0, -1, 2**53])
+def test_a_cosignature_has_a_time(operator, paper, time):
+    """Time 0 means "no time" in tlog-cosignature; we neither make nor accept it."""
+    with pytest.raises(FormatError, match="time"):
+        note.cosign(_checkpoint(operator), paper, time)
+
+
+def test_a_cosignature_without_a_time_is_refused(operator, paper):
+    """Signed well, but at time 0."""
+    signed = _checkpoint(operator)
+    body = note.parse_note(signed).body
+    signer = note.witness_note_key(paper.public)
+    zero = paper.sign(b"cosignature/v1\ntime 0\n" + body)
+    line = note.NoteSignature(signer.name, signer.key_hash, bytes(8) + zero).to_bytes()
+
+    with pytest.raises(LogError, match="no time"):
+        note.verify_checkpoint(signed + line, operator.public, [paper.public])
+
+
+def test_adding_signatures_keeps_the_first_of_each(operator, paper, library):
+    """The earliest cosignature stays: a notice period runs from it."""
+    signed = _checkpoint(operator)
+    first, later = note.cosign(signed, paper, NOW), note.cosign(signed, paper, NOW + 60)
+    other = note.cosign(signed, library, NOW + 60)
+
+    assert note.add_signatures(signed + first, [later, other]) == signed + first + other
+
+
+# Vectors of others.
+
+
+def test_the_go_note_vectors_agree(vectors: Path):
+    """The Go reference's good notes verify, its malformed ones and bad keys are refused."""
+    golang = json.loads((vectors / "signed-note-golang.json").read_text())
+    keys = {name: NoteKey.from_text(name + rest) for name, rest in golang["vkeys"].items()}
+    text = golang["text"]
+
+    read = note.parse_note(f"{text}\n{golang['signatures']['peter']}{golang['signatures']['enoch']}".encode())
+    for line in read.signatures:
+        assert keys[line.name].verify(read.body, line) is None
+    refused = [data.encode() for data in golang["malformed_notes"]]
+    refused.append(b"\xff" + refused[0] + golang["signatures"]["peter"].encode())
+    refused.append(f"{text}\n{golang['signatures']['peter'] * 101}".encode())
+    for data in refused:
+        with pytest.raises(FormatError):
+            note.parse_note(data)
+    for bad in golang["bad_vkeys"]:
+        with pytest.raises(FormatError):
+            NoteKey.from_text(bad)
+
+
+def test_no_part_and_no_change_of_a_published_key_is_a_key(vectors: Path):
+    """Every proper substring, and every byte counted up by one, is refused, as the Go reference asks."""
+    golang = json.loads((vectors / "signed-note-golang.json").read_text())
+    for name, rest in golang["vkeys"].items():
+        text = name + rest
+        assert NoteKey.from_text(text).to_text() == text
+        places = range(len(text) + 1)
+        changes = {text[start:end] for start in places for end in places[start:]} - {text}
+        changes |= {text[:at] + chr(ord(text[at]) + 1) + text[at + 1 :] for at in range(len(text))}
+        for change in changes:
+            with pytest.raises(FormatError):
+                NoteKey.from_text(change)
+
+
+def test_the_go_tree_heads_agree(vectors: Path):
+    """The Go checksum database's head is a checkpoint of ours; malformed ones are refused."""
+    golang = json.loads((vectors / "tlog-golang.json").read_text())
+    head = golang["tree_head"]
+    parsed = Checkpoint.parse(head["text"].encode())
+    assert (parsed.size, parsed.body()) == (head["size"], head["text"].encode())
+    assert parsed.root == leaf_hash(head["root_is_leaf_hash_of"].encode())
+    for bad in golang["bad_tree_heads"]:
+        try:
+            assert Checkpoint.parse(bad.encode()).origin != parsed.origin
+        except FormatError:
+            continue
+
+
+def test_the_witness_format_vectors_agree(vectors: Path):
+    """Ed25519 witness keys are read, ML-DSA and malformed ones refused; a cosignature's time is read."""
+    formats = json.loads((vectors / "tlog-formats.json").read_text())
+    verdicts = []
+    for entry in formats["vkeys"]:
+        try:
+            verdicts.append(NoteKey.from_text(entry["vkey"]).to_text() == entry["vkey"])
+        except FormatError:
+            verdicts.append(False)
+    assert verdicts[:2] == [True, True]
+    assert not any(verdicts[2:])
+    for text in formats["witness_test_keys"]:
+        assert text.startswith("(") or NoteKey.from_text(text).to_text() == text
+    line = f"— a {formats['cosig_timestamp']['sig_base64']}\n".encode()
+    signature = note.NoteSignature.parse(line).signature
+    assert int.from_bytes(signature[:8], "big") == formats["cosig_timestamp"]["unix"]
+
+
+def test_real_cosigned_checkpoints_verify(vectors: Path):
+    """Checkpoints of public logs read back byte for byte; every line by a published Ed25519 key verifies."""
+    published = json.loads((vectors / "cosigned-checkpoints.json").read_text())
+    keys = [NoteKey.from_text(text) for text in published["vkeys"][:3]]
+    example = published["c2sp_signed_note"]
+    notes = [text.encode() for text in published["checkpoints"]]
+    notes.append(f"{example['text']}\n{example['sig']}\n".encode())
+
+    verified = [pair for data in notes for pair in _verified(data, keys)]
+    assert [key.name for key, _ in verified] == [
+        "arche2025h1.staging.ct.transparency.dev",
+        "remora.n621.de",
+        "example.com/foo",
+    ]
+    assert verified[1][1] == 0x6A122120
+
+
+def _verified(data: bytes, keys: list[NoteKey]) -> list[tuple[NoteKey, int | None]]:
+    read = note.parse_note(data)
+    assert read.to_bytes() == data
+    return [(key, key.verify(read.body, line)) for line in read.signatures for key in keys if key.names(line)]
+
+
+def test_cosignatures_of_another_witness_verify(vectors: Path):
+    """Sunlight's witness and mirror cosign in the same format: three checkpoints of 300 entries."""
+    folder = vectors / "tlog-tiles-sunlight"
+    keys = [
+        NoteKey.from_text(text)
+        for place in folder.rglob("*.v0.json")
+        for text in json.loads(place.read_text())["verifier_keys"]
+    ]
+    notes = [place.read_bytes() for place in folder.glob("witness*/**/checkpoint")]
+    verified = [pair for data in notes if data.count(b"\n") > 3 for pair in _verified(data, keys)]
+    assert sorted(key.name for key, _ in verified) == [
+        "mirror.example.org",
+        "witness.example.org",
+        "witness2.example.org",
+    ]
+    assert all(time and time > NOW for _, time in verified)
+
+
+def test_public_keys_of_logs_and_witnesses_are_read(vectors: Path):
+    """Every published Ed25519 key of the public witness network reads back; ECDSA ones are refused."""
+    texts = [
+        text
+        for place in (vectors / "public-keys").rglob("*.yaml")
+        for text in re.findall(r"\S+\+[0-9a-f]{8}\+[A-Za-z0-9+/=]+", place.read_text())
+    ]
+    kinds = [base64.b64decode(text.split("+", 2)[2])[0] for text in texts]
+    for text, kind in zip(texts, kinds, strict=True):
+        if kind in (note.ED25519, note.COSIGNATURE):
+            assert NoteKey.from_text(text).to_text() == text
+        else:
+            with pytest.raises(FormatError):
+                NoteKey.from_text(text)
+    assert (len(texts), sum(kind in (note.ED25519, note.COSIGNATURE) for kind in kinds)) == (44, 34)
+
+
+def test_the_checkpoints_of_two_other_logs_agree(vectors: Path):
+    """Two implementations logged the same entries: same sizes and roots as their checkpoints tell."""
+    key = NoteKey.from_text("example.com/log/testdata+33d7b496+AeHTu4Q3hEIMHNqc6fASMsq3rKNx280NI+oO5xCFkkSx")
+    for size in range(16):
+        ours = [
+            note.parse_note((vectors / folder / f"checkpoint.{size}").read_bytes())
+            for folder in ("tlog-tiles-tessera", "checkpoints-serverless-log")
+        ]
+        tessera, serverless = (Checkpoint.parse(read.body) for read in ours)
+        assert key.verify(ours[0].body, ours[0].signatures[0]) is None
+        assert (tessera.size, tessera.root) == (size, serverless.root)
