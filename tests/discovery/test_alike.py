@@ -76,7 +76,7 @@ def _collection(label: int, name: str, values: range) -> CollectionProfile:
 
 
 def test_a_diverging_copy_under_another_heading_is_found():
-    """Nine in ten of the people are in both lists; a list of other people with the same columns is no copy."""
+    """Nine in ten of the people are in both lists; a list of other people is no copy."""
     collections = [
         _collection(0, "id_number", range(1_000)),
         _collection(1, "ID Number", range(100, 1_100)),

@@ -17,7 +17,7 @@ NOW = datetime.datetime(2023, 3, 1, tzinfo=datetime.UTC)
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """A private folder whose own path has no shared or published component, wherever pytest keeps its files."""
+    """A private folder outside of the folder that pytest keeps, which others may read."""
     with tempfile.TemporaryDirectory(dir="/var/tmp") as name:
         yield Path(name)
 

@@ -205,7 +205,7 @@ class TestNeedles:
         assert found.needle_kind == "phone"
 
     def test_the_subject_column_names_the_person(self, people, survey):
-        """The identity number is preferred to the phone, and the system's patient number to its row number."""
+        """The identity number is preferred to the phone, and a patient number to a row number."""
         official = survey(
             {
                 "id": range(300),
@@ -256,6 +256,7 @@ class TestSampling:
                 pa.array([0] * 40, pa.int8()), pa.array(range(40), pa.int32()), [pa.array(ids)]
             ),
             pa.array([[value] for value in ids]),
+            pa.RunEndEncodedArray.from_arrays(pa.array([20, 40], pa.int32()), pa.array(ids[:2])),
             pa.nulls(40),
             pa.array(range(40)).cast(pa.decimal128(25, 2)),
             pa.array(range(40), pa.duration("s")),
@@ -266,7 +267,23 @@ class TestSampling:
         found = watch.findings()
 
         assert [column.kind for column in found[:5]] == ["resident-id"] * 5
-        assert found[6].sampled == 0
+        assert found[7].sampled == 0
+
+    @pytest.mark.parametrize("start", [0, 3])
+    def test_unions_are_sampled_where_they_have_values(self, start):
+        """Text, numbers and nulls in one SQLite column, sliced or not, dense or sparse."""
+        codes = pa.array([0, 1, 0, 1, 0, 1] * 20, pa.int8())
+        texts = pa.array(["abcdef", None, "ghijkl"] * 40)
+        numbers = pa.array([1, None, 3, 4] * 30)
+        offsets = pa.array(range(120), pa.int32())
+        dense = pa.UnionArray.from_dense(codes, offsets, [texts, numbers])
+        sparse = pa.UnionArray.from_sparse(codes, [texts, numbers])
+        watch = ColumnSurvey([Column("c1"), Column("c2")])
+        watch.add(pa.RecordBatch.from_arrays([dense, sparse], ["c1", "c2"]).slice(start))
+        there = sum(value.as_py() is not None for value in dense.slice(start))
+
+        assert there < 120 - start
+        assert [found.sampled for found in watch.findings()] == [there, there]
 
     def test_a_batch_of_another_width_is_refused(self):
         """A batch that is not of this collection is an error, not a guess."""
@@ -331,7 +348,7 @@ class TestNationalNumbers:
         ],
     )
     def test_published_examples_pass_and_a_wrong_digit_does_not(self, kind, value):
-        """Each row's shape and check take the published example; one digit off fails where there is a check digit."""
+        """Each row's shape and check take the published example; a wrong last digit mostly fails."""
         row = next(row for row in NATIONALS if row.kind == kind)
         last = value.rstrip(")")[-1]
         others = "0123456789" if last.isdigit() else "ABCDEFGHJKLMNPQRSTUVWXYZ"

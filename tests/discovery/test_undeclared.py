@@ -135,7 +135,7 @@ class TestKinds:
         assert list(find([tmp_path])) == []
 
     def test_a_database_is_left_as_it_was(self, tmp_path, rows):
-        """Looking leaves no journal or shared-memory file beside a database in WAL mode, and no change in it."""
+        """Looking leaves no journal or shared-memory file beside a database in WAL mode, and no change."""
         path = tmp_path / "x"
         _database(path, rows)
         database = sqlite3.connect(path)
@@ -226,7 +226,7 @@ class TestCannotRead:
         assert _only(tmp_path / "gone").cannot_read == "cannot read: No such file or directory"
 
     def test_damage_anywhere_never_stops_the_walk(self, tmp_path, rows):
-        """Files of every format with bytes flipped and ends cut: each is looked at or said to be unreadable."""
+        """Bytes flipped and ends cut in every format: each file is looked at or said to be unreadable."""
         good = tmp_path / "good"
         good.mkdir()
         _database(good / "sqlite", rows)

@@ -13,7 +13,8 @@ _HINTS: dict[str, tuple[str, str]] = {
     # kind: (Latin words or phrases, Chinese fragments)
     "resident-id": (
         "id card|idcard|id number|id no|idno|identity number|identity card|identity no|citizen id|"
-        "resident id|sfz|sfzh|sfzhm|shenfenzheng|shenfenzhenghao|zjhm|zhengjianhaoma|zjh|certno|cert no|national id|card no",
+        "resident id|sfz|sfzh|sfzhm|shenfenzheng|shenfenzhenghao|zjhm|"
+        "zhengjianhaoma|zjh|certno|cert no|national id|card no",
         "身份证|证件号|公民身份|身份号码",
     ),
     "us-ssn": ("ssn|social security|social security number", "社会安全号"),
@@ -62,7 +63,7 @@ _HINTS: dict[str, tuple[str, str]] = {
         "设备号|设备标识|串号",
     ),
     "bank-card": ("card number|bank card|bankcard|credit card|yhkh|yinhangka", "银行卡|卡号"),
-    "record-id": ("id|uuid|guid|uid|key|openid|bianhao|no|num|code|bh", "编号|序号|标识"),
+    "record-id": ("id|uuid|guid|uid|openid|bianhao|bh|key$|no$|num$|code$", "编号|序号|标识"),
 }
 
 _PERSONS = (

@@ -220,6 +220,8 @@ def _names(listed: str | None) -> list[str]:
 
 def _look_sqlite(look: _Look, found: Peek) -> None:
     """Immutable and read-only: takes no lock and makes no -shm file; what is only in the WAL is not seen."""
+    if _holds(look.path.with_name(look.path.name + "-wal")):
+        found.notes.append("a write-ahead log stands beside it; what is only there was not looked at")
     url = f"file:{quote_from_bytes(os.fsencode(look.path.absolute()))}?mode=ro&immutable=1"
     connection = sqlite3.connect(url, uri=True)
     try:
@@ -237,6 +239,10 @@ def _look_sqlite(look: _Look, found: Peek) -> None:
             _look_table(connection, table.decode("utf-8", "surrogateescape"), look, found)
     finally:
         connection.close()
+
+
+def _holds(path: Path) -> bool:
+    return path.is_file() and path.stat().st_size > 0
 
 
 def _look_table(connection: sqlite3.Connection, table: str, look: _Look, found: Peek) -> None:

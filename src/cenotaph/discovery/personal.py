@@ -186,7 +186,9 @@ def _by_rule(rule: Rule, profile: _Profile) -> _Verdict | None:
     looked = _passing(rule, values)
     shaped, passed = looked.shaped, looked.passed
     share = len(passed) / len(values) if values else 0.0
-    sentence = f"{len(passed):,} of {len(values):,} sampled values are {rule.called}{rule.how}"
+    sentence = (
+        f"{len(passed):,} of {len(values):,} different values in the sample are {rule.called}{rule.how}"
+    )
     strength = share + hinted - rule.chance / 2
     chance = _log_chance(len(passed), len(values), rule.chance)
     if share >= rule.share and (hinted or rule.chance == 1 or chance < _ONE_IN_TWO_HUNDRED):
@@ -197,7 +199,7 @@ def _by_rule(rule: Rule, profile: _Profile) -> _Verdict | None:
     if mixed and share >= 0.02 and _log_chance(len(passed), len(shaped), rule.chance) < _ONE_IN_A_MILLION:
         return _Verdict(rule.kind, "indication", (f"{sentence}, among others",), rule.needle, strength)
     if hinted and len(shaped) >= rule.share * len(values):
-        fit = f"{len(shaped):,} of {len(values):,} sampled values have the form of {rule.called}"
+        fit = f"{len(shaped):,} of {len(values):,} different values in the sample have the form of {rule.called}"
         evidence = (f"{fit}; {len(passed):,} pass the check", *_named(profile, rule.kind))
         return _Verdict(rule.kind, "indication", evidence, rule.needle, strength)
     return None
@@ -309,7 +311,9 @@ def _of_coordinates(profile: _Profile, profiles: Sequence[_Profile]) -> list[_Ve
     beside = [
         other for other in profiles if abs(other.ordinal - profile.ordinal) == 1 and _degrees(other, 180)
     ]
-    evidence = [f"{len(profile.values):,} sampled values are decimal degrees, most to four places or more"]
+    evidence = [
+        f"{len(profile.values):,} different values in the sample are decimal degrees, most to four places or more"
+    ]
     if beside:
         evidence.append("a column of the same form stands beside it")
     evidence += _named(profile, "coordinates")
@@ -332,7 +336,7 @@ def _of_text(profile: _Profile) -> list[_Verdict]:
     if words < 0.6 * len(profile.values):
         return []
     evidence = (
-        f"{words:,} of {len(profile.values):,} sampled values are texts of several words",
+        f"{words:,} of {len(profile.values):,} different values in the sample are texts of several words",
         *_named(profile, "text"),
     )
     return [_Verdict("text", "indication", evidence, "text", 0.2 + 0.4 * ("text" in profile.hints))]

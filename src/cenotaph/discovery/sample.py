@@ -46,6 +46,7 @@ class ColumnSample:
 
     def add(self, column: pa.Array, priorities: Priorities, first_row: int) -> None:
         """Offer the values of a batch; `priorities` has one entry a row."""
+        column = _plain(column)
         there = _there(column)
         self._seen += int(np.count_nonzero(there))
         rows = np.flatnonzero(there & (priorities <= self._bar))
@@ -111,8 +112,33 @@ def family(kind: pa.DataType) -> str:
 def _there(column: pa.Array) -> npt.NDArray[np.bool_]:
     """Where the column has a value: neither null nor an empty field."""
     if pa.types.is_union(column.type):
-        return np.fromiter((value.as_py() is not None for value in column), np.bool_, len(column))
+        return _there_in_union(column)
     there = column.is_valid()
     if pa.types.is_binary(column.type) or pa.types.is_string(column.type):
         there = pc.and_(there, pc.fill_null(pc.greater(pc.binary_length(column), 0), False))
     return np.asarray(there.to_numpy(zero_copy_only=False), dtype=np.bool_)
+
+
+def _there_in_union(column: pa.UnionArray) -> npt.NDArray[np.bool_]:
+    """A union has no nulls of its own; the child that holds a row's value may have."""
+    codes = np.asarray(column.type_codes)
+    there = np.zeros(len(column), np.bool_)
+    for at, code in enumerate(column.type.type_codes):
+        rows = np.flatnonzero(codes == code)
+        inside = _there(column.field(at))
+        there[rows] = inside[np.asarray(column.offsets)[rows] if column.type.mode == "dense" else rows]
+    return there
+
+
+def _plain(column: pa.Array) -> pa.Array:
+    """Views and run-ends as types that Arrow can take positions from; unions that begin at their start.
+
+    A sliced union of pyarrow 26 gives the type codes and offsets of the whole.
+    """
+    if pa.types.is_union(column.type) and column.offset:
+        return column.take(pa.array(np.arange(len(column))))
+    if pa.types.is_string_view(column.type):
+        return column.cast(pa.string())
+    if pa.types.is_binary_view(column.type):
+        return column.cast(pa.binary())
+    return pc.run_end_decode(column) if pa.types.is_run_end_encoded(column.type) else column
