@@ -215,12 +215,19 @@ def _data_ranges(fd: int, start: int, end: int) -> Iterator[tuple[int, int]]:
 
 
 def destroy_file(
-    dirfd: int, name: bytes, fd: int, *, tombstone: str, on_bytes: Callable[[int], None] | None = None
+    dirfd: int,
+    name: bytes,
+    fd: int,
+    *,
+    tombstone: str,
+    on_bytes: Callable[[int], None] | None = None,
+    zero: bool = True,
 ) -> int:
     """Rename to `tombstone`, overwrite with zeros, unlink; durable after each step.
 
     `fd` is the file opened for writing. Safe to repeat after a kill with the same `tombstone` (give
-    the tombstone as `name` where the rename has happened). Returns the bytes given back
+    the tombstone as `name` where the rename has happened). `zero=False` where zeros would land elsewhere
+    than on the content (copy on write), and only cost space. Returns the bytes given back
     (st_blocks · 512). Raises `DriftError`, with nothing changed, where `name` is no longer this file.
     """
     info = os.fstat(fd)
@@ -230,7 +237,8 @@ def destroy_file(
     if name != tombstone.encode():
         rename_new(dirfd, name, tombstone.encode())
         os.fsync(dirfd)
-    overwrite(fd, info.st_size, on_bytes=on_bytes)
+    if zero:
+        overwrite(fd, info.st_size, on_bytes=on_bytes)
     drop_user_xattrs(fd)
     os.unlink(tombstone.encode(), dir_fd=dirfd)
     os.fsync(dirfd)

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 from cenotaph.scope import Selection
 from cenotaph.store import Eraser, Reader
+from cenotaph.stores.files.eraser import FilesEraser
 from cenotaph.stores.files.reader import FilesReader
 
 
 def open_reader(url: str, selection: Selection) -> Reader:
     """Open `files:/absolute/path` of a directory or of one file, for reading."""
     return FilesReader(url, selection)
+
+
+def open_eraser(url: str, selection: Selection) -> Eraser:
+    """Open `files:/absolute/path` of a directory or of one file, to erase what is selected."""
+    return FilesEraser(url, selection)

@@ -18,9 +18,7 @@ _TRASH = frozenset(
 )
 
 
-def find_copies(
-    tree: Tree, survey: Survey, selection: Selection, files: Iterable[Surveyed]
-) -> list[Copy]:
+def find_copies(tree: Tree, survey: Survey, selection: Selection, files: Iterable[Surveyed]) -> list[Copy]:
     """Copies of these files, in byte order of places."""
     own = [file for file in files if not file.stays]
     others = list(survey.files())
@@ -84,7 +82,10 @@ def _duplicates(
 def _digest(tree: Tree, file: Surveyed) -> bytes | None:
     try:
         with tree.open_read(file.entry.path) as stream:
-            return hashlib.file_digest(stream, "sha256").digest()
+            digest = hashlib.sha256()
+            while piece := stream.read(1 << 20):
+                digest.update(piece)
+            return digest.digest()
     except FileNotFoundError:
         return None
 

@@ -27,7 +27,9 @@ class Kind:
     """How the files of one collection are read."""
 
     format: str  # csv jsonl text parquet arrow zip tar opaque
-    columns: tuple[tuple[str, str], ...]  # name and the format's own type; names can be people where no header is
+    columns: tuple[
+        tuple[str, str], ...
+    ]  # name and the format's own type; names can be people where no header is
     packing: str = packing.PLAIN
     delimiter: int = 0  # csv, and archives whose members are all csv of one schema
     header: bool = False
@@ -88,7 +90,18 @@ _DELIMITERS = b",;\t|"
 _TEXT_SUFFIXES = (b".csv", b".tsv", b".tab")
 _JSON_SUFFIXES = (b".jsonl", b".ndjson", b".json", b".geojsonl")
 # zip and tar containers that are documents of one piece
-_NOT_ARCHIVES = (b".docx", b".xlsx", b".pptx", b".odt", b".ods", b".jar", b".apk", b".epub", b".npz", b".xlsm")
+_NOT_ARCHIVES = (
+    b".docx",
+    b".xlsx",
+    b".pptx",
+    b".odt",
+    b".ods",
+    b".jar",
+    b".apk",
+    b".epub",
+    b".npz",
+    b".xlsm",
+)
 
 
 def classify(stream: BinaryIO, name: bytes, size: int) -> Kind:
@@ -224,7 +237,11 @@ def _without_cut_row(block: lines.Split) -> lines.Split:
         return block
     stop = int(ends[-2]) + 1
     return replace(
-        block, starts=block.starts[:stop], ends=block.ends[:stop], after=block.after[:stop], row=block.row[:stop]
+        block,
+        starts=block.starts[:stop],
+        ends=block.ends[:stop],
+        after=block.after[:stop],
+        row=block.row[:stop],
     )
 
 
@@ -254,4 +271,3 @@ def header_names(row: list[bytes]) -> list[str]:
             unique, again = f"{name}_{again}", again + 1
         names.append(unique)
     return names
-

@@ -28,7 +28,7 @@ class MalformedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """What ends a row: `quotes` protect row ends; `bare_cr` ends a row; `delimiter` ends a field (0: none)."""
+    """What ends a row: `quotes` protect row ends, `bare_cr` is one, `delimiter` ends a field (0: none)."""
 
     quotes: bool
     bare_cr: bool

@@ -5,10 +5,12 @@ from __future__ import annotations
 import bz2
 import gzip
 import io
+import itertools
 import lzma
 import tarfile
 import zipfile
 import zlib
+from collections.abc import Iterable, Iterator
 from typing import IO, BinaryIO, cast
 
 import zstandard
@@ -51,7 +53,8 @@ def guarded(stream: BinaryIO | IO[bytes], limit: int) -> BinaryIO:
 
 def after(head: bytes, stream: BinaryIO) -> BinaryIO:
     """The stream from its start again, of which `head` was read."""
-    return cast(BinaryIO, io.BufferedReader(_Chained(head, stream), 1 << 18))
+    rest = iter(lambda: stream.read(1 << 18), b"")
+    return of_pieces(itertools.chain([head], rest))
 
 
 def packer(stream: BinaryIO, packing: str) -> BinaryIO:
@@ -75,6 +78,11 @@ def _decoder(stream: BinaryIO, packing: str) -> BinaryIO:
         return cast(BinaryIO, lzma.LZMAFile(stream, "rb"))
     decoder = zstandard.ZstdDecompressor(max_window_size=1 << 27)
     return cast(BinaryIO, decoder.stream_reader(stream, read_across_frames=True, closefd=False))
+
+
+def of_pieces(pieces: Iterable[bytes]) -> BinaryIO:
+    """A stream of pieces, one after the other."""
+    return cast(BinaryIO, io.BufferedReader(_Pieces(iter(pieces)), 1 << 18))
 
 
 class _Guarded(io.RawIOBase):
@@ -103,18 +111,22 @@ class _Guarded(io.RawIOBase):
         return len(data)
 
 
-class _Chained(io.RawIOBase):
-    """Some bytes, then a stream."""
+class _Pieces(io.RawIOBase):
+    """Pieces as a stream."""
 
-    def __init__(self, head: bytes, stream: BinaryIO) -> None:
-        self._head = head
-        self._stream = stream
+    def __init__(self, pieces: Iterator[bytes]) -> None:
+        self._pieces = pieces
+        self._rest = b""
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]  # typeshed: WriteableBuffer
-        data = self._head[: len(buffer)] or self._stream.read(len(buffer))
-        self._head = self._head[len(data) :] if self._head else b""
+        while not self._rest:
+            piece = next(self._pieces, None)
+            if piece is None:
+                return 0
+            self._rest = piece
+        data, self._rest = self._rest[: len(buffer)], self._rest[len(buffer) :]
         buffer[: len(data)] = data
         return len(data)

@@ -107,3 +107,8 @@ def _b64(data: bytes) -> str:
 
 def _un64(text: str) -> bytes:
     return base64.b64decode(text, validate=True)
+
+
+def folder_of(collection: str) -> str:
+    """The folder of a collection, as `shown` writes it; empty for the root."""
+    return collection.rpartition("/")[0]

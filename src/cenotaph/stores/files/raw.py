@@ -51,7 +51,7 @@ def _open(tree: Tree, path: bytes) -> BinaryIO:
 
 
 def _kept(tree: Tree, file: Surveyed, selection: Selection) -> Ranges:
-    """The ranges of a file that stay. Inside a file of which a part goes, only rows of plain text have places."""
+    """The ranges of a file that stay. Where only a part goes, rows of plain text alone have places."""
     size = file.entry.info.st_size
     if is_tombstone(file.entry.name):
         return NOTHING

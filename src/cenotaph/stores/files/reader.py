@@ -126,7 +126,8 @@ def capabilities(tree: Tree) -> Capabilities:
         return Capabilities(Grade.L1, f"the file system ({here.kind}) {here.why_not}")
     if not here.overwrites_in_place:
         return Capabilities(
-            Grade.L2, f"the file system ({here.kind}) {here.why_not}; what it keeps is not a file of this store"
+            Grade.L2,
+            f"the file system ({here.kind}) {here.why_not}; what it keeps is not a file of this store",
         )
     return Capabilities(
         Grade.L2, "free blocks, directory blocks and the journal of the file system are not reached"

@@ -50,7 +50,7 @@ def blocks(kind: Kind, stream: BinaryIO, path: bytes, size: int) -> Iterator[Blo
     elif kind.format in ("parquet", "arrow"):
         yield from map(Block, columnar(kind.format, stream))
     elif kind.format in ("zip", "tar"):
-        yield from map(Block, _archive(kind, stream, size))
+        yield from _archive(kind, stream, size)
     else:
         yield from rows_of_text(kind, packing.unpacked(stream, kind.packing, size))
 
@@ -104,8 +104,7 @@ def columnar(format: str, stream: BinaryIO) -> Iterator[pa.RecordBatch]:
     """Batches of a Parquet file or an Arrow IPC file or stream, row group by row group."""
     try:
         for batch in _parquet(stream) if format == "parquet" else _arrow(stream):
-            decoded = _decoded(batch)
-            yield from slices(decoded)
+            yield from slices(decoded(batch))
     except pa.ArrowException:
         raise MalformedError("damaged") from None
     except OSError as error:
@@ -134,7 +133,7 @@ def _arrow(stream: BinaryIO) -> Iterator[pa.RecordBatch]:
         yield from pa.ipc.open_stream(stream)
 
 
-def _decoded(batch: pa.RecordBatch) -> pa.RecordBatch:
+def decoded(batch: pa.RecordBatch) -> pa.RecordBatch:
     """The batch with dictionaries replaced by their values."""
     columns = [c.dictionary_decode() if pa.types.is_dictionary(c.type) else c for c in batch.columns]
     return pa.RecordBatch.from_arrays(columns, names=batch.schema.names)
@@ -213,34 +212,41 @@ def _tar_members(stream: BinaryIO) -> Iterator[Member]:
                 yield Member(name, info.size, packing.guarded(inside, info.size))
 
 
-def _archive(kind: Kind, stream: BinaryIO, size: int) -> Iterator[pa.RecordBatch]:
-    inner = packing.unpacked(stream, kind.packing, size)
-    for member in members(kind.format, inner):
-        if kind.delimiter:
-            yield from _csv_member(kind, member)
-        else:
-            yield from _any_member(member)
+def _archive(kind: Kind, stream: BinaryIO, size: int) -> Iterator[Block]:
+    for member in members(kind.format, packing.unpacked(stream, kind.packing, size)):
+        yield from member_blocks(kind, member)
 
 
-def _csv_member(kind: Kind, member: Member) -> Iterator[pa.RecordBatch]:
-    for block in rows_of_text(kind, member.stream):
-        column = pa.repeat(pa.scalar(member.name, pa.binary()), block.batch.num_rows)
-        arrays = [column, *block.batch.columns]
-        yield pa.RecordBatch.from_arrays(arrays, names=list(kind.names))
-
-
-def _any_member(member: Member) -> Iterator[pa.RecordBatch]:
-    kind, stream = member_kind(member)
-    if kind.format == "opaque":
+def member_blocks(kind: Kind, member: Member) -> Iterator[Block]:
+    """The records of one member of an archive of this kind."""
+    if kind.delimiter:
+        for block in rows_of_text(kind, member.stream):
+            name = pa.repeat(pa.scalar(member.name, pa.binary()), block.batch.num_rows)
+            arrays = [name, *block.batch.columns]
+            yield replace(block, batch=pa.RecordBatch.from_arrays(arrays, names=list(kind.names)))
+        return
+    found, stream = member_kind(member)
+    if found.format == "opaque":
         row = _opaque(stream, member.name, member.size).to_pylist()[0]
         row["member"] = row.pop("name")
-        yield pa.RecordBatch.from_pylist([{**row, "line": None}], schema=MEMBER)
+        yield Block(pa.RecordBatch.from_pylist([{**row, "line": None}], schema=MEMBER))
         return
     for block in rows_of_text(kinds.text(), stream):
-        count = block.batch.num_rows
-        nulls = [pa.nulls(count, MEMBER.field(i).type) for i in (2, 3, 4)]
-        name = pa.repeat(pa.scalar(member.name, pa.binary()), count)
-        yield pa.RecordBatch.from_arrays([name, block.batch.column(0), *nulls], schema=MEMBER)
+        yield replace(block, batch=_lines_of_member(member.name, block.batch))
+
+
+def _lines_of_member(member: bytes, batch: pa.RecordBatch) -> pa.RecordBatch:
+    nulls = [pa.nulls(batch.num_rows, MEMBER.field(index).type) for index in (2, 3, 4)]
+    name = pa.repeat(pa.scalar(member, pa.binary()), batch.num_rows)
+    return pa.RecordBatch.from_arrays([name, batch.column(0), *nulls], schema=MEMBER)
+
+
+def member_is_text(kind: Kind, member: Member) -> tuple[bool, Member]:
+    """Whether the member's records are rows of text; and the member, from its start again."""
+    if kind.delimiter:
+        return True, member
+    found, stream = member_kind(member)
+    return found.format != "opaque", replace(member, stream=stream)
 
 
 def member_kind(member: Member) -> tuple[Kind, BinaryIO]:

@@ -106,14 +106,16 @@ class Tree:
         except OSError as error:
             raise failure(error, "a folder") from None
         try:
-            found = []
-            for name in sorted(os.fsencode(name) for name in os.listdir(fd)):
+            entries = []
+            with os.scandir(fd) as inside:
+                names = sorted(os.fsencode(found.name) for found in inside)
+            for name in names:
                 if folder == b"" and self.only not in (None, name):
                     continue
                 with contextlib.suppress(FileNotFoundError):
                     info = os.stat(name, dir_fd=fd, follow_symlinks=False)
-                    found.append(Entry(folder + b"/" + name if folder else name, info))
-            return found
+                    entries.append(Entry(folder + b"/" + name if folder else name, info))
+            return entries
         finally:
             os.close(fd)
 

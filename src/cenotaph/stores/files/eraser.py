@@ -1,0 +1,278 @@
+"""Erases files: whole ones by overwriting and unlinking, parts of them by writing what stays anew.
+
+Order of writes, for each partition: open and lease every file; check the seal through the
+same descriptors; `Progress.begin`; then file by file. A whole file is renamed to its tombstone,
+overwritten, unlinked. A file of which a part stays: the part is written to the tombstone's name, read back,
+exchanged with the file, and then the old file, now under the tombstone's name, is destroyed. Which
+of the two names has the old inode says where a killed run stopped.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+import pyarrow as pa
+
+from cenotaph import durable
+from cenotaph.errors import DriftError, PermanentStoreError
+from cenotaph.scope import Selection
+from cenotaph.store import Class, Collection, Erasure, Partition, PartitionSeal, Progress, Reclamation
+from cenotaph.stores.files import pages, places, survivors, tables, work
+from cenotaph.stores.files.folders import remove_folders
+from cenotaph.stores.files.lines import MalformedError
+from cenotaph.stores.files.places import Bounds
+from cenotaph.stores.files.reader import capabilities
+from cenotaph.stores.files.survivors import Source
+from cenotaph.stores.files.tree import Tree, failure
+from cenotaph.stores.files.work import DESTROY, LEAVE, REWRITE, Begun, Open
+
+_HINT = "somebody changed the file; survey and seal again"
+
+
+class FilesEraser:
+    """`store.Eraser` for `files:PATH`."""
+
+    def __init__(self, url: str, selection: Selection) -> None:
+        self._selection = selection
+        self._tree = Tree(url)
+
+    def erase(self, partition: Partition, sealed: PartitionSeal, progress: Progress) -> Erasure:
+        bounds = places.parse(partition.bounds)
+        state = progress.begun
+        with contextlib.ExitStack() as stack:
+            try:
+                if state is None:
+                    files, begun = self._begin(stack, bounds, sealed, progress)
+                else:
+                    begun = work.parse(state, len(bounds.files))
+                    files = self._resume(stack, bounds, begun)
+                self._carry_out(bounds, begun, files, progress)
+            except OSError as error:
+                raise failure(error, "a file that is being erased") from None
+            self._read_empty(bounds, begun)
+            alone = begun.leased and all(file.alone for file in files if file is not None)
+            return self._erasure(bounds, begun, sealed.records, alone=alone)
+
+    def reclaim(self, collections: Sequence[Collection]) -> Reclamation:
+        """Remove folders that the erased collections leave empty, and links to what is gone."""
+        able = capabilities(self._tree)
+        removed = remove_folders(self._tree, self._selection, [c.name for c in collections])
+        return Reclamation(able.grade, able.why_not_higher, 0, removed.freed_bytes, removed.notes())
+
+    def close(self) -> None:
+        self._tree.close()
+
+    # --- before the first change ---
+
+    def _begin(
+        self, stack: contextlib.ExitStack, bounds: Bounds, sealed: PartitionSeal, progress: Progress
+    ) -> tuple[list[Open | None], Begun]:
+        files = work.open_sealed(stack, self._tree, bounds)
+        sealed.check(self._sealed_batches(bounds, files))
+        whole = self._selection.whole(bounds.collection, bounds.kind.names)
+        todo = [_todo(file, whole=whole) for file in files]
+        self._require_room(files, todo)
+        begun = work.remember(files, todo)
+        work.still_alone(files)
+        progress.begin(begun.state())
+        return list(files), begun
+
+    def _sealed_batches(self, bounds: Bounds, files: list[Open]) -> Iterator[pa.RecordBatch]:
+        """What `Reader.batches` gives, through the leased descriptors; counts what stays on the way."""
+        for file in files:
+            source = _source(bounds, file)
+            with source.stream:
+                try:
+                    for block in source.blocks():
+                        chosen = self._selection.masks(bounds.collection, block.batch).selected
+                        count = int(np.count_nonzero(chosen))
+                        file.records += len(chosen)
+                        file.selected += count
+                        if count:
+                            yield from tables.slices(block.batch.filter(pa.array(chosen)))
+                except MalformedError:
+                    raise DriftError("a file is not of the format it was sealed in", hint=_HINT) from None
+
+    def _require_room(self, files: list[Open], todo: list[int]) -> None:
+        """Refuse early what would run out of space; `_rewrite` survives it if it happens all the same."""
+        sizes = [file.bound.size for file, what in zip(files, todo, strict=True) if what == REWRITE]
+        if sizes:
+            free = os.fstatvfs(self._tree.beneath.fd)
+            if free.f_bavail * free.f_frsize < max(sizes):
+                raise PermanentStoreError(
+                    "too little space to write what stays of a file; nothing of it was changed",
+                    hint=f"free {max(sizes)} bytes on its file system, then run again",
+                )
+
+    # --- after a kill ---
+
+    def _resume(self, stack: contextlib.ExitStack, bounds: Bounds, begun: Begun) -> list[Open | None]:
+        """The files of a begun partition that are still there, each proved to be as it was or zero."""
+        files: list[Open | None] = []
+        for index in range(len(bounds.files)):
+            files.append(self._find(stack, bounds, begun, index) if begun.todo[index] != LEAVE else None)
+        work.still_alone([file for file in files if file is not None])
+        return files
+
+    def _find(self, stack: contextlib.ExitStack, bounds: Bounds, begun: Begun, index: int) -> Open | None:
+        bound, inode, prints = bounds.files[index], begun.inodes[index], begun.prints[index]
+        path = bounds.path(bound)
+        tombstone = _beside(path, begun.tombstones[index])
+        at = next((place for place in (path, tombstone) if self._inode(place) == inode), None)
+        if at is None:
+            self._require_done(path, rewritten=begun.todo[index] == REWRITE)
+            return None
+        found = work.open_file(stack, self._tree, bound, at)
+        if found is None or found.ino != inode:
+            raise DriftError("a file was moved while its erasing was resumed", hint=_HINT)
+        # before the exchange nothing of a rewritten file may have changed
+        untouched = begun.todo[index] == REWRITE and at == path
+        proof = pages.untouched if untouched else pages.zero_or_as_sealed
+        if not proof(found.fd, bound.size, begun.key, prints):
+            raise DriftError("a file whose erasing was interrupted has changed since", hint=_HINT)
+        return found
+
+    def _require_done(self, path: bytes, *, rewritten: bool) -> None:
+        """The old file is gone: a rewritten one must have left its survivors, a destroyed one nothing."""
+        there = self._inode(path) is not None
+        if rewritten and not there:
+            raise DriftError("what stays of a file is missing after its erasing was interrupted", hint=_HINT)
+        if there and not rewritten:
+            raise DriftError("another file has the name of one that was destroyed", hint=_HINT)
+
+    def _inode(self, path: bytes) -> int | None:
+        try:
+            return self._tree.beneath.stat(path).st_ino
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    # --- changes ---
+
+    def _carry_out(self, bounds: Bounds, begun: Begun, files: list[Open | None], progress: Progress) -> None:
+        for index, file in enumerate(files):
+            if file is None or begun.todo[index] == LEAVE:
+                continue
+            if begun.todo[index] == REWRITE and not durable.is_tombstone(_name(file.path)):
+                self._rewrite(bounds, file, begun.tombstones[index])
+            self._destroy(file, begun.tombstones[index], lambda size: progress.advance(0, size))
+            progress.advance(file.bound.records, 0)
+
+    def _destroy(self, file: Open, tombstone: str, on_bytes: Callable[[int], None]) -> None:
+        directory, name = self._tree.beneath.parent(file.path)
+        try:
+            durable.destroy_file(
+                directory, name, file.fd, tombstone=tombstone, on_bytes=on_bytes, zero=file.in_place
+            )
+        finally:
+            os.close(directory)
+
+    def _rewrite(self, bounds: Bounds, file: Open, tombstone: str) -> None:
+        """Put what stays of a file in its place; the old file then has the tombstone's name."""
+        directory, name = self._tree.beneath.parent(file.path)
+        temporary = tombstone.encode()
+        try:
+            with contextlib.suppress(FileNotFoundError):  # what a killed run had written of it
+                os.unlink(temporary, dir_fd=directory)
+            try:
+                self._write_survivors(bounds, file, directory, temporary)
+                self._require_own(directory, name, file)
+            except BaseException:
+                os.unlink(temporary, dir_fd=directory)
+                raise
+            os.fsync(directory)
+            durable.exchange(directory, name, temporary)
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+        file.path = _beside(file.path, tombstone)
+
+    def _write_survivors(self, bounds: Bounds, file: Open, directory: int, temporary: bytes) -> None:
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        with os.fdopen(os.open(temporary, flags, 0o600, dir_fd=directory), "w+b") as target:
+            source = _source(bounds, file)
+            with source.stream:
+                kept = survivors.write(source, target, self._selection)
+            target.flush()
+            _copy_attributes(file.fd, target.fileno())
+            os.fsync(target.fileno())
+            size = os.fstat(target.fileno()).st_size
+            written = Source(bounds.kind, bounds.collection, source.path, target, size)
+            survivors.check(written, kept, self._selection)
+
+    def _require_own(self, directory: int, name: bytes, file: Open) -> None:
+        if os.stat(name, dir_fd=directory, follow_symlinks=False).st_ino != file.ino:
+            raise DriftError("a file was replaced by another while it was being rewritten", hint=_HINT)
+
+    def _read_empty(self, bounds: Bounds, begun: Begun) -> None:
+        """Nothing selected is left under any name of the partition's files."""
+        for index, bound in enumerate(bounds.files):
+            path = bounds.path(bound)
+            if begun.todo[index] == DESTROY and self._inode(path) is not None:
+                raise PermanentStoreError("a file that was destroyed is there again")
+            if self._inode(_beside(path, begun.tombstones[index])) is not None:
+                raise PermanentStoreError("a file that was being destroyed is still there")
+
+    def _erasure(self, bounds: Bounds, begun: Begun, records: int, *, alone: bool) -> Erasure:
+        """What the partition's erasing did in all its runs: the same after any number of kills."""
+        overwritten = freed = unlinked = 0
+        for index, bound in enumerate(bounds.files):
+            if begun.todo[index] == LEAVE:
+                continue
+            freed += begun.blocks[index]
+            if begun.todo[index] == REWRITE:
+                freed -= self._tree.beneath.stat(bounds.path(bound)).st_blocks * 512
+            overwritten += min(bound.size, begun.blocks[index]) if begun.in_place[index] else 0
+            unlinked += not begun.in_place[index]
+        return Erasure(
+            records=records,
+            destroyed_as=Class.AS_SEALED if alone else Class.WATCHED,
+            overwritten_bytes=overwritten,
+            freed_bytes=max(0, freed),
+            notes=_notes(unlinked, alone=alone),
+        )
+
+
+def _notes(unlinked: int, *, alone: bool) -> tuple[str, ...]:
+    notes = []
+    if unlinked:
+        notes.append(
+            f"{unlinked} files were unlinked, not overwritten: they share blocks with other files or"
+            " snapshots, or their file system does not write in place"
+        )
+    if not alone:
+        notes.append("somebody opened a file meanwhile, or the file system has no leases")
+    return tuple(notes)
+
+
+def _todo(file: Open, *, whole: bool) -> int:
+    if whole or (file.records and file.selected == file.records):
+        return DESTROY
+    return REWRITE if file.selected else LEAVE
+
+
+def _source(bounds: Bounds, file: Open) -> Source:
+    path = bounds.path(file.bound)
+    return Source(bounds.kind, bounds.collection, path, file.stream(), file.bound.size)
+
+
+def _beside(path: bytes, tombstone: str) -> bytes:
+    head, slash, _ = path.rpartition(b"/")
+    return head + slash + tombstone.encode()
+
+
+def _name(path: bytes) -> bytes:
+    return path.rpartition(b"/")[2]
+
+
+def _copy_attributes(old: int, new: int) -> None:
+    """Owner, mode and extended attributes (access lists included): who may read what stays is unchanged."""
+    info = os.fstat(old)
+    if (info.st_uid, info.st_gid) != (os.geteuid(), os.getegid()):
+        os.fchown(new, info.st_uid, info.st_gid)
+    os.fchmod(new, info.st_mode & 0o7777)
+    for name in os.listxattr(old):
+        if not name.startswith(("security.", "trusted.")):  # set by the system, from its policy
+            os.setxattr(new, name, os.getxattr(old, name))

@@ -1,0 +1,193 @@
+"""One partition's files while they are being erased: opened, leased, fingerprinted, remembered."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import BinaryIO
+
+from cenotaph import durable
+from cenotaph.errors import DriftError, RefusedError, TransientStoreError, UsageError
+from cenotaph.store import State
+from cenotaph.stores.files import pages
+from cenotaph.stores.files.places import Bounds, FileBound
+from cenotaph.stores.files.tree import Tree, failure
+
+REWRITE, DESTROY, LEAVE = 0, 1, 2
+
+
+@dataclass(slots=True)
+class Open:
+    """One file of the partition, open for writing, under a lease where there are leases."""
+
+    bound: FileBound = field(repr=False)
+    path: bytes = field(repr=False)  # where it is now: its own name or its tombstone
+    fd: int
+    lease: durable.Lease
+    leased: bool  # the lease was had at first
+    ino: int
+    in_place: bool
+    shared: bool
+    selected: int = 0  # counted while the seal is checked
+    records: int = 0
+
+    @property
+    def alone(self) -> bool:
+        """Whether nobody else had the file open, from the lease until now."""
+        return self.leased and bool(self.lease)
+
+    def stream(self) -> BinaryIO:
+        """A stream over the same open file: a second opening would break the lease."""
+        os.lseek(self.fd, 0, os.SEEK_SET)
+        return os.fdopen(os.dup(self.fd), "rb", buffering=1 << 18)
+
+
+def open_file(stack: contextlib.ExitStack, tree: Tree, bound: FileBound, path: bytes) -> Open | None:
+    """Open a file of a partition, leased until the stack closes; None where nothing has that name.
+
+    Raises:
+        RefusedError: it has further hard links, or is no plain file.
+        TransientStoreError: another process has it open.
+    """
+    try:
+        fd = tree.beneath.open(path, os.O_RDWR | os.O_NONBLOCK)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise failure(error, "a file that is to be erased") from None
+    stack.callback(os.close, fd)
+    info = os.fstat(fd)
+    if not stat.S_ISREG(info.st_mode):
+        raise RefusedError("what is to be erased is no plain file", hint="take it out of the scope")
+    if info.st_nlink != 1:
+        raise RefusedError(
+            "a file that is to be erased has further names (hard links), which may be outside the scope",
+            hint="remove the other names, or take the file out of the scope",
+        )
+    lease = stack.enter_context(durable.write_lease(fd))
+    shared = durable.reflinked(fd)
+    in_place = durable.filesystem(fd).overwrites_in_place and not shared
+    return Open(bound, path, fd, lease, bool(lease), info.st_ino, in_place, shared)
+
+
+def open_sealed(stack: contextlib.ExitStack, tree: Tree, bounds: Bounds) -> list[Open]:
+    """All files of a partition that no run has begun.
+
+    Raises:
+        DriftError: one is missing or has another size.
+    """
+    files = []
+    for bound in bounds.files:
+        found = open_file(stack, tree, bound, bounds.path(bound))
+        if found is None:
+            raise DriftError(
+                "a file of a partition is missing since it was surveyed", hint="survey and seal again"
+            )
+        if os.fstat(found.fd).st_size != bound.size:
+            raise DriftError(
+                "a file of a partition has another size than when it was surveyed",
+                hint="survey and seal again",
+            )
+        files.append(found)
+    return files
+
+
+def still_alone(files: list[Open]) -> None:
+    """Raise `TransientStoreError` where somebody has tried to open a leased file."""
+    if any(file.leased and not file.lease for file in files):
+        raise TransientStoreError(
+            "another process wants to open a file that is being erased; nothing of the partition was changed",
+            hint="stop the program that uses it, then run again",
+        )
+
+
+# --- what the journal remembers -------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """What `Progress.begin` was told: enough to go on after a kill at any point."""
+
+    key: bytes = field(repr=False)
+    leased: bool
+    inodes: tuple[int, ...]
+    tombstones: tuple[str, ...]
+    todo: tuple[int, ...]  # REWRITE, DESTROY or LEAVE, a file each
+    prints: tuple[str, ...] = field(repr=False)
+    blocks: tuple[int, ...]  # bytes of storage, a file each
+    in_place: tuple[int, ...]  # 1 where overwriting reaches the content
+
+    def state(self) -> State:
+        return {
+            "v": 1,
+            "key": self.key.hex(),
+            "leased": int(self.leased),
+            "inodes": list(self.inodes),
+            "tombstones": list(self.tombstones),
+            "todo": list(self.todo),
+            "prints": list(self.prints),
+            "blocks": list(self.blocks),
+            "in_place": list(self.in_place),
+        }
+
+
+def remember(files: list[Open], todo: list[int]) -> Begun:
+    """Fingerprint the files. They are read through the leased descriptors, after the seal was checked."""
+    key = secrets.token_bytes(32)
+    prints = tuple(
+        "" if what == LEAVE else pages.fingerprint(file.fd, file.bound.size, key)
+        for file, what in zip(files, todo, strict=True)
+    )
+    return Begun(
+        key=key,
+        leased=all(file.leased for file in files),
+        inodes=tuple(file.ino for file in files),
+        tombstones=tuple(durable.tombstone_name() for _ in files),
+        todo=tuple(todo),
+        prints=prints,
+        blocks=tuple(os.fstat(file.fd).st_blocks * 512 for file in files),
+        in_place=tuple(int(file.in_place) for file in files),
+    )
+
+
+def parse(state: Mapping[str, object], files: int) -> Begun:
+    """Read what `Begun.state` gave the journal.
+
+    Raises:
+        UsageError: it did not, or for another number of files.
+    """
+    try:
+        begun = Begun(
+            bytes.fromhex(str(state["key"])),
+            bool(state["leased"]),
+            tuple(_integers(state["inodes"])),
+            tuple(_strings(state["tombstones"])),
+            tuple(_integers(state["todo"])),
+            tuple(_strings(state["prints"])),
+            tuple(_integers(state["blocks"])),
+            tuple(_integers(state["in_place"])),
+        )
+    except (KeyError, ValueError, TypeError):
+        raise UsageError("the journal's state of a partition is not that of a files store") from None
+    lists = (begun.inodes, begun.tombstones, begun.todo, begun.prints, begun.blocks, begun.in_place)
+    if {len(items) for items in lists} != {files} or not all(
+        durable.is_tombstone(name.encode()) for name in begun.tombstones
+    ):
+        raise UsageError("the journal's state of a partition does not fit its files")
+    return begun
+
+
+def _integers(value: object) -> list[int]:
+    if not isinstance(value, list) or not all(isinstance(item, int) for item in value):
+        raise TypeError
+    return value
+
+
+def _strings(value: object) -> list[str]:
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise TypeError
+    return value
