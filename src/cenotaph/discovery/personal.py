@@ -159,9 +159,9 @@ def _verdict(profile: _Profile, profiles: Sequence[_Profile]) -> _Verdict:
     if profile.sample.family == "boolean":
         return _OTHER
     if "birth-date" in profile.hints and _share(_YEARS, profile.values) > 0.9:
-        return _of_dates(profile)
+        return _of_dates(profile, profiles)
     if profile.sample.family == "date" or _share(_DATES, profile.values) > 0.9 or _epochs(profile):
-        return _of_dates(profile)
+        return _of_dates(profile, profiles)
     found = [verdict for rule in RULES if (verdict := _by_rule(rule, profile)) is not None]
     found += _of_coordinates(profile, profiles)
     found += _of_text(profile)
@@ -186,9 +186,7 @@ def _by_rule(rule: Rule, profile: _Profile) -> _Verdict | None:
     looked = _passing(rule, values)
     shaped, passed = looked.shaped, looked.passed
     share = len(passed) / len(values) if values else 0.0
-    sentence = (
-        f"{len(passed):,} of {len(values):,} different values in the sample are {rule.called}{rule.how}"
-    )
+    sentence = f"{len(passed):,} of {len(values):,} different values sampled are {rule.called}{rule.how}"
     strength = share + hinted - rule.chance / 2
     chance = _log_chance(len(passed), len(values), rule.chance)
     if share >= rule.share and (hinted or rule.chance == 1 or chance < _ONE_IN_TWO_HUNDRED):
@@ -199,7 +197,7 @@ def _by_rule(rule: Rule, profile: _Profile) -> _Verdict | None:
     if mixed and share >= 0.02 and _log_chance(len(passed), len(shaped), rule.chance) < _ONE_IN_A_MILLION:
         return _Verdict(rule.kind, "indication", (f"{sentence}, among others",), rule.needle, strength)
     if hinted and len(shaped) >= rule.share * len(values):
-        fit = f"{len(shaped):,} of {len(values):,} different values in the sample have the form of {rule.called}"
+        fit = f"{len(shaped):,} of {len(values):,} different values sampled have the form of {rule.called}"
         evidence = (f"{fit}; {len(passed):,} pass the check", *_named(profile, rule.kind))
         return _Verdict(rule.kind, "indication", evidence, rule.needle, strength)
     return None
@@ -282,7 +280,14 @@ def _epochs(profile: _Profile) -> bool:
     return all(946_684_800 * unit <= int(value) <= latest for value in profile.values)
 
 
-def _of_dates(profile: _Profile) -> _Verdict:
+def _of_dates(profile: _Profile, profiles: Sequence[_Profile]) -> _Verdict:
+    for other in profiles:
+        same, both = _births(profile, other)
+        if both >= 20 and same >= 0.8 * both:
+            evidence = (
+                f"{same:,} of {both:,} dates sampled are those in the identity numbers of the same records"
+            )
+            return _Verdict("birth-date", "proved", (evidence, *_named(profile, "birth-date")))
     if "birth-date" in profile.hints:
         return _Verdict(
             "birth-date",
@@ -290,6 +295,25 @@ def _of_dates(profile: _Profile) -> _Verdict:
             ("the sampled values are dates or years", *_named(profile, "birth-date")),
         )
     return _Verdict("date", "undetermined", ("the sampled values are dates or times",))
+
+
+_IDENTITY = re.compile(r"\d{17}[\dXx]")
+
+
+def _births(dates: _Profile, numbers: _Profile) -> tuple[int, int]:
+    """Rows where a date is digits 7 to 14 of a resident identity number beside it, and rows that have both."""
+    if numbers is dates or _share(_IDENTITY, numbers.values) < 0.5:
+        return 0, 0
+    born = {row: text[6:14] for row, text in _by_row(numbers) if _IDENTITY.fullmatch(text)}
+    pairs = [(born[row], re.sub(r"\D", "", text)[:8]) for row, text in _by_row(dates) if row in born]
+    return sum(left == right for left, right in pairs), len(pairs)
+
+
+def _by_row(profile: _Profile) -> list[tuple[int, str]]:
+    """The first values of the sample with their rows; full columns of a collection give the same rows."""
+    texts = profile.sample.texts.slice(0, CLOSE_LOOK).to_pylist()
+    rows = profile.sample.rows[:CLOSE_LOOK].tolist()
+    return [(row, text) for row, text in zip(rows, texts, strict=True) if text is not None]
 
 
 _DECIMAL = re.compile(r"-?\d{1,3}\.\d+")
@@ -312,7 +336,7 @@ def _of_coordinates(profile: _Profile, profiles: Sequence[_Profile]) -> list[_Ve
         other for other in profiles if abs(other.ordinal - profile.ordinal) == 1 and _degrees(other, 180)
     ]
     evidence = [
-        f"{len(profile.values):,} different values in the sample are decimal degrees, most to four places or more"
+        f"{len(profile.values):,} different values sampled are decimal degrees, most to four places or more"
     ]
     if beside:
         evidence.append("a column of the same form stands beside it")
@@ -336,7 +360,7 @@ def _of_text(profile: _Profile) -> list[_Verdict]:
     if words < 0.6 * len(profile.values):
         return []
     evidence = (
-        f"{words:,} of {len(profile.values):,} different values in the sample are texts of several words",
+        f"{words:,} of {len(profile.values):,} different values sampled are texts of several words",
         *_named(profile, "text"),
     )
     return [_Verdict("text", "indication", evidence, "text", 0.2 + 0.4 * ("text" in profile.hints))]

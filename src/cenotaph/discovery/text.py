@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -92,20 +93,21 @@ def decode(data: bytes) -> str | None:
     return text if _printable(text) else None
 
 
+_RARE = re.compile(r"[^\x00-\x7f\u3000-\u9fff\uff00-\uffef]")
+_UNPRINTABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
+
+
 def _chinese(data: bytes) -> str | None:
     try:
         text = data.decode("gb18030")
     except UnicodeDecodeError:
         return None
-    common = sum(
-        character < "\x80" or "\u3000" <= character <= "\u9fff" or "\uff00" <= character <= "\uffef"
-        for character in text
-    )
-    return text if _printable(text) and common >= 0.9 * len(text) else None
+    rare = len(_RARE.findall(text))
+    return text if _printable(text) and rare <= 0.1 * len(text) else None
 
 
 def _printable(text: str) -> bool:
-    return not any(character < " " and character not in "\t\r\n" for character in text)
+    return _UNPRINTABLE.search(text) is None
 
 
 def _plain(column: pa.Array) -> pa.Array:
