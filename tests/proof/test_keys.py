@@ -99,8 +99,14 @@ def test_secrets_do_not_show(auditor):
 def test_what_is_not_a_file_is_not_a_key(tmp_path, make):
     """A folder or a pipe is refused without waiting for it."""
     make(tmp_path / "key")
-    with pytest.raises((KeyFileError, IsADirectoryError)):
+    with pytest.raises(KeyFileError, match="not a regular file"):
         SecretKey.load(tmp_path / "key")
+
+
+def test_a_key_is_not_saved_where_there_is_no_folder(auditor, tmp_path):
+    """Folders are the caller's to make."""
+    with pytest.raises(KeyFileError, match="no folder"):
+        auditor.save(tmp_path / "keys" / "key")
 
 
 def test_a_missing_key_says_how_to_make_one(tmp_path):

@@ -136,6 +136,16 @@ def test_a_damaged_log_is_noticed(log, tmp_path, operator, tile, damage):
     assert log.size == 3
 
 
+@pytest.mark.parametrize("hidden", [b"\x00", b"\x00\x06hidden", bytes(2), b"\xff\xff", bytes(20_000_000)])
+@pytest.mark.parametrize("tile", ["0/000.p/3", "entries/000.p/3"])
+def test_nothing_hides_behind_the_entries(log, tmp_path, tile, hidden):
+    """A bundle or tile with more in it than was logged is refused, and a huge one is not read."""
+    place = tmp_path / "log" / "tile" / tile
+    place.write_bytes(place.read_bytes() + hidden)
+    with pytest.raises(LogError, match=r"holds more|longer"):
+        list(Log.open(tmp_path / "log").entries())
+
+
 def test_a_damaged_log_is_not_appended_to(log, tmp_path):
     """A new head over damaged tiles would fork the log."""
     place = tmp_path / "log" / "tile/0/000.p/3"

@@ -98,6 +98,14 @@ def test_another_operators_checkpoint_is_refused(operator):
         note.sign_checkpoint(Checkpoint(note.log_origin(other.public), 1, ROOT), operator)
 
 
+def test_roles_are_kept_apart(operator, auditor, paper):
+    """Operators sign checkpoints and log witnesses cosign them; no other key does either."""
+    with pytest.raises(LogError, match="role auditor"):
+        _checkpoint(auditor)
+    with pytest.raises(LogError, match="role operator"):
+        note.cosign(_checkpoint(operator), operator, NOW)
+
+
 def test_an_empty_log_has_the_empty_root(operator):
     """Size 0 with any other root is refused."""
     assert note.verify_checkpoint(_checkpoint(operator, 0, EMPTY_ROOT), operator.public).checkpoint.size == 0

@@ -281,6 +281,16 @@ def _raw(value: canonical.Json) -> bytes:
     return bytes.fromhex(value)
 
 
+def _check_file(path: Path, mode: int, *, secret: bool) -> None:
+    if not stat.S_ISREG(mode):
+        raise KeyFileError(f"the key {path.name} is not a regular file")
+    if secret and mode & 0o077:
+        raise KeyFileError(
+            f"the secret key file {path.name} can be read by others than its owner",
+            hint=f"chmod 600 {path}",
+        )
+
+
 def _create(path: Path, text: str, mode: int) -> None:
     try:
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
@@ -289,6 +299,8 @@ def _create(path: Path, text: str, mode: int) -> None:
             f"the key file {path.name} is already there and is not overwritten",
             hint="choose another name, or move the old key away",
         ) from None
+    except FileNotFoundError:
+        raise KeyFileError(f"there is no folder for the key file {path.name}") from None
     with os.fdopen(fd, "wb") as file:
         file.write(text.encode())
         file.flush()
@@ -303,16 +315,11 @@ def _read(path: Path, *, secret: bool) -> str:
         raise KeyFileError(f"there is no key file {path.name}", hint="cenotaph keygen makes one") from None
     except PermissionError:
         raise KeyFileError(f"the key file {path.name} may not be read by this user") from None
-    with os.fdopen(fd, "rb") as file:
-        status = os.fstat(fd)
-        if not stat.S_ISREG(status.st_mode):
-            raise KeyFileError(f"the key {path.name} is not a regular file")
-        if secret and status.st_mode & 0o077:
-            raise KeyFileError(
-                f"the secret key file {path.name} can be read by others than its owner",
-                hint=f"chmod 600 {path}",
-            )
-        data = file.read(MAX_KEY_FILE + 1)
+    try:
+        _check_file(path, os.fstat(fd).st_mode, secret=secret)
+        data = os.read(fd, MAX_KEY_FILE + 1)
+    finally:
+        os.close(fd)
     if len(data) > MAX_KEY_FILE:
         raise FormatError(f"the key file {path.name} is longer than {MAX_KEY_FILE} bytes")
     try:

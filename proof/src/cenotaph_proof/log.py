@@ -18,6 +18,7 @@ from cenotaph_proof.envelope import MAX_BYTES as MAX_ENTRY
 from cenotaph_proof.errors import LogError
 from cenotaph_proof.keys import PublicKey, SecretKey
 from cenotaph_proof.note import (
+    MAX_NOTE,
     Checkpoint,
     Note,
     add_signatures,
@@ -135,7 +136,9 @@ class Log:
         return entry
 
     def entries(self) -> Iterator[bytes]:
-        """All entries in order, as of the call's checkpoint, each checked against its leaf hash.
+        """All entries in order, under the checkpoint that is current when the first is asked for.
+
+        Each is checked against its leaf hash.
 
         Raises:
             LogError: a bundle is missing or damaged.
@@ -167,7 +170,9 @@ class Log:
                 raise LogError(f"the cosigned checkpoint of size {checkpoint.size} is not one of this log")
             place = self._path / "cosigned" / str(checkpoint.size)
             if place.exists():
-                note = add_signatures(place.read_bytes(), (line.to_bytes() for line in parsed.signatures))
+                note = add_signatures(
+                    _read_bounded(place, MAX_NOTE), (line.to_bytes() for line in parsed.signatures)
+                )
             write_file(place, note)
             if checkpoint.size == len(hashes):
                 write_file(self._path / "checkpoint", note)
@@ -178,11 +183,13 @@ class Log:
         if not folder.is_dir():
             return {}
         names = [place.name for place in folder.iterdir() if not place.name.startswith(".")]
-        return {size: (folder / str(size)).read_bytes() for size in sorted(map(parse_number, names))}
+        return {
+            size: _read_bounded(folder / str(size), MAX_NOTE) for size in sorted(map(parse_number, names))
+        }
 
     def _current(self) -> Note:
         try:
-            data = (self._path / "checkpoint").read_bytes()
+            data = _read_bounded(self._path / "checkpoint", MAX_NOTE)
         except FileNotFoundError:
             raise LogError("there is no log in this folder: it holds no checkpoint") from None
         return self._own(parse_note(data))
@@ -214,7 +221,7 @@ class Log:
         place = self._path / ".next"
         if not place.exists():
             return
-        head, current = Checkpoint.parse(place.read_bytes()), self.checkpoint()
+        head, current = Checkpoint.parse(_read_bounded(place, MAX_NOTE)), self.checkpoint()
         if head.origin != current.origin or head.size not in (current.size, current.size + 1):
             raise LogError("the log's head and its next head do not belong together", hint=_RESTORED)
         if head.size == current.size:
@@ -228,21 +235,23 @@ class Log:
         hashes: list[bytes] = []
         for tile in range(_tiles(checkpoint.size)):
             width = min(TILE_WIDTH, checkpoint.size - tile * TILE_WIDTH)
-            data = self._read("0", tile, width)[: width * merkle.HASH_BYTES]
-            if len(data) != width * merkle.HASH_BYTES:
-                raise LogError(f"tile {tile} of the log is cut off")
+            data = self._read("0", tile, width, TILE_WIDTH * merkle.HASH_BYTES)
             cuts = range(0, len(data) + 1, merkle.HASH_BYTES)
-            hashes += [data[start:end] for start, end in pairwise(cuts)]
+            found = [data[start:end] for start, end in pairwise(cuts)]
+            if len(data) % merkle.HASH_BYTES or len(found) not in (width, TILE_WIDTH):
+                raise LogError(f"tile {tile} of the log is cut off, or holds more than its hashes")
+            hashes += found[:width]
         if merkle.root(hashes) != checkpoint.root:
             raise LogError(f"the tiles of the log do not lead to the root of its {checkpoint.size} entries")
         return hashes
 
     def _bundle(self, tile: int, size: int) -> list[bytes]:
         width = min(TILE_WIDTH, size - tile * TILE_WIDTH)
-        entries = _unpack(self._read("entries", tile, width), width)
-        if len(entries) != width:
-            raise LogError(f"entry bundle {tile} of the log is cut off")
-        return entries
+        entries = _unpack(self._read("entries", tile, width, TILE_WIDTH * (2 + MAX_ENTRY)))
+        # Nothing may hide behind the entries: what is in no leaf was never logged.
+        if entries is None or len(entries) not in (width, TILE_WIDTH):
+            raise LogError(f"entry bundle {tile} of the log is cut off, or holds more than its entries")
+        return entries[:width]
 
     def _write_tiles(self, hashes: list[bytes]) -> None:
         level, row = 0, hashes
@@ -261,12 +270,12 @@ class Log:
     def _write(self, level: str, tile: int, width: int, data: bytes) -> None:
         write_file(self._path / "tile" / tile_path(level, tile, width), data)
 
-    def _read(self, level: str, tile: int, width: int) -> bytes:
+    def _read(self, level: str, tile: int, width: int, limit: int) -> bytes:
         # The full tile stands in for a partial one, which may be dropped once the full one exists.
         for wanted in (width, TILE_WIDTH):
             place = self._path / "tile" / tile_path(level, tile, wanted)
             if place.is_file():
-                return place.read_bytes()
+                return _read_bounded(place, limit)
         raise LogError(f"tile {tile} of the log (level {level}) is missing")
 
     def _drop_partial(self, size: int) -> None:
@@ -306,14 +315,21 @@ def _pack(entries: list[bytes]) -> bytes:
     return b"".join(len(entry).to_bytes(2, "big") + entry for entry in entries)
 
 
-def _unpack(data: bytes, count: int) -> list[bytes]:
-    """At most `count` entries of a bundle; fewer where it is cut off."""
+def _unpack(data: bytes) -> list[bytes] | None:
+    """The entries of a bundle, or None where it ends within one."""
     entries: list[bytes] = []
     at = 0
-    while len(entries) < count and at + 2 <= len(data):
-        end = at + 2 + int.from_bytes(data[at : at + 2], "big")
-        if end > len(data):
-            break
-        entries.append(data[at + 2 : end])
-        at = end
-    return entries
+    while at < len(data):
+        start = at + 2
+        at = start + int.from_bytes(data[at:start], "big")
+        entries.append(data[start:at])
+    return entries if at == len(data) else None
+
+
+def _read_bounded(path: Path, limit: int) -> bytes:
+    # The folder may be a copy of somebody else's log: a file longer than the format allows is not read.
+    with path.open("rb") as file:
+        data = file.read(limit + 1)
+    if len(data) > limit:
+        raise LogError(f"the log's file {path.name} is longer than the {limit} bytes that it can have")
+    return data

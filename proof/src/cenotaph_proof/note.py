@@ -213,11 +213,12 @@ def sign_checkpoint(checkpoint: Checkpoint, key: SecretKey) -> bytes:
     """The operator's signed note of a checkpoint. The caller has made sure that it signs one root a size.
 
     Raises:
-        LogError: the checkpoint is of another operator's log.
+        LogError: the checkpoint is of another operator's log, or the key is not an operator's.
     """
     signer = operator_note_key(key.public)
     if checkpoint.origin != signer.name:
         raise LogError("the checkpoint is of another operator's log")
+    _check_role(key, "operator")
     body = checkpoint.body()
     return Note(body, (NoteSignature(signer.name, signer.key_hash, key.sign(body)),)).to_bytes()
 
@@ -229,7 +230,9 @@ def cosign(note: bytes, key: SecretKey, time: int) -> bytes:
 
     Raises:
         FormatError: the note is not a checkpoint, or the time is not from 1 to 2^53 - 1.
+        LogError: the key is not a log witness's.
     """
+    _check_role(key, "log-witness")
     body = parse_note(note).body
     Checkpoint.parse(body)
     if not 1 <= time <= MAX_INTEGER:
@@ -314,6 +317,11 @@ def _cosignatures(note: Note, witnesses: Sequence[PublicKey]) -> tuple[tuple[str
 def _cosigned_message(time: int, body: bytes) -> bytes:
     # C2SP tlog-cosignature: the header keeps a cosignature from being read as a log's own signature.
     return b"cosignature/v1\ntime %d\n%b" % (time, body)
+
+
+def _check_role(key: SecretKey, role: str) -> None:
+    if key.role != role:
+        raise LogError(f"the key of {key.organisation} has the role {key.role}; this takes the role {role}")
 
 
 def _check_name(name: str) -> None:
