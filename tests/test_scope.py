@@ -164,6 +164,28 @@ class TestPredicates:
         column = pa.array(["9223372036854775808", "9223372036854775807"])
         assert truths("c > 9223372036854775807", column) == [True, False]
 
+    @settings(max_examples=150, deadline=None)
+    @given(
+        st.lists(st.decimals(-10, 10, places=2) | st.none(), max_size=5),
+        st.decimals(-10, 10, places=3),
+        st.sampled_from(["<", "=", ">"]),
+        st.integers(0, 5),
+    )
+    def test_decimals_compare_alike_in_every_type(
+        self, values: list[Decimal | None], literal: Decimal, operator: str, start: int
+    ) -> None:
+        """Narrow and wide decimals, their text, and text among odd values give Python's answer."""
+        compare = {"<": Decimal.__lt__, "=": Decimal.__eq__, ">": Decimal.__gt__}[operator]
+        expected = [None if value is None else compare(value, literal) for value in values][start:]
+        text = pa.array([None if value is None else str(value) for value in values], pa.string())
+        columns = [
+            pa.array(values, kind) for kind in (pa.decimal128(9, 2), pa.decimal64(9, 2), pa.decimal256(50, 5))
+        ]
+        for column in (*columns, text):
+            assert truths(f"c {operator} {literal}", column.slice(start)) == expected
+        odd = pa.concat_arrays([text.slice(start), pa.array([" x "])])
+        assert truths(f"c {operator} {literal}", odd) == [*expected, None]
+
     def test_decimals_compare_exactly(self) -> None:
         """A literal finer than the column's scale is not rounded to it."""
         column = pa.array([Decimal("0.10"), None, Decimal("-3.00")], pa.decimal128(9, 2))
