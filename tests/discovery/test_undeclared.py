@@ -85,6 +85,7 @@ class TestKinds:
         found = _only(tmp_path)
 
         assert (found.kind, found.cannot_read) == (kind, None)
+        assert [column.name for column in found.findings] in (["a", "b"], ["证件", "人"])
         assert found.personal == {"resident-id": 1, "name": 1}
 
     @pytest.mark.parametrize("format", ["file", "stream"])

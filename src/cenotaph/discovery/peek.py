@@ -147,7 +147,7 @@ def _delimited(windows: Iterable[bytes], delimiter: str) -> list[list[str]]:
 def _take_rows(rows: list[list[str]], found: Peek) -> None:
     if not rows:
         return
-    names = rows[0]
+    names = [decode(_field(value) or b"") or value for value in rows[0]]
     if any(re.fullmatch(r"[\d.\-/:]{4,}.*", value) for value in names):  # values, not a heading
         names = [f"column {at}" for at in range(len(rows[0]))]
         found.take(names, rows)

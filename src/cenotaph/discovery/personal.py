@@ -269,15 +269,19 @@ def _share(shape: re.Pattern[str], values: Sequence[str]) -> float:
     return sum(bool(shape.fullmatch(value)) for value in values) / len(values)
 
 
+# 2010-01-01. Earlier ones are left out since counters like to begin at 1,000,000,000, which is in 2001.
+_OLDEST_EPOCH = 1_262_304_000
+
+
 def _epochs(profile: _Profile) -> bool:
-    """Whether all values are seconds or milliseconds since 1970 that fall between 2000 and next year."""
+    """Whether all values are seconds or milliseconds since 1970 that fall between 2010 and next year."""
     if not profile.values or len(profile.values[0]) not in (10, 13) or "record-id" in profile.hints:
         return False
     if not all(value.isascii() and value.isdigit() for value in profile.values):
         return False
     unit = 1 if len(profile.values[0]) == 10 else 1_000
     latest = (datetime.datetime.now(datetime.UTC).timestamp() + 366 * 86_400) * unit
-    return all(946_684_800 * unit <= int(value) <= latest for value in profile.values)
+    return all(_OLDEST_EPOCH * unit <= int(value) <= latest for value in profile.values)
 
 
 def _of_dates(profile: _Profile, profiles: Sequence[_Profile]) -> _Verdict:
@@ -301,7 +305,7 @@ _IDENTITY = re.compile(r"\d{17}[\dXx]")
 
 
 def _births(dates: _Profile, numbers: _Profile) -> tuple[int, int]:
-    """Rows where a date is digits 7 to 14 of a resident identity number beside it, and rows that have both."""
+    """Rows where a date is digits 7 to 14 of an identity number beside it, and rows that have both."""
     if numbers is dates or _share(_IDENTITY, numbers.values) < 0.5:
         return 0, 0
     born = {row: text[6:14] for row, text in _by_row(numbers) if _IDENTITY.fullmatch(text)}
