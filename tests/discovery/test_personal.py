@@ -122,7 +122,7 @@ class TestValuesProve:
         )
 
         assert found["纬度"].confidence == found["经度"].confidence == "proved"
-        assert found["经度"].needle_kind == "geo"
+        assert found["经度"].needle_kind is None  # a double has no one spelling to search for
         assert found["price"].kind == "other"
 
 
