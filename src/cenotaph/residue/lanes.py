@@ -31,7 +31,7 @@ STRUCTURED = (b"PAR1", b"ARROW1\x00\x00", b"SQLite format 3\x00")
 """Magics of formats that are read as a whole, not as a stream."""
 
 
-class Stop(Exception):  # noqa: N818  # not an error of ours: how a decoder's stream ended
+class Stop(Exception):  # not an error of ours: how a decoder's stream ended
     """The decoder is done: at its end (`problem` empty), or because of `problem`."""
 
     def __init__(self, problem: str = "", unused: int = 0) -> None:
@@ -77,7 +77,7 @@ def find_magics(data: npt.NDArray[np.uint8], core: int) -> list[tuple[int, bytes
 def open_decoder(magic: bytes, head: bytes) -> Decoder | str | None:
     """A decoder for the stream that begins with `head` (64 bytes or all there is).
 
-    A string instead is a problem: a stream that is there and that nothing here decodes. None is a false start.
+    A string instead is a problem: a stream that nothing here decodes. None is a false start.
     """
     for known in MAGICS:
         if known.begin == magic:

@@ -41,7 +41,7 @@ _MANY = 2  # in a filter slot: several windows; else an odd tag
 _SLOT_BITS = 26
 _BELOW = np.uint64((1 << (64 - _SLOT_BITS)) - 1)
 _SIX = np.uint64((1 << 48) - 1)
-_LITTLE = ENCODINGS.index("utf-16le")
+_LITTLE, _BIG = ENCODINGS.index("utf-16le"), ENCODINGS.index("utf-16be")
 
 _Words: TypeAlias = npt.NDArray[np.uint64]
 _Ints: TypeAlias = npt.NDArray[np.int64]
@@ -170,7 +170,7 @@ class Needles:
         values_ = [plain for chunk in chunks for plain in _plain_or_none(chunk, kind)]
         found = _in_sorted(self._names, hashing.wholes(plain or b"" for plain in values_))
         present = np.array([plain is not None for plain in values_], dtype=bool)
-        return np.logical_and(found, present)
+        return np.asarray(found & present, dtype=bool)
 
     def merge(self, others: Iterable[Needles]) -> Needles:
         """The union with other needles of the same key. Raises `UsageError` for another key."""
@@ -199,10 +199,12 @@ class Needles:
         sorted_wholes = self._forms["whole"]
         row = np.minimum(np.searchsorted(sorted_wholes, wholes), max(len(sorted_wholes) - 1, 0))
         good = sorted_wholes[row] == wholes if len(sorted_wholes) else np.zeros(0, dtype=bool)
-        forms = self._forms[row[good]]
+        starts, lengths, forms = starts[good], lengths[good], self._forms[row[good]]
+        once = ~_seen_twice(starts, forms)
+        starts, lengths, forms = starts[once], lengths[once], forms[once]
         return Matches(
-            starts[good],
-            lengths[good],
+            starts,
+            lengths,
             tuple(ENCODINGS[code] for code in forms["encoding"].tolist()),
             tuple(KINDS[code] for code in forms["kind"].tolist()),
             np.searchsorted(self._names, forms["needle"]).astype(np.int64),
@@ -353,7 +355,7 @@ def _last(forms: _Forms) -> _Ints:
     big-endian UTF-16, and the filter holds one instead of two.
     """
     last = forms["length"].astype(np.int64)
-    return np.subtract(last, (forms["encoding"] == _LITTLE) & (last > SHORTEST))
+    return last - np.asarray((forms["encoding"] == _LITTLE) & (last > SHORTEST), dtype=np.int64)
 
 
 # --- hashes and filters
@@ -491,6 +493,22 @@ def _widths(forms: _Forms) -> _Ints:
     last = _last(forms)
     widths: _Ints = np.select([last >= width for width in _WIDTHS], _WIDTHS, default=0)
     return widths
+
+
+def _seen_twice(starts: _Ints, forms: _Forms) -> npt.NDArray[np.bool_]:
+    """ASCII in UTF-16 amid more of it reads in both byte orders, one byte apart: one of the two counts.
+
+    Only alignment can tell which; the one at an odd offset is dropped.
+    """
+    big = forms["encoding"] == _BIG
+    little = forms["encoding"] == _LITTLE
+    wide = np.flatnonzero(big | little)
+    _, name = np.unique(forms["needle"][wide], return_inverse=True)
+    places = np.stack([starts[wide] - little[wide], name], axis=1)
+    _, place, times = np.unique(places, axis=0, return_inverse=True, return_counts=True)
+    twice = np.zeros(len(starts), dtype=bool)
+    twice[wide] = times[place.reshape(-1)] > 1
+    return np.asarray(twice & (starts % 2 == 1), dtype=bool)
 
 
 def _sorted_forms(forms: _Forms) -> _Forms:

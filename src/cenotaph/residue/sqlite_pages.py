@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, BinaryIO, TypeAlias
 
 import numpy as np
@@ -152,6 +152,27 @@ def records(db: Database, names: Collection[str] | None = None) -> Iterator[Reco
     for entry in db.tables:
         if names is None or entry.name in names:
             yield from _records(db, entry, seen)
+
+
+def spilled(db: Database) -> Iterator[tuple[bytes, Ranges]]:
+    """Payloads that go on in overflow pages, and where they lie; from any page that looks like a b-tree's.
+
+    So also from freed pages; their chains may by now run through pages of others. In all, no more than
+    twice the file is read; what is beyond is counted as a problem.
+    """
+    left = 2 * db.length
+    quiet = replace(db, counted=Counter())  # a page that only looks like one of a b-tree is no problem
+    for at in range(1, db.pages + 1, PAGES_AT_A_TIME):
+        pages = np.arange(at, min(at + PAGES_AT_A_TIME, db.pages + 1), dtype=np.int64)
+        for cells in _decode(quiet, pages):
+            for nth in np.flatnonzero(cells.overflow).tolist():
+                left -= min(int(cells.payload[nth]), db.length)
+                if left < 0:
+                    db.counted["more overflow chains than the file can hold"] += 1
+                    return
+                payload = _payload(db, cells, nth, None)
+                if payload is not None:
+                    yield payload
 
 
 def free_pages(db: Database) -> list[int]:
@@ -535,7 +556,7 @@ def _values(db: Database, cells: _Leaves, nth: int, seen: _Flags) -> tuple[Value
     return None if payload is None else decode_record(payload[0], db.encoding)
 
 
-def _payload(db: Database, cells: _Leaves, nth: int, seen: _Flags) -> tuple[bytes, Ranges] | None:
+def _payload(db: Database, cells: _Leaves, nth: int, seen: _Flags | None) -> tuple[bytes, Ranges] | None:
     """A cell's payload and the bytes of the file that hold it."""
     start, body, end = int(cells.start[nth]), int(cells.body[nth]), int(cells.end[nth])
     total, local = int(cells.payload[nth]), int(cells.local[nth])
@@ -546,9 +567,10 @@ def _payload(db: Database, cells: _Leaves, nth: int, seen: _Flags) -> tuple[byte
     places = [(start, end)]
     page = int(cells.overflow[nth])
     while len(data) < total:
-        if not _page_exists(db, page) or seen[page]:
+        if not _page_exists(db, page) or (seen is not None and seen[page]):
             return None
-        seen[page] = True
+        if seen is not None:
+            seen[page] = True
         link = _page(db, page)
         take = min(total - len(data), db.usable - 4)
         data += link[4 : 4 + take]

@@ -1,0 +1,436 @@
+"""The scan: needles in a stream of bytes and in what can be decoded of it, each hit attributed.
+
+A stream is read once, in blocks; decoders that began in it are fed along. What is read as a whole
+(Parquet, Arrow, SQLite) is read afterwards. A hit wholly inside `kept` bytes is *kept*: live data of others
+or under a hold. Any other hit is *residue*. A hit inside a container is kept only if all bytes of the
+container are.
+
+A scan shows what it found. What it could not decode is counted in `Findings.problems`, never hidden.
+"""
+
+from __future__ import annotations
+
+import io
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import BinaryIO, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from cenotaph.residue import columns, lanes, spills
+from cenotaph.residue.needles import Matches, Needles
+from cenotaph.residue.sqlite_pages import Ranges
+
+BLOCK = 4 << 20
+MOST_HITS = 1000
+_HEAD = 64  # bytes that a decoder wants to see before it opens
+_MOST_AT_ONCE = 32  # decoders fed at once from one stream
+_MOST_MARKS = 4096  # beginnings of files that are read as a whole, per stream
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a scan may spend on a stream that lies about itself. Reaching one is a problem, counted."""
+
+    ratio: int = 2000  # decoded bytes per byte of a container, nested ones included
+    decoded: int = 1 << 36  # decoded bytes of one container
+    collected: int = 64 << 20  # bytes of a Parquet, Arrow or SQLite file inside a compressed stream
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """One place of one needle. In a lane, `offset` is where the outermost container begins."""
+
+    offset: int
+    length: int
+    lane: str  # "raw", "gzip", "zip", "zstd", "lz4", "bz2", "xz", "parquet", "arrow", "sqlite"
+    encoding: str
+    kind: str
+    needle: int
+    kept: bool
+
+
+@dataclass(slots=True)
+class Findings:
+    """What a scan found. `merge` adds the findings of another stream."""
+
+    counts: Counter[tuple[str, str, str, bool]] = field(default_factory=Counter)
+    """(lane, encoding, kind, kept) → hits"""
+    kept: set[int] = field(default_factory=set, repr=False)  # distinct needles hit in kept bytes
+    residue: set[int] = field(default_factory=set, repr=False)  # distinct needles hit elsewhere
+    hits: list[Hit] = field(default_factory=list, repr=False)  # residue first to come; at most MOST_HITS
+    scanned: int = 0  # bytes read from the stream
+    decoded: int = 0  # bytes that came out of containers
+    counted: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """What could not be read, with how often; never with data."""
+        return tuple(f"{what} ({times} times)" for what, times in sorted(self.counted.items()))
+
+    def merge(self, other: Findings) -> None:
+        self.counts += other.counts
+        self.kept |= other.kept
+        self.residue |= other.residue
+        self.hits.extend(other.hits[: MOST_HITS - len(self.hits)])
+        self.scanned += other.scanned
+        self.decoded += other.decoded
+        self.counted += other.counted
+
+
+class Finder(Protocol):
+    """What is searched for: `Needles`, or `shapes.Shapes`."""
+
+    @property
+    def longest(self) -> int:
+        """Bytes of the longest match."""
+
+    def find(self, data: npt.NDArray[np.uint8], core: int) -> Matches:
+        """Matches that begin in the first `core` bytes of `data` and lie wholly in it."""
+
+
+def scan(
+    stream: BinaryIO,
+    length: int,
+    needles: Needles | Finder,
+    kept: Ranges,
+    *,
+    depth: int = 3,
+    limits: Limits | None = None,
+) -> Findings:
+    """Search `length` bytes of a readable, seekable stream, and what can be decoded of them.
+
+    Containers in containers are followed `depth` deep. Memory stays bounded whatever the stream says of
+    itself: some blocks, plus at most `Limits.collected` for each level.
+    """
+    search = _Search(needles, limits or Limits(), Findings())
+    root = _Stream(search, "raw", depth, _Attribution(kept))
+    stream.seek(0)
+    while root.position < length:
+        piece = stream.read(min(BLOCK, length - root.position))
+        if not piece:
+            search.findings.counted["stream ends before its length"] += 1
+            break
+        root.feed(piece)
+    root.finish()
+    search.findings.scanned += root.position
+    _read_whole(search, stream, min(length, root.position), root)
+    return search.findings
+
+
+# --- attribution
+
+
+@dataclass(frozen=True, slots=True)
+class _Search:
+    """What all parts of one scan share."""
+
+    finder: Finder
+    limits: Limits
+    findings: Findings
+
+
+class _Attribution:
+    """Writes matches into the findings of the scan, attributed by their bytes in the root stream."""
+
+    def __init__(self, kept: Ranges) -> None:
+        self.kept = kept
+
+    def inside(self, start: npt.NDArray[np.int64], end: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+        """Which of these byte ranges lie wholly in one kept range."""
+        if not len(self.kept):
+            return np.zeros(len(start), dtype=bool)
+        row = np.searchsorted(self.kept[:, 0], start, side="right") - 1
+        return np.asarray((row >= 0) & (end <= self.kept[np.maximum(row, 0), 1]), dtype=bool)
+
+
+@dataclass(slots=True)
+class _Tally:
+    """Matches inside one container, waiting for its end: only then are its bytes known."""
+
+    counts: Counter[tuple[str, str, str]] = field(default_factory=Counter)
+    what: set[int] = field(default_factory=set)
+    hits: list[tuple[int, str, str, str, int]] = field(default_factory=list)  # length, lane, …, needle
+
+    def add(self, lane: str, matches: Matches) -> None:
+        labels = zip(matches.encoding, matches.kind, strict=True)
+        self.counts.update((lane, encoding, kind) for encoding, kind in labels)
+        self.what.update(matches.what.tolist())
+        for nth in range(min(len(matches.start), MOST_HITS - len(self.hits))):
+            encoding, kind = matches.encoding[nth], matches.kind[nth]
+            self.hits.append((int(matches.length[nth]), lane, encoding, kind, int(matches.what[nth])))
+
+    def merge(self, other: _Tally) -> None:
+        self.counts += other.counts
+        self.what |= other.what
+        self.hits.extend(other.hits[: MOST_HITS - len(self.hits)])
+
+    def settle(self, findings: Findings, offset: int, kept: bool) -> None:
+        for (lane, encoding, kind), times in self.counts.items():
+            findings.counts[lane, encoding, kind, kept] += times
+        (findings.kept if kept else findings.residue).update(self.what)
+        for length, lane, encoding, kind, needle in self.hits[: MOST_HITS - len(findings.hits)]:
+            findings.hits.append(Hit(offset, length, lane, encoding, kind, needle, kept))
+
+
+def _attribute(
+    findings: Findings,
+    lane: str,
+    matches: Matches,
+    offsets: npt.NDArray[np.int64],
+    kept: npt.NDArray[np.bool_],
+) -> None:
+    flags = kept.tolist()
+    labels = zip(matches.encoding, matches.kind, flags, strict=True)
+    findings.counts.update((lane, encoding, kind, flag) for encoding, kind, flag in labels)
+    findings.kept.update(matches.what[kept].tolist())
+    findings.residue.update(matches.what[~kept].tolist())
+    for nth in range(min(len(flags), MOST_HITS - len(findings.hits))):
+        findings.hits.append(
+            Hit(
+                int(offsets[nth]),
+                int(matches.length[nth]),
+                lane,
+                matches.encoding[nth],
+                matches.kind[nth],
+                int(matches.what[nth]),
+                flags[nth],
+            )
+        )
+
+
+# --- streams
+
+
+class _Stream:
+    """A stream of bytes that is searched as it goes by, with the decoders that began in it.
+
+    The root stream attributes each match by its own bytes; a decoded one keeps them in its tally.
+    """
+
+    def __init__(
+        self,
+        search: _Search,
+        lane: str,
+        depth: int,
+        attribution: _Attribution | None = None,
+        meter: _Meter | None = None,
+        quiet: bool = False,
+    ) -> None:
+        self.search, self.lane, self.depth = search, lane, depth
+        self.attribution, self.meter, self.quiet = attribution, meter, quiet
+        self.tally = _Tally()
+        self.position = 0  # bytes fed
+        self.marks: list[tuple[int, bytes]] = []
+        self.collected = bytearray()  # of a decoded stream, from its first mark on
+        self._done = 0  # bytes searched
+        self._rest = bytearray()
+        self._children: list[_Child] = []
+        self._overlap = max(search.finder.longest, _HEAD)
+
+    def feed(self, piece: bytes) -> None:
+        self.position += len(piece)
+        self._rest += piece
+        if len(self._rest) >= BLOCK:
+            self._search((len(self._rest) - self._overlap) & ~1)  # UTF-16 keeps its alignment
+
+    def finish(self) -> None:
+        """The stream is over: search what is left, and close what it cuts off."""
+        self._search(len(self._rest))
+        for child in self._children:
+            self._close(child, f"{child.decoder.lane} stream is cut off")
+        self._children = []
+        if self.collected:
+            _read_whole(self.search, io.BytesIO(bytes(self.collected)), len(self.collected), self)
+            self.collected = bytearray()
+
+    def _search(self, core: int) -> None:
+        block = bytes(self._rest)
+        data = np.frombuffer(block, dtype=np.uint8)
+        if not self.quiet:
+            self._match(data, core)
+        self._collect(block[:core])
+        children, self._children = self._children, []
+        for child in children:
+            self._feed_child(child, block[:core], self._done)
+        for at, magic in lanes.find_magics(data, core) if self.depth else ():
+            self._begin(magic, block, at, core)
+        self._done += core
+        del self._rest[:core]
+
+    def _match(self, data: npt.NDArray[np.uint8], core: int) -> None:
+        matches = self.search.finder.find(data, core)
+        if not len(matches.start):
+            return
+        if self.attribution is None:
+            self.tally.add(self.lane, matches)
+        else:
+            start = matches.start + self._done
+            kept = self.attribution.inside(start, start + matches.length)
+            _attribute(self.search.findings, self.lane, matches, start, kept)
+
+    def _begin(self, magic: bytes, block: bytes, at: int, core: int) -> None:
+        if magic in lanes.STRUCTURED:
+            self._mark(magic, block, at, core)
+            return
+        decoder = lanes.open_decoder(magic, block[at : at + _HEAD])
+        if isinstance(decoder, str):
+            self.search.findings.counted[decoder] += 1
+        elif decoder is not None and len(self._children) >= _MOST_AT_ONCE:
+            self.search.findings.counted["more streams at once than are decoded"] += 1
+        elif decoder is not None:
+            meter = _Meter(self.search, self.meter)
+            inner = _Stream(self.search, decoder.lane, self.depth - 1, None, meter)
+            child = _Child(decoder, inner, meter, self._done + at)
+            self._feed_child(child, block[at:core], self._done + at)
+
+    def _mark(self, magic: bytes, block: bytes, at: int, core: int) -> None:
+        if len(self.marks) >= _MOST_MARKS:
+            self.search.findings.counted["more files in a stream than are read"] += 1
+            return
+        if self.attribution is not None:
+            self.marks.append((self._done + at, magic))
+            return
+        if not self.marks:
+            self._begun = self._done + at
+            self.collected += block[at:core]
+        self.marks.append((self._done + at - self._begun, magic))
+
+    def _collect(self, piece: bytes) -> None:
+        if not self.collected:
+            return
+        room = self.search.limits.collected - len(self.collected)
+        self.collected += piece[:room]
+        if room < len(piece) and room >= 0:
+            self.search.findings.counted["file in a compressed stream is longer than is collected"] += 1
+            self.collected += b"\x00"  # one byte over the limit: told once
+
+    def _feed_child(self, child: _Child, data: bytes, offset: int) -> None:
+        try:
+            child.feed(data)
+        except lanes.Stop as stop:
+            child.end = offset + len(data) - stop.unused
+            self._close(child, stop.problem)
+        else:
+            child.end = offset + len(data)
+            self._children.append(child)
+
+    def _close(self, child: _Child, problem: str) -> None:
+        child.stream.finish()
+        if problem and child.meter.decoded:
+            self.search.findings.counted[problem] += 1
+        self.take(child.stream.tally, child.start, child.end)
+
+    def take(self, tally: _Tally, start: int, end: int) -> None:
+        """Take over the matches of a container that lay in these bytes of this stream."""
+        if self.attribution is None:
+            self.tally.merge(tally)
+            return
+        kept = bool(self.attribution.inside(np.array([start]), np.array([end]))[0])
+        tally.settle(self.search.findings, start, kept)
+
+
+@dataclass(slots=True)
+class _Meter:
+    """Counts what comes out of a container and of those in it, against what went in."""
+
+    search: _Search
+    outer: _Meter | None
+    fed: int = 0
+    decoded: int = 0
+
+    def add(self, size: int) -> None:
+        """Raises `lanes.Stop` where a limit is reached."""
+        limits = self.search.limits
+        self.decoded += size
+        if self.decoded > limits.decoded or self.decoded > limits.ratio * max(self.fed, 4096):
+            raise lanes.Stop("stream decodes to more than is read of it")
+        if self.outer is not None:
+            self.outer.add(size)
+
+
+@dataclass(slots=True)
+class _Child:
+    """A decoder at work in a stream."""
+
+    decoder: lanes.Decoder
+    stream: _Stream
+    meter: _Meter
+    start: int
+    end: int = 0
+
+    def feed(self, data: bytes) -> None:
+        for at in range(0, len(data), lanes.PIECE):
+            piece = data[at : at + lanes.PIECE]
+            self.meter.fed += len(piece)
+            try:
+                self._decode(piece)
+            except lanes.Stop as stop:
+                behind = max(0, len(data) - at - len(piece))
+                raise lanes.Stop(stop.problem, min(len(piece), stop.unused) + behind) from None
+
+    def _decode(self, piece: bytes) -> None:
+        for out in self.decoder.feed(piece):
+            self.meter.search.findings.decoded += len(out)
+            self.meter.add(len(out))
+            self.stream.feed(out)
+
+
+# --- files that are read as a whole
+
+
+def _read_whole(search: _Search, source: BinaryIO, length: int, stream: _Stream) -> None:
+    """Read the Parquet, Arrow and SQLite files that were marked in a stream. `source` is seekable."""
+    if not stream.depth:
+        return
+
+    def count(problem: str) -> None:
+        search.findings.counted[problem] += 1
+
+    for lane, start, end, pieces in columns.files(source, length, stream.marks, count):
+        inner = _Stream(search, lane, stream.depth - 1)
+        for piece in pieces:
+            search.findings.decoded += len(piece)
+            inner.feed(piece)
+        inner.finish()
+        stream.take(inner.tally, start, end())
+    for store in spills.stores(source, length, stream.marks, count):
+        _read_spills(search, store, stream)
+
+
+def _read_spills(search: _Search, store: spills.Store, stream: _Stream) -> None:
+    for joints in store.joints(search.finder.longest):
+        matches = search.finder.find(joints.data, len(joints.data))
+        crossing = joints.crossing(matches.start, matches.length)
+        chosen = np.flatnonzero(crossing)
+        if not len(chosen):
+            continue
+        some = Matches(
+            matches.start[chosen],
+            matches.length[chosen],
+            tuple(matches.encoding[nth] for nth in chosen.tolist()),
+            tuple(matches.kind[nth] for nth in chosen.tolist()),
+            matches.what[chosen],
+        )
+        if stream.attribution is None:
+            stream.tally.add("sqlite", some)
+            continue
+        left, right = joints.places(some.start, some.length)
+        kept = stream.attribution.inside(left[:, 0], left[:, 1])
+        kept &= stream.attribution.inside(right[:, 0], right[:, 1])
+        _attribute(search.findings, "sqlite", some, left[:, 0], kept)
+    for payload, places in store.payloads():
+        _read_payload(search, payload, places, stream)
+
+
+def _read_payload(search: _Search, payload: bytes, places: Ranges, stream: _Stream) -> None:
+    """What is compressed in a value that lies across pages. Its plain text was searched before."""
+    inner = _Stream(search, "sqlite", stream.depth - 1, quiet=True)
+    inner.feed(payload)
+    inner.finish()
+    if stream.attribution is None:
+        stream.tally.merge(inner.tally)
+    else:
+        kept = bool(stream.attribution.inside(places[:, 0], places[:, 1]).all())
+        inner.tally.settle(search.findings, int(places[0, 0]), kept)
