@@ -413,11 +413,9 @@ _NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?")
 
 def _needle(profile: _Profile, verdict: _Verdict) -> str | None:
     """The kind of needle that the values make, or None: dates, codes, booleans and measurements make none."""
-    if (
-        not profile.sampled
-        or verdict.kind in ("date", "birth-date")
-        or profile.sample.family in ("boolean", "date")
-    ):
+    if not profile.sampled or verdict.kind in ("date", "birth-date"):
+        return None
+    if profile.sample.family in ("boolean", "date", "float"):  # a double has no one spelling to search for
         return None
     if verdict.kind in ("photo", "blob") or (verdict.needle == "geo" and profile.sample.blobs):
         return verdict.needle
