@@ -7,7 +7,6 @@ import os
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 
-from cenotaph.scope import Selection
 from cenotaph.store import Copy, Disposition
 from cenotaph.stores.files.survey import Survey, Surveyed
 from cenotaph.stores.files.tree import Tree
@@ -18,12 +17,12 @@ _TRASH = frozenset(
 )
 
 
-def find_copies(tree: Tree, survey: Survey, selection: Selection, files: Iterable[Surveyed]) -> list[Copy]:
+def find_copies(tree: Tree, survey: Survey, files: Iterable[Surveyed]) -> list[Copy]:
     """Copies of these files, in byte order of places."""
     own = [file for file in files if not file.stays]
     others = list(survey.files())
-    found = [*_hard_links(own), *_backups(own, others, selection), *_trashed(own, others, selection)]
-    found += _duplicates(tree, own, others, selection)
+    found = [*_hard_links(own), *_backups(own, others), *_trashed(own, others)]
+    found += _duplicates(tree, own, others)
     unique = {(copy.kind, copy.place): copy for copy in found}
     return [unique[key] for key in sorted(unique)]
 
@@ -35,11 +34,11 @@ def _hard_links(own: list[Surveyed]) -> Iterator[Copy]:
             yield Copy("hard link", place, file.entry.info.st_size, Disposition.REACH_NOT)
 
 
-def _backups(own: list[Surveyed], others: list[Surveyed], selection: Selection) -> Iterator[Copy]:
+def _backups(own: list[Surveyed], others: list[Surveyed]) -> Iterator[Copy]:
     siblings = {name for file in own for name in _backup_names(file)}
     for other in others:
         if other.entry.path in siblings:
-            yield _copy("backup sibling", other, selection)
+            yield _copy("backup sibling", other)
 
 
 def _backup_names(file: Surveyed) -> Iterator[bytes]:
@@ -50,18 +49,16 @@ def _backup_names(file: Surveyed) -> Iterator[bytes]:
     yield prefix + b"#" + name + b"#"
 
 
-def _trashed(own: list[Surveyed], others: list[Surveyed], selection: Selection) -> Iterator[Copy]:
+def _trashed(own: list[Surveyed], others: list[Surveyed]) -> Iterator[Copy]:
     names = {file.entry.name for file in own}
     for other in others:
         folders = other.entry.folder.lower().split(b"/")
         in_trash = any(folder in _TRASH or folder.startswith(b".trash-") for folder in folders)
         if in_trash and other.entry.name in names:
-            yield _copy("trash", other, selection)
+            yield _copy("trash", other)
 
 
-def _duplicates(
-    tree: Tree, own: list[Surveyed], others: list[Surveyed], selection: Selection
-) -> Iterator[Copy]:
+def _duplicates(tree: Tree, own: list[Surveyed], others: list[Surveyed]) -> Iterator[Copy]:
     """Byte-identical files: only those of one size are read."""
     sizes: dict[int, list[Surveyed]] = defaultdict(list)
     for other in others:
@@ -76,7 +73,7 @@ def _duplicates(
                 alike[digest].append(other)
         for group in alike.values():
             if any(inodes.get(file.entry.info.st_ino) == file.entry.path for file in group):
-                yield from (_copy("identical file", file, selection) for file in group[1:])
+                yield from (_copy("identical file", file) for file in group[1:])
 
 
 def _digest(tree: Tree, file: Surveyed) -> bytes | None:
@@ -90,7 +87,6 @@ def _digest(tree: Tree, file: Surveyed) -> bytes | None:
         return None
 
 
-def _copy(kind: str, file: Surveyed, selection: Selection) -> Copy:
-    whole = selection.whole(file.collection, file.kind.names)
-    disposition = Disposition.DESTROY if whole or file.selected else Disposition.KEEP
+def _copy(kind: str, file: Surveyed) -> Copy:
+    disposition = Disposition.DESTROY if file.whole or file.selected else Disposition.KEEP
     return Copy(kind, os.fsdecode(file.entry.path), file.entry.info.st_size, disposition)

@@ -59,7 +59,8 @@ def grid(block: Split, columns: int) -> Grid:
 def _not_blank(block: Split) -> npt.NDArray[np.bool_]:
     """Separators that do not end an empty line."""
     after_row = np.concatenate([np.ones(1, np.bool_), block.row[:-1]]) if len(block.row) else block.row
-    return ~(block.row & after_row & (block.starts == block.ends))
+    kept: npt.NDArray[np.bool_] = ~(block.row & after_row & (block.starts == block.ends))
+    return kept
 
 
 def _quoting(

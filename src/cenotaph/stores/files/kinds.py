@@ -14,6 +14,7 @@ from cenotaph.stores.files import delimited, lines, packing
 from cenotaph.stores.files.lines import Dialect, MalformedError
 
 HEAD = 64 << 10
+NO_HEADER = "csv without a header"
 
 Names = tuple[str, ...]
 
@@ -39,6 +40,11 @@ class Kind:
     def label(self) -> str:
         """The format as a collection states it, e.g. "csv.gz"."""
         return f"{self.format}.{self.packing}" if self.packing else self.format
+
+    @property
+    def second_best(self) -> bool:
+        """Whether the file should have been of another kind, and could not be read as such."""
+        return self.note not in ("", NO_HEADER)
 
     @property
     def names(self) -> Names:
@@ -203,7 +209,7 @@ def sniff_csv(head: bytes, *, whole: bool, sure: bool) -> Kind | None:
                 continue
             names = header_names(rows[0]) if header else [f"column_{i + 1}" for i in range(wide)]
             columns = tuple((name, "csv") for name in names)
-            note = "" if header else "csv without a header"
+            note = "" if header else NO_HEADER
             best = Kind("csv", columns, delimiter=delimiter, header=header, note=note)
     return best
 

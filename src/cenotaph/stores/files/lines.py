@@ -136,4 +136,5 @@ def _crlf(array: npt.NDArray[np.uint8], seps: Positions) -> Positions:
     if not len(seps):
         return seps
     before = array[np.maximum(seps - 1, 0)]
-    return ((array[seps] == _LF) & (before == _CR) & (seps > 0)).astype(np.int64)
+    found: Positions = ((array[seps] == _LF) & (before == _CR) & (seps > 0)).astype(np.int64)
+    return found

@@ -53,11 +53,11 @@ def _open(tree: Tree, path: bytes) -> BinaryIO:
 def _kept(tree: Tree, file: Surveyed, selection: Selection) -> Ranges:
     """The ranges of a file that stay. Where only a part goes, rows of plain text alone have places."""
     size = file.entry.info.st_size
-    if is_tombstone(file.entry.name):
+    if is_tombstone(file.entry.name) or file.undecided:
         return NOTHING
     if not selection.includes(file.collection):
         return np.array([[0, size]], np.int64)
-    if selection.whole(file.collection, file.kind.names):
+    if file.whole:
         return NOTHING
     if not file.selected:
         return np.array([[0, size]], np.int64)

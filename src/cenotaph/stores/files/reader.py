@@ -62,9 +62,8 @@ class FilesReader:
     def partitions(self, collection: Collection) -> Sequence[Partition]:
         group = self._group(collection)
         chosen = [file for file in group.files if not file.stays]
-        if not self._selection.whole(collection.name, group.kind.names):
-            # in a part of a collection, files without records (a header alone) have nothing that goes
-            chosen = [file for file in chosen if file.selected]
+        # of a collection that goes in part, files without records (a header alone) have nothing that goes
+        chosen = [file for file in chosen if file.whole or file.selected]
         return [self._partition(group, index, files) for index, files in enumerate(_packed(chosen))]
 
     def batches(self, partition: Partition) -> Iterator[pa.RecordBatch]:
@@ -81,7 +80,7 @@ class FilesReader:
 
     def copies(self, collection: Collection) -> Sequence[Copy]:
         group = self._group(collection)
-        return find_copies(self._tree, self._survey, self._selection, group.files)
+        return find_copies(self._tree, self._survey, group.files)
 
     def watermark(self, collection: Collection) -> Watermark:
         """Covers names, sizes, times and inodes of the files that are of the collection now."""
@@ -162,6 +161,11 @@ def _grouped(ordinal: int, name: str, files: tuple[Surveyed, ...]) -> _Group:
     unconverted = sum(file.unconverted for file in files)
     if unconverted:
         notes.add(f"{unconverted} records with a value that a condition could not convert are not selected")
+    undecided = sum(file.kept for file in files if file.undecided)
+    if undecided:
+        notes.add(
+            f"{undecided} records stay: their file is damaged, and the scope's condition needs its columns"
+        )
     collection = Collection(
         ordinal=ordinal,
         name=name,

@@ -10,6 +10,7 @@ import numpy as np
 
 from cenotaph import scope
 from cenotaph.durable import is_tombstone
+from cenotaph.errors import UsageError
 from cenotaph.stores.files import kinds, places, tables
 from cenotaph.stores.files.kinds import Kind
 from cenotaph.stores.files.lines import MalformedError
@@ -26,7 +27,9 @@ class Surveyed:
     selected: int
     held: int
     kept: int
-    unconverted: int
+    unconverted: int = 0
+    whole: bool = False  # every record is selected, and would be whatever it says
+    undecided: bool = False  # could not be read as what it is, so that no condition could be asked of it
 
     @property
     def stays(self) -> bool:
@@ -78,12 +81,24 @@ class Survey:
 
     def _count(self, entry: Entry, kind: Kind, stream: BinaryIO) -> Surveyed:
         name, size = places.collection_name(entry.folder, kind), entry.info.st_size
-        whole = self._selection.whole(name, kind.names)
-        if whole or not self._selection.includes(name):
+        included = self._selection.includes(name)
+        try:
+            whole = self._selection.whole(name, kind.names)
+            if included and not whole:
+                return self._decide(entry, kind, name, stream)
+        except UsageError:
+            # a damaged file has lost the columns that a condition asks for: it stays, and is reported
+            if not kind.second_best:
+                raise
             total = _records(kind, stream, entry.path, size)
-            return Surveyed(entry, kind, name, total if whole else 0, 0, 0 if whole else total, 0)
+            return Surveyed(entry, kind, name, 0, 0, total, undecided=True)
+        total = _records(kind, stream, entry.path, size)
+        return Surveyed(entry, kind, name, total if whole else 0, 0, 0 if whole else total, whole=whole)
+
+    def _decide(self, entry: Entry, kind: Kind, name: str, stream: BinaryIO) -> Surveyed:
+        """Ask the selection about each record."""
         selected = held = total = unconverted = 0
-        for block in tables.blocks(kind, stream, entry.path, size):
+        for block in tables.blocks(kind, stream, entry.path, entry.info.st_size):
             masks = self._selection.masks(name, block.batch)
             selected += int(np.count_nonzero(masks.selected))
             held += int(np.count_nonzero(masks.held))
