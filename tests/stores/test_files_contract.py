@@ -214,7 +214,7 @@ class TestRowsOfZip(StoreContract):
 
 @pytest.mark.parametrize("name", [*PLAIN_FORMATS, *PACKED])
 def test_rows_go_from_every_format_and_the_others_stay(tmp_path, name):
-    """Each format: selected rows are gone from what a reader of that format gives, the others are the same."""
+    """Each format: selected rows are gone for any reader of that format, the others are the same."""
     estate = estate_of(tmp_path / "root", name)
     contract = StoreContract()
     rest = Selection(collections=("apps/*",), rows=parse_predicate("city <> 'Wuxi'"))
