@@ -109,3 +109,38 @@ def found(folder: Path, wanted: Iterable[str]) -> set[str]:
     files = [path for path in folder.rglob("*") if path.is_file()]
     content = b"\0".join([path.read_bytes() + path.name.encode() for path in files])
     return {needle for needle in wanted if needle.encode() in content}
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+GONE, STAY = needles(400), needles(400, seed=8)
+
+
+def two_tables(path: Path, **pragmas: str) -> sqlite3.Connection:
+    """A table that goes and one that stays, each indexed, with values that spill over pages."""
+    db = create(
+        path,
+        """CREATE TABLE gone (id INTEGER PRIMARY KEY, name TEXT, note TEXT, photo BLOB);
+        CREATE INDEX gone_name ON gone (name);
+        CREATE TABLE stay (name TEXT, note TEXT);
+        CREATE INDEX stay_name ON stay (name);""",
+        **pragmas,
+    )
+    db.execute("BEGIN")
+    for i, (going, staying) in enumerate(zip(GONE, STAY, strict=True)):
+        long = i % 20 == 0
+        photo = going.encode() * (400 if long else 1)
+        db.execute("INSERT INTO gone VALUES (?, ?, ?, ?)", (i * 3, going, f"note {going}", photo))
+        db.execute("INSERT INTO stay VALUES (?, ?)", (staying, f"{staying} " * (400 if long else 1)))
+    db.execute("COMMIT")
+    return db
+
+
+def rows_of(path: Path, table: str) -> list[tuple]:
+    db = sqlite3.connect(path)
+    try:
+        return db.execute(f'SELECT rowid, * FROM "{table}" ORDER BY rowid').fetchall()
+    finally:
+        db.close()

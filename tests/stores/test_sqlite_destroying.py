@@ -8,43 +8,28 @@ import sqlite3
 from pathlib import Path
 
 import pytest
-from sqlite_case import Diary, Sealed, create, destroy, found, needles, seal, url
+from sqlite_case import (
+    GONE,
+    STAY,
+    Diary,
+    Sealed,
+    create,
+    destroy,
+    found,
+    names,
+    rows_of,
+    seal,
+    two_tables,
+    url,
+)
 
+from cenotaph.durable import overwrite
 from cenotaph.errors import DriftError, PermanentStoreError
 from cenotaph.scope import EVERYTHING, Hold, Selection, parse_predicate
 from cenotaph.store import Class, Grade
 from cenotaph.stores.sqlite import open_eraser, open_reader
 
-GONE, STAY = needles(400), needles(400, seed=8)
 JOURNALS = ("delete", "truncate", "persist", "memory", "wal")
-
-
-def two_tables(path: Path, **pragmas: str) -> sqlite3.Connection:
-    """A table that goes and one that stays, each indexed, with values that spill over pages."""
-    db = create(
-        path,
-        """CREATE TABLE gone (id INTEGER PRIMARY KEY, name TEXT, note TEXT, photo BLOB);
-        CREATE INDEX gone_name ON gone (name);
-        CREATE TABLE stay (name TEXT, note TEXT);
-        CREATE INDEX stay_name ON stay (name);""",
-        **pragmas,
-    )
-    db.execute("BEGIN")
-    for i, (going, staying) in enumerate(zip(GONE, STAY, strict=True)):
-        long = i % 20 == 0
-        photo = going.encode() * (400 if long else 1)
-        db.execute("INSERT INTO gone VALUES (?, ?, ?, ?)", (i * 3, going, f"note {going}", photo))
-        db.execute("INSERT INTO stay VALUES (?, ?)", (staying, f"{staying} " * (400 if long else 1)))
-    db.execute("COMMIT")
-    return db
-
-
-def rows_of(path: Path, table: str) -> list[tuple]:
-    db = sqlite3.connect(path)
-    try:
-        return db.execute(f'SELECT rowid, * FROM "{table}" ORDER BY rowid').fetchall()
-    finally:
-        db.close()
 
 
 @pytest.mark.parametrize("secure_delete", ["off", "fast", "on"])
@@ -64,7 +49,7 @@ class TestEveryJournalMode:
         assert rows_of(path, "gone") == []
         assert [(e.records, e.destroyed_as) for e in erasures] == [(400, Class.AS_SEALED)]
         assert reclamation.reached is Grade.L2
-        assert sorted(os.listdir(tmp_path)) == ["app.db"]
+        assert names(tmp_path) == ["app.db"]
         mode = sqlite3.connect(path).execute("PRAGMA journal_mode").fetchone()[0]
         assert mode == ("wal" if journal == "wal" else "delete")
 
@@ -76,7 +61,7 @@ class TestEveryJournalMode:
 
         _, reclamation = destroy(path)
 
-        assert os.listdir(tmp_path) == []
+        assert names(tmp_path) == []
         assert reclamation.freed_bytes == size
         assert reclamation.overwritten_bytes >= size
 
@@ -116,6 +101,48 @@ def test_a_log_with_rows_in_it_is_overwritten(tmp_path):
     assert erasures[0].records == 400
     assert found(tmp_path, GONE) == set()
     assert len(rows_of(path, "stay")) == 400
+
+
+@pytest.mark.parametrize("journal", ["delete", "wal"])
+def test_journals_and_logs_are_overwritten_before_they_are_cut(tmp_path, monkeypatch, journal):
+    """Not only gone from the folder: their blocks held zeros when they went back to the file system."""
+    path = tmp_path / "app.db"
+    two_tables(path, journal=journal).close()
+    overwritten: list[str] = []
+
+    def spy(fd: int, length: int) -> int:
+        content = os.pread(fd, length, 0)
+        if any(needle.encode() in content for needle in GONE + STAY):
+            overwritten.append(os.readlink(f"/proc/self/fd/{fd}"))
+        count = overwrite(fd, length)
+        assert os.pread(fd, length, 0) == bytes(length)
+        return count
+
+    monkeypatch.setattr("cenotaph.stores.sqlite.session.overwrite", spy)
+    destroy(path, Selection(collections=("gone",), rows=parse_predicate("id < 600")))
+
+    assert f"{path}-{'wal' if journal == 'wal' else 'journal'}" in overwritten
+
+
+def test_a_contentless_index_goes_where_it_is_in_scope(tmp_path):
+    """It has no rows to read, only words: nothing of it is left if the scope names it, all of it if not."""
+    path = tmp_path / "app.db"
+    db = create(
+        path,
+        "CREATE TABLE gone (a); CREATE TABLE stay (a); CREATE VIRTUAL TABLE words USING fts5(a, content='')",
+    )
+    words = [needle.replace("-", "") for needle in GONE]
+    db.execute("INSERT INTO gone VALUES (1)")
+    db.executemany("INSERT INTO words (rowid, a) VALUES (?, ?)", list(enumerate(words)))
+    db.close()
+    inner = [word[8:18] for word in words]
+    assert len(found(tmp_path, inner)) > 300  # positive control; prefixes are compressed
+
+    destroy(path, Selection(collections=("gone",)))
+    query = "SELECT rowid FROM words WHERE words MATCH ?"
+    assert sqlite3.connect(path).execute(query, (words[30],)).fetchall() == [(30,)]
+    destroy(path, Selection(collections=("gone", "words")))
+    assert found(tmp_path, inner) == set()
 
 
 def test_rows_deleted_years_ago_go_too(tmp_path):
@@ -370,7 +397,7 @@ def test_drift_is_refused_and_changes_nothing(tmp_path):
 
     assert diary.begun is None
     assert path.read_bytes() == before
-    assert os.listdir(tmp_path) == ["app.db"]
+    assert names(tmp_path) == ["app.db"]
 
 
 def test_a_row_that_comes_back_stops_the_reclaim(tmp_path):
