@@ -213,7 +213,7 @@ def batches(draw: st.DrawFn) -> pa.RecordBatch:
 class TestEncoding:
     """spec/record.md, "Row"."""
 
-    @settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
     @given(batches())
     def test_whole_columns_encode_like_single_values(self, batch: pa.RecordBatch) -> None:
         """The vectorised encoder gives the bytes of the plain one, for every type and layout."""
