@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import accumulate
 from typing import NoReturn, TypeAlias
 
 from cenotaph_proof.errors import FormatError
@@ -32,12 +33,7 @@ def dumps(value: JsonLike, *, depth: int = MAX_DEPTH) -> bytes:
         FormatError: the value holds a fraction, a number beyond 2^53 - 1, a lone surrogate, a key that
             is not text, another type, or more than `depth` nested lists and objects.
     """
-    parts: list[str] = []
-    _write(value, depth, parts)
-    try:
-        return "".join(parts).encode()
-    except UnicodeEncodeError:
-        raise FormatError("a text holds a lone surrogate, which UTF-8 cannot carry") from None
+    return _encode(_ordered(value, depth))
 
 
 def loads(data: bytes, *, limit: int = MAX_BYTES, depth: int = MAX_DEPTH) -> Json:
@@ -61,48 +57,44 @@ def loads(data: bytes, *, limit: int = MAX_BYTES, depth: int = MAX_DEPTH) -> Jso
         raise FormatError("the JSON is not UTF-8") from None
     except json.JSONDecodeError as error:
         raise FormatError(f"not JSON: {error.msg} at character {error.pos}") from None
-    if dumps(value, depth=depth) != data:
-        raise FormatError("the JSON is not canonical (RFC 8785): spaces, key order, escapes or numbers")
+    if _encode(value) != data:
+        raise FormatError("the JSON is not canonical (RFC 8785): spaces, escapes or the spelling of a number")
     return value
 
 
-def _write(value: JsonLike, depth: int, parts: list[str]) -> None:
-    kind = type(value)
-    if value is None or kind is bool:
-        parts.append("null" if value is None else "true" if value else "false")
-    elif isinstance(value, int) and kind is int:
-        parts.append(_checked(value))
-    elif isinstance(value, str) and kind is str:
-        parts.append(_quote(value))
-    elif isinstance(value, dict):
-        _write_object(value, depth, parts)
-    elif isinstance(value, list | tuple):
-        _write_list(value, depth, parts)
-    else:
-        raise FormatError(f"a value of type {kind.__name__} has no canonical form")
+def _encode(value: Json) -> bytes:
+    # The standard library escapes exactly what RFC 8785, 3.2.2.2 asks for, in the same spelling.
+    try:
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+    except UnicodeEncodeError:
+        raise FormatError("a text holds a lone surrogate, which UTF-8 cannot carry") from None
 
 
-def _write_object(value: dict[str, JsonLike], depth: int, parts: list[str]) -> None:
-    _nest(depth)
-    for key in value:
+def _ordered(value: JsonLike, depth: int) -> Json:
+    """A copy of plain types alone, the keys of its objects in order."""
+    if value is None or type(value) in (bool, str):
+        return value  # type: ignore[return-value]  # narrowed by exact type, which mypy does not follow
+    if type(value) is int:
+        return _bounded(value)
+    if isinstance(value, dict):
+        _nest(depth)
+        _check_keys(value)
+        return {key: _ordered(value[key], depth - 1) for key in _in_order(value)}
+    if isinstance(value, list | tuple):
+        _nest(depth)
+        return [_ordered(item, depth - 1) for item in value]
+    raise FormatError(f"a value of type {type(value).__name__} has no canonical form")
+
+
+def _in_order(keys: Iterable[str]) -> list[str]:
+    # RFC 8785, 3.2.3: by UTF-16 code units, which differs from code points above U+FFFF alone.
+    return sorted(keys, key=None if "".join(keys).isascii() else _utf16)
+
+
+def _check_keys(keys: Iterable[object]) -> None:
+    for key in keys:
         if type(key) is not str:
             raise FormatError(f"an object has a key of type {type(key).__name__}; keys are text")
-    separator = "{"
-    for key in sorted(value, key=_utf16):
-        parts.append(f"{separator}{_quote(key)}:")
-        _write(value[key], depth - 1, parts)
-        separator = ","
-    parts.append("}" if value else "{}")
-
-
-def _write_list(value: Sequence[JsonLike], depth: int, parts: list[str]) -> None:
-    _nest(depth)
-    separator = "["
-    for item in value:
-        parts.append(separator)
-        _write(item, depth - 1, parts)
-        separator = ","
-    parts.append("]" if value else "[]")
 
 
 def _nest(depth: int) -> None:
@@ -110,38 +102,34 @@ def _nest(depth: int) -> None:
         raise FormatError("the JSON is nested too deeply")
 
 
-def _quote(text: str) -> str:
-    # The standard library escapes exactly what RFC 8785, 3.2.2.2 asks for, in the same spelling.
-    return json.dumps(text, ensure_ascii=False)
-
-
 def _utf16(key: str) -> bytes:
-    # RFC 8785, 3.2.3: keys are ordered by UTF-16 code units, which differs from code points above U+FFFF.
     return key.encode("utf-16-be", "surrogatepass")
 
 
-def _checked(number: int) -> str:
+def _bounded(number: int) -> int:
     if abs(number) > MAX_INTEGER:
         raise FormatError("a number is beyond 2^53 - 1; write it as a decimal string")
-    return str(number)
+    return number
 
 
-_BRACKETS = re.compile(rb'"(?:[^"\\]|\\.)*+"?|([\[{])|([\]}])', re.DOTALL)
+_TEXT = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
+_NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+_UP_OR_DOWN = bytes(1 if byte in b"[{" else 255 for byte in range(256))  # as signed bytes: 1 and -1
 
 
 def _check_depth(data: bytes, depth: int) -> None:
     # Before parsing: the standard parser recurses, and a megabyte of "[" would exhaust the stack.
-    level = 0
-    for match in _BRACKETS.finditer(data):
-        level += (match.start(1) >= 0) - (match.start(2) >= 0)
-        if level > depth:
-            _nest(0)
+    steps = memoryview(_TEXT.sub(b"", data).translate(_UP_OR_DOWN, _NOT_BRACKETS)).cast("b")
+    if max(accumulate(steps), default=0) > depth:
+        _nest(0)
 
 
 def _object(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
     result = dict(pairs)
     if len(result) != len(pairs):
         raise FormatError("an object of the JSON has the same key twice")
+    if list(result) != _in_order(result):
+        raise FormatError("the JSON is not canonical (RFC 8785): the keys of an object are not in order")
     return result
 
 
@@ -149,7 +137,7 @@ def _integer(digits: str) -> int:
     # Length first: converting a million digits takes minutes.
     if len(digits) > len("-9007199254740991"):
         raise FormatError("a number is beyond 2^53 - 1; write it as a decimal string")
-    return int(digits)
+    return _bounded(int(digits))
 
 
 def _fraction(_: str) -> NoReturn:
