@@ -147,7 +147,7 @@ def test_the_state_outlives_the_process(witness, tmp_path, operator, paper):
 
 
 DIE_AT = """
-import os, sys
+import os, sys, time
 from pathlib import Path
 from cenotaph_proof.keys import PublicKey, SecretKey
 from cenotaph_proof.witness import Request, Witness
@@ -160,6 +160,8 @@ def dying(real):
         calls += 1
         if calls == dies_at:
             os._exit(9)
+        if dies_at == 0:
+            time.sleep(0.5)  # so that two processes meet between reading the state and replacing it
         return real(*arguments)
     return call
 
