@@ -183,11 +183,20 @@ class Needles:
         skipped = sum((other.skipped for other in every), Counter())
         return Needles(self._key, names, _sorted_forms(forms[first]), skipped)
 
-    def find(self, data: npt.NDArray[np.uint8], core: int) -> Matches:
-        """Needles that begin in the first `core` bytes of `data` and lie wholly in it."""
+    def names(self, values: Iterable[bytes]) -> npt.NDArray[np.uint64]:
+        """Keyed fingerprints of values given as UTF-8, to be counted or looked up with `has`."""
+        return _Hash(self._key).wholes(values)
+
+    def has(self, names: npt.NDArray[np.uint64]) -> npt.NDArray[np.bool_]:
+        """Which of these fingerprints are needles."""
+        return _in_sorted(self._names, names)
+
+    def find(self, data: npt.NDArray[np.uint8], core: int, lead: int = 0) -> Matches:
+        """Needles that begin at `lead` or later, before `core`, and lie wholly in `data`."""
         if not self._tables:
             self._tables.append(_Filter(self._forms, _Hash(self._key)))
         starts, lengths = _candidates(self._tables[0], data, core)
+        starts, lengths = starts[starts >= lead], lengths[starts >= lead]
         return self._verified(data, starts, lengths)
 
     def _verified(self, data: npt.NDArray[np.uint8], starts: _Ints, lengths: _Ints) -> Matches:

@@ -24,6 +24,7 @@ from cenotaph.residue.sqlite_pages import Ranges
 
 BLOCK = 4 << 20
 MOST_HITS = 1000
+_LEAD = 2  # bytes before a match that a finder may look at
 _HEAD = 64  # bytes that a decoder wants to see before it opens
 _MOST_AT_ONCE = 32  # decoders fed at once from one stream
 _MOST_MARKS = 4096  # beginnings of files that are read as a whole, per stream
@@ -86,8 +87,8 @@ class Finder(Protocol):
     def longest(self) -> int:
         """Bytes of the longest match."""
 
-    def find(self, data: npt.NDArray[np.uint8], core: int) -> Matches:
-        """Matches that begin in the first `core` bytes of `data` and lie wholly in it."""
+    def find(self, data: npt.NDArray[np.uint8], core: int, lead: int = 0) -> Matches:
+        """Matches that begin at `lead` or later, before `core`, and lie wholly in `data`."""
 
 
 def scan(
@@ -224,7 +225,8 @@ class _Stream:
         self.position = 0  # bytes fed
         self.marks: list[tuple[int, bytes]] = []
         self.collected = bytearray()  # of a decoded stream, from its first mark on
-        self._done = 0  # bytes searched
+        self._done = 0  # where `_rest` begins in this stream
+        self._lead = 0  # bytes at the beginning of `_rest` that were searched before
         self._rest = bytearray()
         self._children: list[_Child] = []
         self._overlap = max(search.finder.longest, _HEAD)
@@ -250,17 +252,20 @@ class _Stream:
         data = np.frombuffer(block, dtype=np.uint8)
         if not self.quiet:
             self._match(data, core)
-        self._collect(block[:core])
+        lead = self._lead
+        self._collect(block[lead:core])
         children, self._children = self._children, []
         for child in children:
-            self._feed_child(child, block[:core], self._done)
+            self._feed_child(child, block[lead:core], self._done + lead)
         for at, magic in lanes.find_magics(data, core) if self.depth else ():
-            self._begin(magic, block, at, core)
-        self._done += core
-        del self._rest[:core]
+            if at >= lead:
+                self._begin(magic, block, at, core)
+        self._lead = min(core, _LEAD)
+        self._done += core - self._lead
+        del self._rest[: core - self._lead]
 
     def _match(self, data: npt.NDArray[np.uint8], core: int) -> None:
-        matches = self.search.finder.find(data, core)
+        matches = self.search.finder.find(data, core, self._lead)
         if not len(matches.start):
             return
         if self.attribution is None:
