@@ -64,7 +64,7 @@ def _duplicates(tree: Tree, own: list[Surveyed], others: list[Surveyed]) -> Iter
     for other in others:
         if other.entry.info.st_size:
             sizes[other.entry.info.st_size].append(other)
-    inodes = {file.entry.info.st_ino: file.entry.path for file in own}
+    ours = {file.entry.path for file in own}
     for size in sorted({file.entry.info.st_size for file in own} & sizes.keys()):
         alike: dict[bytes, list[Surveyed]] = defaultdict(list)
         for other in sizes[size] if len(sizes[size]) > 1 else []:
@@ -72,8 +72,8 @@ def _duplicates(tree: Tree, own: list[Surveyed], others: list[Surveyed]) -> Iter
             if digest is not None:
                 alike[digest].append(other)
         for group in alike.values():
-            if any(inodes.get(file.entry.info.st_ino) == file.entry.path for file in group):
-                yield from (_copy("identical file", file) for file in group[1:])
+            if any(file.entry.path in ours for file in group):
+                yield from (_copy("identical file", file) for file in group if file.entry.path not in ours)
 
 
 def _digest(tree: Tree, file: Surveyed) -> bytes | None:

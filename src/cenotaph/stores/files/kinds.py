@@ -14,6 +14,7 @@ from cenotaph.stores.files import delimited, lines, packing
 from cenotaph.stores.files.lines import Dialect, MalformedError
 
 HEAD = 64 << 10
+BAD_LINES = "csv with bad lines, read as text"
 NO_HEADER = "csv without a header"
 
 Names = tuple[str, ...]
@@ -80,7 +81,7 @@ def csv_dialect(delimiter: int) -> Dialect:
 def next_best(kind: Kind) -> Kind:
     """What to read a file as that turned out not to be of this kind."""
     if kind.format == "csv":
-        return text(kind.packing, "csv with bad lines, read as text")
+        return text(kind.packing, BAD_LINES)
     if kind.packing and kind.format in ("text", "jsonl"):
         return opaque("compressed file that cannot be unpacked, read as one record")
     if kind.format in ("text", "jsonl"):
@@ -172,6 +173,8 @@ def _classify_text(head: bytes, name: bytes, *, whole: bool) -> Kind:
         found = sniff_csv(head, whole=whole, sure=sure)
         if found is not None:
             return found
+        if sure and head.strip():
+            return text(note=BAD_LINES)
     return text()
 
 
@@ -201,6 +204,8 @@ def sniff_csv(head: bytes, *, whole: bool, sure: bool) -> Kind | None:
         if not rows or not rows[0]:
             continue
         wide = len(rows[0])
+        if wide == 1 and any(byte in rows[0][0] for byte in _DELIMITERS):
+            continue  # one column only because the lines do not agree under their own delimiter
         if not sure and (len(rows) < 3 or wide < (2 if delimiter == 9 else 3)):
             continue
         if best is None or wide > len(best.columns):
