@@ -16,9 +16,6 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from cenotaph_proof.errors import ProofError
-from cenotaph_proof.folder import wipe
-from cenotaph_proof.keys import PublicKey, SecretKey
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from cryptography.hazmat.primitives.hashes import SHA256
@@ -26,6 +23,9 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from cenotaph.durable import write_file
 from cenotaph.errors import CenotaphError
+from cenotaph_proof.errors import ProofError
+from cenotaph_proof.folder import wipe
+from cenotaph_proof.keys import PublicKey, SecretKey
 
 SALT = 32
 

@@ -11,13 +11,13 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Literal
 
-from cenotaph_proof.errors import ProofError
-from cenotaph_proof.keys import PublicKey
-from cenotaph_proof.trust import seconds, unique_parties
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from cenotaph.errors import UsageError
 from cenotaph.scope import Hold, Predicate, Selection, parse_predicate
+from cenotaph_proof.errors import ProofError
+from cenotaph_proof.keys import PublicKey
+from cenotaph_proof.trust import seconds, unique_parties
 
 LIMIT = 1 << 20
 SCHEMES = ("sqlite", "files")
@@ -317,7 +317,9 @@ def _check(case: CaseFile) -> None:
     for hold in case.hold:
         missing = set(hold.stores or ()) - set(names)
         if missing:
-            raise UsageError(f"the hold by {hold.by} names a store that the case does not have: {min(missing)}")
+            raise UsageError(
+                f"the hold by {hold.by} names a store that the case does not have: {min(missing)}"
+            )
     for key, text in (
         ("case.notice", case.case.notice),
         ("policy.clock_skew", case.policy.clock_skew),
@@ -334,11 +336,17 @@ def _check(case: CaseFile) -> None:
 def _check_apart(case: CaseFile) -> None:
     """No store inside another, and none that holds the case itself or its log."""
     places = {s.name: Path(os.path.realpath(case.path(s))) for s in case.store}
-    own = {"the case directory": case.base, "the log": case.log_path(), "the operator's key": case.operator_key()}
+    own = {
+        "the case directory": case.base,
+        "the log": case.log_path(),
+        "the operator's key": case.operator_key(),
+    }
     for name, place in places.items():
         for what, path in own.items():
             if Path(os.path.realpath(path)).is_relative_to(place):
-                raise UsageError(f"store {name} contains {what}", hint="keep the case outside what it destroys")
+                raise UsageError(
+                    f"store {name} contains {what}", hint="keep the case outside what it destroys"
+                )
         for other, beneath in places.items():
             if other != name and beneath.is_relative_to(place):
                 raise UsageError(f"store {other} lies inside store {name}: name each place once")

@@ -205,6 +205,11 @@ class Case:
         return self.charter_entry.body(Charter)
 
     @property
+    def open_charters(self) -> tuple[str, ...]:
+        """Charters of other cases in the log, so far, that no certificate closed."""
+        return tuple(self._charters_open)
+
+    @property
     def size(self) -> int:
         return len(self._leaves)
 
@@ -407,6 +412,15 @@ class Case:
             raise OrderError(f"{signer.organisation} approves a plan that is not the newest one")
 
     def _check_inventory(self, body: Inventory) -> None:
+        self.check_may_survey()
+        if [s.name for s in body.stores] != [s.name for s in self.charter.stores]:
+            raise OrderError("the inventory does not list the charter's stores")
+        for item in body.stores:
+            if [c.ordinal for c in item.collections] != list(range(len(item.collections))):
+                raise FormatError(f"the inventory of store {item.name} skips a collection")
+
+    def check_may_survey(self) -> None:
+        """Rule 3. Raises: ThresholdError naming who has not countersigned the charter."""
         absent = self.countersigning_missing()
         if absent:  # (3)
             raise ThresholdError(
@@ -415,16 +429,16 @@ class Case:
                 hint="each of them runs: cenotaph approve --charter --key THEIR-KEY",
             )
         self._refuse_after_destruction("inventory")
-        if [s.name for s in body.stores] != [s.name for s in self.charter.stores]:
-            raise OrderError("the inventory does not list the charter's stores")
-        for item in body.stores:
-            if [c.ordinal for c in item.collections] != list(range(len(item.collections))):
-                raise FormatError(f"the inventory of store {item.name} skips a collection")
+
+    def check_may_seal(self) -> None:
+        """Raises: OrderError before a survey, or after destruction began."""
+        self.require(Inventory)
+        self._refuse_after_destruction("seal")
 
     def _check_seal(self, entry: Entry, body: Seal) -> None:
+        self.check_may_seal()
         inventory = self.require(Inventory)
         self._must_cite(entry, inventory)
-        self._refuse_after_destruction("seal")
         seals.check(body)  # (4)
         counted = {s.name: s for s in inventory.body(Inventory).stores}
         if [s.name for s in body.stores] != list(counted):

@@ -258,7 +258,7 @@ class Seal:
 class LeftOut:
     ordinal: Count
     records: Count
-    reason: Literal["held", "drifted", "amended", "unreadable"]
+    reason: Literal["held", "out of scope", "drifted", "amended"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,30 @@
+"""Stores by the scheme of their address. A scheme's module is imported when it is first asked for."""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+from typing import cast
+
+from cenotaph.errors import UsageError
+from cenotaph.scope import Selection
+from cenotaph.store import Eraser, Reader
+
+MODULES = {"sqlite": "cenotaph.stores.sqlite", "files": "cenotaph.stores.files"}
+
+
+def open_reader(url: str, selection: Selection) -> Reader:
+    """Open a store for reading. Raises: UsageError for an unknown scheme; StoreError."""
+    return cast(Reader, _module(url).open_reader(url, selection))
+
+
+def open_eraser(url: str, selection: Selection) -> Eraser:
+    """Open a store for erasing. Only `destroy` calls this, with an approved plan."""
+    return cast(Eraser, _module(url).open_eraser(url, selection))
+
+
+def _module(url: str) -> ModuleType:
+    scheme = url.partition(":")[0]
+    if scheme not in MODULES:
+        raise UsageError(f"there is no store for addresses that begin with {scheme}:")
+    return importlib.import_module(MODULES[scheme])

@@ -1,0 +1,79 @@
+"""The case file that `cenotaph init` writes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cenotaph.errors import UsageError
+
+TEXT = """\
+# case.toml: what is to be destroyed, by whom, and who must agree.
+# No secrets and no personal data belong in this file. Paths are relative to it.
+
+[case]
+name = "my-case"                       # also the name of the proof file
+operator = "Big Data Bureau"           # your organisation
+key = "file:keys/Bureau"               # cenotaph keygen --role operator --organisation "Big Data Bureau" --out keys/Bureau
+log = "log"                            # your log, one for all your cases; keep it for ever
+basis = ""                             # why: law, contract, purpose achieved
+notice = "72h"                         # between publishing the approved plan and the first erasure
+# search = ["/srv"]                    # where the survey looks for stores that nobody declared
+
+[[app]]                                # what people know; apps and stores are many-to-many
+name = "health code"
+purpose = "movement permission"
+stores = ["health"]
+
+[[store]]
+name = "health"
+url = "sqlite:apps/health.db"          # sqlite:PATH, or files:PATH (a folder or one file)
+grade = "L2"                           # asked for; what is reached is stated, never rounded up
+scope = "everything"                   # or { collections = ["visits*"] }, { rows = "created < DATE '2021-01-01'" },
+                                       # { subjects = "file:people.txt" }
+# subject = { "visits" = "id_number" } # collection and the column that names the person
+
+# [[hold]]                             # what must stay, and who says so
+# by = "District court"
+# reference = "case 21-443"
+# stores = ["health"]
+# collections = ["visits_2021_court"]
+# subjects = "file:held.txt"
+
+[[party]]                              # an auditor: reads, draws samples, searches afterwards
+organisation = "Audit Co"
+role = "auditor"
+key = "keys/AuditCo.pub"               # they make it: cenotaph-proof keygen --role auditor …
+
+[[party]]
+organisation = "Zhao & Partners"
+role = "notary"
+key = "keys/Zhao.pub"
+
+[[party]]                              # saw the log, and vouches that it only grows
+organisation = "Daily Paper"
+role = "log-witness"
+key = "keys/DailyPaper.pub"
+cosign = "file:keys/DailyPaper"        # in rehearsals only: a witness keeps its own key
+
+[policy]
+approve = { auditor = 1, notary = 1 }  # how many organisations of each role must approve the plan
+witness = 1                            # cosignatures that a checkpoint needs
+challenge = { bound = 0.01, confidence = 0.99 }
+clock_skew = "5m"
+approval_lasts = "90d"
+
+[limits]
+lock_timeout = "30s"
+# bytes_per_second = 50000000
+workers = 2
+"""
+
+
+def write(folder: Path) -> Path:
+    """Write the template. Raises: UsageError when there is a case already."""
+    path = folder / "case.toml"
+    if path.exists():
+        raise UsageError(f"{path} is there already", hint="edit it, or choose another folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    path.write_text(TEXT, "utf-8")
+    return path

@@ -1,0 +1,192 @@
+"""Sealing a partition: rows become digests, digests become chunks. Runs in child processes.
+
+`SealedPartition` is the other side: what `destroy` holds the store's rows against, under the lock.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
+
+from cenotaph.errors import DriftError
+from cenotaph.records import Chunk, Chunker, Digester, record_key
+from cenotaph.residue.needles import NeedleBuilder
+from cenotaph.scope import Selection
+from cenotaph.store import OpenReader, Partition
+from cenotaph_proof.seal import ChunkSeal
+
+LOOSE_NEEDLES = 4_096  # values a partition of columns that are not known to be personal
+LOOSE_KINDS = ("text", "number")
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One collection of one store, as a child process needs it to read and digest it."""
+
+    opener: OpenReader
+    url: str = field(repr=False)
+    selection: Selection = field(repr=False)
+    store: str
+    collection: str = field(repr=False)
+    ordinal: int
+    order: str
+    needles: tuple[tuple[int, str], ...]  # column, kind
+    subject: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class SealTask:
+    target: Target
+    partition: Partition
+    case_key: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionResult:
+    chunks: tuple[Chunk, ...]
+    needles: bytes = field(repr=False)
+    subjects: bytes = field(repr=False)  # sorted distinct uint64 fingerprints of subjects
+
+
+def needle_key(case_key: bytes) -> bytes:
+    return HKDFExpand(SHA256(), 32, b"cenotaph/v1 needles").derive(case_key)
+
+
+def seal_partition(task: SealTask) -> PartitionResult:
+    """Read a partition once: its chunks, its needles and the subjects in it."""
+    target = task.target
+    builder = NeedleBuilder(needle_key(task.case_key))
+    subjects = Subjects(task.case_key)
+    hasher = _Hasher(task.case_key, target)
+    loose = dict.fromkeys((c for c, kind in target.needles if kind in LOOSE_KINDS), 0)
+    reader = target.opener(target.url, target.selection)
+    try:
+        for batch in reader.batches(task.partition):
+            hasher.add(batch)
+            if target.subject is not None:
+                subjects.add(batch.column(target.subject))
+            for column, kind in target.needles:
+                values = pc.unique(batch.column(column))
+                if column in loose:
+                    values = values.slice(0, max(0, LOOSE_NEEDLES - loose[column]))
+                    loose[column] += len(values)
+                builder.add(values, kind)
+    finally:
+        reader.close()
+    return PartitionResult(tuple(hasher.finish()), builder.finish().to_bytes(), subjects.to_bytes())
+
+
+def partition_chunks(case_key: bytes, target: Target, batches: Iterable[pa.RecordBatch]) -> list[Chunk]:
+    """The chunks of a partition's records in the order that is sealed."""
+    hasher = _Hasher(case_key, target)
+    for batch in batches:
+        hasher.add(batch)
+    return hasher.finish()
+
+
+class SealedPartition:
+    """What was sealed for one partition. `remaining` gives the digest list of a begun partition."""
+
+    def __init__(
+        self, case_key: bytes, target: Target, chunks: Sequence[ChunkSeal], begun: bytes | None = None
+    ) -> None:
+        self._case_key = case_key
+        self._target = target
+        self._chunks = [(c.records, c.bytes, c.hash) for c in chunks]
+        self._begun = begun
+        self.digests = b""  # of the records that `check` accepted, 32 bytes each, ascending
+
+    @property
+    def records(self) -> int:
+        return sum(count for count, _, _ in self._chunks)
+
+    def check(self, batches: Iterable[pa.RecordBatch]) -> None:
+        """Raises: DriftError unless the batches are exactly what was sealed."""
+        hasher = _Hasher(self._case_key, self._target, keep=True)
+        for batch in batches:
+            hasher.add(batch)
+        found = [(c.records, c.bytes, c.hash) for c in hasher.finish()]
+        if found != self._chunks:
+            have, had = sum(count for count, _, _ in found), self.records
+            what = f"{had} records were sealed, {have} are there" if have != had else "records were changed"
+            raise DriftError(
+                f"collection {self._target.ordinal} of store {self._target.store} is not as it was sealed: {what}",
+                hint="take it out with an amended plan (cenotaph plan --amend), or survey and seal again",
+            )
+        self.digests = b"".join(sorted(hasher.seen))
+
+    def check_remaining(self, batches: Iterable[pa.RecordBatch]) -> int:
+        """Raises: DriftError unless every record is one of those that were sealed, as often at most."""
+        if self._begun is None:
+            raise DriftError("a begun partition has lost its list of digests", hint="amend the plan")
+        hasher = _Hasher(self._case_key, self._target, keep=True)
+        for batch in batches:
+            hasher.add(batch)
+        allowed = Counter(self._begun[i : i + 32] for i in range(0, len(self._begun), 32))
+        if Counter(hasher.seen) - allowed:
+            raise DriftError(
+                f"collection {self._target.ordinal} of store {self._target.store} holds records, in a "
+                "partition that was begun, that were not sealed",
+                hint="take it out with an amended plan (cenotaph plan --amend)",
+            )
+        return len(hasher.seen)
+
+
+class Subjects:
+    """Distinct persons, as keyed 64-bit fingerprints of the column that names them."""
+
+    def __init__(self, case_key: bytes) -> None:
+        self._key = HKDFExpand(SHA256(), 32, b"cenotaph/v1 subjects").derive(case_key)
+        self._seen: set[int] = set()
+
+    def add(self, column: pa.Array) -> None:
+        for value in pc.unique(column).to_pylist():
+            if value is not None:
+                plain = value if isinstance(value, bytes) else str(value).encode()
+                digest = hashlib.blake2b(plain.strip().upper(), digest_size=8, key=self._key).digest()
+                self._seen.add(int.from_bytes(digest, "big"))
+
+    def to_bytes(self) -> bytes:
+        return np.array(sorted(self._seen), dtype=np.uint64).tobytes()
+
+
+def count_subjects(parts: Iterable[bytes]) -> int:
+    """How many distinct subjects several partitions hold together."""
+    arrays = [np.frombuffer(part, dtype=np.uint64) for part in parts]
+    return len(np.unique(np.concatenate(arrays))) if arrays else 0
+
+
+class _Hasher:
+    """Digests and chunks of one partition, in key order or, without a key, in digest order."""
+
+    def __init__(self, case_key: bytes, target: Target, *, keep: bool = False) -> None:
+        self._digester = Digester(record_key(case_key, target.store, target.collection))
+        self._chunker = Chunker()
+        self._chunks: list[Chunk] = []
+        self._unordered: list[tuple[bytes, int]] | None = [] if target.order == "digest" else None
+        self._keep = keep
+        self.seen: list[bytes] = []
+
+    def add(self, batch: pa.RecordBatch) -> None:
+        digests, lengths = self._digester.digests(batch)
+        if self._keep:
+            self.seen += digests
+        if self._unordered is not None:
+            self._unordered += zip(digests, lengths.tolist(), strict=True)
+        else:
+            self._chunks += self._chunker.add(digests, lengths)
+
+    def finish(self) -> list[Chunk]:
+        if self._unordered is not None:
+            self._unordered.sort()
+            digests = [d for d, _ in self._unordered]
+            self._chunks += self._chunker.add(digests, np.array([n for _, n in self._unordered], np.int64))
+        return self._chunks + self._chunker.finish()

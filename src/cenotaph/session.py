@@ -1,0 +1,123 @@
+"""An auditor's session: the case folder, the auditor's key, and the stores as they reach them.
+
+Works on a copy of `case.toml`, `statements/` and `annex/`. Writes nothing but an envelope in
+`statements/incoming/` and the auditor's own secrets beside their key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from cenotaph import config
+from cenotaph import estate as estates
+from cenotaph.annex import Annex
+from cenotaph.desk import Clock, wall_clock
+from cenotaph.errors import RefusedError, UsageError
+from cenotaph.estate import Estate, EstateCollection, EstateStore, SealedChunks
+from cenotaph.residue.needles import Needles
+from cenotaph.sealing import Target
+from cenotaph.store import OpenReader
+from cenotaph_proof import seal as seals
+from cenotaph_proof.acts import party_role
+from cenotaph_proof.errors import OrderError
+from cenotaph_proof.folder import CaseFolder, Secrets
+from cenotaph_proof.keys import PublicKey, SecretKey
+from cenotaph_proof.statements import CheckpointRef, Inventory, Seal
+
+TOOL = "cenotaph 0.1.0"
+
+
+class Session:
+    """What an auditor's stages work with. `addresses` are store → address of the auditor's own way in.
+
+    Raises: SignatureError when the key is no auditor's; RefusedError when annex and statements differ.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        key_file: Path,
+        addresses: Mapping[str, str] | None = None,
+        clock: Clock = wall_clock,
+    ) -> None:
+        self.path = path.absolute()
+        self.clock = clock
+        self.config = config.load(self.path / "case.toml")
+        self.folder = CaseFolder(self.path)
+        self.case = self.folder.replay()
+        self.key = SecretKey.load(key_file)
+        self.addresses = dict(addresses or {})
+        party_role(self.case, self.key, "auditor")
+        for name in self.addresses:
+            self.config.find(name)
+        self.secrets = Secrets(key_file, self.case.charter.case)
+        self.annex = Annex(self.path / "annex", self.case.charter.case)
+        self.seal_entry = self.case.require(Seal)
+        self.seal = self.seal_entry.body(Seal)
+        self.case_key = self._case_key()
+
+    @property
+    def public(self) -> PublicKey:
+        return self.key.public
+
+    def estate(self) -> Estate:
+        """The clear inventory, checked against the statement's digest, and the case file likewise."""
+        annex_key = self.annex.unwrap("annex-key", self.key)
+        source = self.annex.read("case-file", annex_key, self.case.charter.annex)
+        if source != self.config.source:
+            raise RefusedError("case.toml is not the one that the charter was signed for")
+        inventory = self.case.require(Inventory).body(Inventory)
+        return estates.from_json(self.annex.read_json("inventory", annex_key, inventory.annex))
+
+    def sealed(self, estate: Estate) -> SealedChunks:
+        """The chunk lists, after recomputing every published root from them."""
+        chunks = estates.sealed_from_json(self.annex.read_json("seal", self.case_key, self.seal.annex))
+        for store, published in zip(estate.stores, self.seal.stores, strict=True):
+            collections = [
+                seals.collection(
+                    c.ordinal,
+                    [
+                        chunk
+                        for p in c.partitions
+                        for chunk in chunks.chunks.get((store.name, c.ordinal, p.index), ())
+                    ],
+                )
+                for c in store.collections
+            ]
+            if seals.store(store.name, seals.publish(collections), published.persons) != published:
+                raise RefusedError(f"the chunk lists of store {store.name} do not lie under the sealed root")
+        return chunks
+
+    def needles(self) -> Needles:
+        return Needles.from_bytes(self.annex.read("needles", self.case_key, self.seal.needles))
+
+    def target(self, opener: OpenReader, store: EstateStore, item: EstateCollection) -> Target:
+        return estates.target(self.config, opener, store, item, self.url(store.name))
+
+    def url(self, store: str) -> str:
+        """Where this auditor reaches a store."""
+        return self.addresses.get(store) or self.config.url(self.config.find(store))
+
+    def reveal(self, commitment: str) -> str:
+        """The nonce behind a commitment of ours. Raises: UsageError when it was lost."""
+        nonce = self.secrets.load().get(commitment)
+        if nonce is None:
+            raise UsageError(
+                "the nonce that was committed to is not beside this key",
+                hint="run this on the machine where the charter was approved",
+            )
+        return nonce
+
+    def checkpoint(self, index: int) -> CheckpointRef:
+        """The newest cosigned checkpoint, which must hold log entry `index`."""
+        for seen in reversed(self.case.cosigned):
+            if seen.size > index:
+                return CheckpointRef(seen.size, seen.root.hex())
+        raise OrderError("there is no checkpoint with its quorum of log witnesses over this yet")
+
+    def _case_key(self) -> bytes:
+        key = self.annex.unwrap("case-key", self.key)
+        if seals.key_commitment(key) != self.seal.key:
+            raise RefusedError("the case key in the annex is not the one that the seal commits to")
+        return key

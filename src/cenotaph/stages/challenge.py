@@ -1,0 +1,375 @@
+"""Challenge: an auditor draws what nobody could foresee, and reads it in the live stores.
+
+Chunks that the nonce picks are re-read whole through the auditor's own session and recomputed, which
+checks them in both directions at once. Values of drawn records must be among the needles, and must be
+found raw before anything is destroyed: that is the positive control of the later probe. Records that
+outsiders brought must be in the live store and under the seal.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from cenotaph.desk import cite
+from cenotaph.engines import local
+from cenotaph.errors import StoreError, UsageError
+from cenotaph.estate import Estate, EstateStore, SealedChunks
+from cenotaph.progress import Tell, quiet
+from cenotaph.residue.needles import NeedleBuilder, Needles
+from cenotaph.residue.scan import scan
+from cenotaph.sealing import Target, needle_key, partition_chunks
+from cenotaph.session import TOOL, Session
+from cenotaph.store import OpenReader, Partition
+from cenotaph_proof import draw
+from cenotaph_proof.acts import new_nonce, outside_commitment
+from cenotaph_proof.seal import ChunkSeal
+from cenotaph_proof.statements import Approval, Challenge, Decision, DrawnStore, Plan, Recall
+
+SAMPLED_ROWS = 4  # rows of each drawn partition's batches whose values are sampled for recall
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkTask:
+    """Read one partition again and hold the drawn chunks against the seal."""
+
+    target: Target
+    partition: Partition
+    case_key: bytes = field(repr=False)
+    sealed: tuple[ChunkSeal, ...]
+    drawn: tuple[int, ...]
+    needles: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkResult:
+    matched: int
+    unread: bool  # the store could not be reached
+    unsought: int  # sampled values that are not among the needles
+    sample: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class RecallTask:
+    target: Target
+    sample: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class OutsideTask:
+    target: Target
+    partitions: tuple[tuple[Partition, tuple[ChunkSeal, ...]], ...]
+    case_key: bytes = field(repr=False)
+    records: tuple[dict[str, str], ...] = field(repr=False)
+
+
+def challenge(session: Session, opener: OpenReader, outside: Path | None = None, tell: Tell = quiet) -> Path:
+    """Draw, read, compare, decide; sign the challenge. Returns the envelope's file in `incoming/`.
+
+    Raises: OrderError before the plan; UsageError when `outside` is not the file committed to.
+    """
+    case = session.case
+    plan = case.require(Plan)
+    estate = session.estate()
+    chunks = session.sealed(estate)
+    commitment = case.nonce_commitment(session.public, Challenge, session.seal_entry.index)
+    nonce = session.reveal(commitment)
+    against = session.checkpoint(plan.index)
+    records = _outside_records(session, outside)
+    seed = draw.seed(
+        "challenge", case.charter.case, session.seal_entry.digest, session.public.key_id, bytes.fromhex(nonce)
+    )
+    stores, samples, reasons = _read_drawn(session, opener, estate, chunks, seed, tell)
+    found = _find_outside(session, opener, estate, chunks, records)
+    if found < len(records):
+        reasons.append(f"{len(records) - found} of {len(records)} outside records are missing")
+    recall = _measure_recall(session, opener, estate, samples, tell)
+    body = Challenge(
+        organisation=session.public.organisation,
+        signed=session.clock(),
+        against=against,
+        nonce=nonce,
+        next_nonce=new_nonce(session.secrets, "challenge"),
+        stores=tuple(stores),
+        brought=len(records),
+        found=found,
+        recall=recall,
+        tool=TOOL,
+        decision=_decision(reasons),
+        reasons=tuple(reasons),
+    )
+    assert case.charter_entry is not None
+    return session.folder.submit(
+        body, (cite(case.charter_entry), cite(session.seal_entry), cite(plan)), session.key
+    )
+
+
+# ── drawn chunks ─────────────────────────────────────────────────────────────────────────────────
+
+
+def _read_drawn(
+    session: Session, opener: OpenReader, estate: Estate, chunks: SealedChunks, seed: bytes, tell: Tell
+) -> tuple[list[DrawnStore], dict[str, list[bytes]], list[str]]:
+    needles = session.annex.read("needles", session.case_key, session.seal.needles)
+    picks: dict[str, list[int]] = {}
+    tasks: list[ChunkTask] = []
+    for store in estate.stores:
+        picks[store.name], mine = _draw_store(session, opener, store, chunks, seed, needles)
+        tasks += mine
+    results: dict[str, list[ChunkResult]] = {store.name: [] for store in estate.stores}
+    for done, (task, result) in enumerate(
+        local.run(read_chunks, tasks, workers=session.config.limits.workers), 1
+    ):
+        results[task.target.store].append(result)
+        tell("partitions read again", done, len(tasks))
+    stores: list[DrawnStore] = []
+    reasons: list[str] = []
+    for store, sealed in zip(estate.stores, session.seal.stores, strict=True):
+        mine_results = results[store.name]
+        read = not any(r.unread for r in mine_results)
+        matched = sum(r.matched for r in mine_results) if read else 0
+        drawn = len(picks[store.name])
+        stores.append(
+            DrawnStore(store.name, sealed.chunks, drawn, matched, draw.digest(picks[store.name]), read)
+        )
+        if read and matched != drawn:
+            reasons.append(
+                f"store {store.name}: {drawn - matched} of {drawn} drawn chunks do not match the seal"
+            )
+        if any(r.unsought for r in mine_results):
+            reasons.append(f"store {store.name}: values of drawn records are missing from the needles")
+    samples = {name: [r.sample for r in found if not r.unread] for name, found in results.items()}
+    return stores, samples, reasons
+
+
+def _draw_store(
+    session: Session,
+    opener: OpenReader,
+    store: EstateStore,
+    chunks: SealedChunks,
+    seed: bytes,
+    needles: bytes,
+) -> tuple[list[int], list[ChunkTask]]:
+    policy = session.case.charter.policy
+    numbered = chunks.of_store(store)
+    need = draw.needed(policy.bound_ppm, policy.confidence_ppm)
+    picked = draw.sample(seed, store.name, len(numbered), min(len(numbered), need))
+    by_partition: dict[tuple[int, int], list[int]] = {}
+    for number in picked:
+        collection, partition, chunk = numbered[number]
+        by_partition.setdefault((collection.ordinal, partition.index), []).append(chunk)
+    tasks = [
+        ChunkTask(
+            target=session.target(opener, store, collection),
+            partition=partition,
+            case_key=session.case_key,
+            sealed=chunks.chunks[store.name, collection.ordinal, partition.index],
+            drawn=tuple(by_partition[collection.ordinal, partition.index]),
+            needles=needles,
+        )
+        for collection in store.collections
+        for partition in collection.partitions
+        if (collection.ordinal, partition.index) in by_partition
+    ]
+    return picked, tasks
+
+
+def read_chunks(task: ChunkTask) -> ChunkResult:
+    """Runs in a child process. A store that cannot be reached is *unread*, never matched."""
+    sampler = _Sampler(task)
+    try:
+        reader = task.target.opener(task.target.url, task.target.selection)
+        try:
+            found = partition_chunks(
+                task.case_key, task.target, sampler.watch(reader.batches(task.partition))
+            )
+        finally:
+            reader.close()
+    except StoreError:
+        return ChunkResult(0, True, 0, b"")
+    same = [
+        number < len(found)
+        and (found[number].records, found[number].bytes, found[number].hash)
+        == (task.sealed[number].records, task.sealed[number].bytes, task.sealed[number].hash)
+        for number in task.drawn
+    ]
+    return ChunkResult(sum(same), False, sampler.unsought, sampler.builder.finish().to_bytes())
+
+
+class _Sampler:
+    """Takes values of a few rows of each batch: they must be needles, and are sought raw."""
+
+    def __init__(self, task: ChunkTask) -> None:
+        self._columns = task.target.needles
+        self._known = Needles.from_bytes(task.needles)
+        self.builder = NeedleBuilder(needle_key(task.case_key))
+        self.unsought = 0
+
+    def watch(self, batches: Any) -> Any:
+        for batch in batches:
+            self._sample(batch)
+            yield batch
+
+    def _sample(self, batch: pa.RecordBatch) -> None:
+        step = max(1, batch.num_rows // SAMPLED_ROWS)
+        rows = pa.array(np.arange(0, batch.num_rows, step)[:SAMPLED_ROWS])
+        for column, kind in self._columns:
+            values = pc.drop_null(pc.take(batch.column(column), rows))
+            known = self._known.contains(values, kind)
+            if kind not in ("text", "number"):
+                self.unsought += int((~known).sum())
+            self.builder.add(values.filter(pa.array(known)), kind)
+
+
+# ── recall ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def _measure_recall(
+    session: Session, opener: OpenReader, estate: Estate, samples: dict[str, list[bytes]], tell: Tell
+) -> tuple[Recall, ...]:
+    tasks = []
+    for store in estate.stores:
+        if samples[store.name] and store.collections:
+            parts = [Needles.from_bytes(s) for s in samples[store.name]]
+            merged = parts[0].merge(parts[1:])
+            if len(merged):
+                target = session.target(opener, store, store.collections[0])
+                tasks.append(RecallTask(target, merged.to_bytes()))
+    rows: dict[str, tuple[Recall, ...]] = {}
+    for done, (task, found) in enumerate(
+        local.run(recall_store, tasks, workers=session.config.limits.workers), 1
+    ):
+        rows[task.target.store] = found
+        tell("stores searched for sampled values", done, len(tasks))
+    return tuple(r for store in estate.stores for r in rows.get(store.name, ()))
+
+
+def recall_store(task: RecallTask) -> tuple[Recall, ...]:
+    """Search a live store's bytes for the sampled values; runs in a child process."""
+    sample = Needles.from_bytes(task.sample)
+    seen: dict[str, set[int]] = {}
+    try:
+        reader = task.target.opener(task.target.url, task.target.selection)
+        try:
+            for extent in reader.raw():
+                with extent.open() as stream:
+                    findings = scan(stream, extent.length, sample, extent.kept)
+                seen.setdefault(extent.kind, set()).update(findings.kept | findings.residue)
+        finally:
+            reader.close()
+    except StoreError:
+        return ()
+    everywhere = set().union(*seen.values())
+    rows = [("any place", everywhere), *sorted(seen.items())]
+    return tuple(Recall(task.target.store, place, "any", len(sample), len(found)) for place, found in rows)
+
+
+# ── outside records ──────────────────────────────────────────────────────────────────────────────
+
+
+def _outside_records(session: Session, path: Path | None) -> tuple[dict[str, Any], ...]:
+    """The records that this auditor committed to. Raises: UsageError when they are other ones."""
+    (approval,) = (e for e in session.case.charter_approvals() if e.signer.key_id == session.public.key_id)
+    commitments = approval.body(Approval).commitments
+    assert commitments is not None
+    if path is None and commitments.outside_records == 0:
+        return ()
+    if path is None:
+        raise UsageError(
+            f"you committed to {commitments.outside_records} outside records",
+            hint="pass them: --outside FILE",
+        )
+    data = path.read_bytes()
+    if outside_commitment(bytes.fromhex(session.secrets.load()["outside"]), data) != commitments.outside:
+        raise UsageError("the outside records are not the file that was committed to before the survey")
+    return tuple(json.loads(data))
+
+
+def _find_outside(
+    session: Session,
+    opener: OpenReader,
+    estate: Estate,
+    chunks: SealedChunks,
+    records: Sequence[dict[str, Any]],
+) -> int:
+    """How many outside records are in the live store and in a partition that matches its seal."""
+    if not records:
+        return 0
+    tasks: list[OutsideTask] = []
+    numbered: dict[tuple[str, str], list[int]] = {}
+    for number, record in enumerate(records):
+        numbered.setdefault((record["store"], record["collection"]), []).append(number)
+    where: list[list[int]] = []
+    for (name, pattern), numbers in numbered.items():
+        store = estate.find(name)
+        for item in store.collections:
+            if fnmatchcase(item.collection.name, pattern) or item.collection.name == pattern:
+                parts = tuple((p, chunks.chunks[name, item.ordinal, p.index]) for p in item.partitions)
+                wanted = tuple({k: str(v) for k, v in records[n]["values"].items()} for n in numbers)
+                target = session.target(opener, store, item)
+                tasks.append(OutsideTask(target, parts, session.case_key, wanted))
+                where.append(numbers)
+    found: set[int] = set()
+    for task, hits in local.run(find_records, tasks, workers=session.config.limits.workers):
+        numbers = where[tasks.index(task)]
+        found |= {numbers[h] for h in hits}
+    return len(found)
+
+
+def find_records(task: OutsideTask) -> frozenset[int]:
+    """Which of the wanted records are there, under the seal; runs in a child process."""
+    found: set[int] = set()
+    try:
+        reader = task.target.opener(task.target.url, task.target.selection)
+        try:
+            for partition, sealed in task.partitions:
+                here: set[int] = set()
+                batches = _matching(reader.batches(partition), task.records, here)
+                chunks = partition_chunks(task.case_key, task.target, batches)
+                if [(c.records, c.bytes, c.hash) for c in chunks] == [
+                    (c.records, c.bytes, c.hash) for c in sealed
+                ]:
+                    found |= here
+        finally:
+            reader.close()
+    except StoreError:
+        return frozenset()
+    return frozenset(found)
+
+
+def _matching(batches: Any, records: Sequence[dict[str, str]], found: set[int]) -> Any:
+    for batch in batches:
+        texts: dict[str, Any] = {}
+        for number, record in enumerate(records):
+            if number not in found and set(record) <= set(batch.schema.names):
+                for column in record:
+                    texts.setdefault(column, _as_text(batch.column(batch.schema.get_field_index(column))))
+                mask = np.ones(batch.num_rows, dtype=bool)
+                for column, value in record.items():
+                    mask &= texts[column] == value
+                if mask.any():
+                    found.add(number)
+        yield batch
+
+
+def _as_text(column: pa.Array) -> Any:
+    values = column.to_pylist()
+    return np.array(
+        [
+            v.decode("utf-8", "replace") if isinstance(v, bytes) else "" if v is None else str(v)
+            for v in values
+        ],
+        dtype=object,
+    )
+
+
+def _decision(reasons: Sequence[str]) -> Decision:
+    return "reject" if reasons else "accept"

@@ -1,0 +1,172 @@
+"""Plan: exactly what will happen, in words, before anybody agrees to it. A dry run by nature."""
+
+from __future__ import annotations
+
+from collections.abc import Collection as Set
+from collections.abc import Iterator
+
+from cenotaph.desk import Desk, cite
+from cenotaph.errors import RefusedError, UsageError
+from cenotaph.journal import Journal
+from cenotaph_proof.case import Case, Entry
+from cenotaph_proof.statements import (
+    GradeName,
+    Inventory,
+    InventoryStore,
+    LeftOut,
+    OwnAction,
+    Plan,
+    PlanStore,
+    Seal,
+    SealStore,
+)
+
+HIGHEST: GradeName = "L2"  # what this version can reach by itself
+GRADES = ("none", "L1", "L2", "L3", "L4", "L5")
+ABOVE = "this version destroys and searches files, not raw volumes or media"
+
+
+def plan(desk: Desk, leave_out: Set[tuple[str, int]] = frozenset()) -> Entry:
+    """Sign and log the plan. After a drift, the drifted collections are left out by themselves.
+
+    `leave_out` are (store, collection ordinal) to take out by this amended plan.
+
+    Raises: OrderError before the seal; UsageError for a collection that is not there.
+    """
+    desk.admit_incoming()
+    case = desk.case()
+    desk.check_unchanged(case, desk.annex_key(case))
+    sealed = case.require(Seal)
+    inventory = case.require(Inventory)
+    older = case.latest(Plan)
+    previous = older.body(Plan) if older else None
+    skip = dict.fromkeys(leave_out, "amended") | dict.fromkeys(_drifted(desk), "drifted")
+    skip = _carried(previous, case) | skip
+    _check_known(skip, sealed.body(Seal), inventory.body(Inventory))
+    stores = tuple(
+        _store(desk, stored, surveyed, {o: r for (s, o), r in skip.items() if s == stored.name})
+        for stored, surveyed in zip(sealed.body(Seal).stores, inventory.body(Inventory).stores, strict=True)
+    )
+    body = Plan(
+        number=(previous.number if previous else 0) + 1,
+        stores=stores,
+        records=sum(s.records for s in stores),
+        annex=inventory.body(Inventory).annex,
+        supersedes=older.digest if older else None,
+    )
+    if previous is not None and previous.stores == body.stores:
+        raise RefusedError("the plan would be the same as the one before; nothing to amend")
+    assert case.charter_entry is not None
+    return desk.sign(body, cite(case.charter_entry), cite(inventory), cite(sealed))
+
+
+def describe(case: Case) -> Iterator[str]:
+    """The newest plan in words, a line at a time."""
+    entry = case.require(Plan)
+    body = entry.body(Plan)
+    surveyed = {s.name: s for s in case.require(Inventory).body(Inventory).stores}
+    terms = {s.name: s for s in case.charter.stores}
+    yield f"Plan {body.number} of case {case.charter.name}: {entry.digest}"
+    yield f"{body.records:,} records in {sum(len(s.destroy) for s in body.stores)} collections will be destroyed."
+    for store in body.stores:
+        yield ""
+        yield f"Store {store.name}: asked {terms[store.name].grade}, can reach {store.grade}"
+        if store.why_not_higher:
+            yield f"  not higher: {store.why_not_higher}"
+        names = {c.ordinal: c.name or f"collection {c.ordinal}" for c in surveyed[store.name].collections}
+        yield f"  destroy {store.records:,} records of " + _few([names[o] for o in store.destroy])
+        for action in store.own:
+            yield f"  own action: {action.kind} ({action.count:,}, {action.bytes:,} bytes)"
+        for shared in store.shared:
+            yield f"  SHARED action: {shared.kind}, needs the approval of {shared.owner}"
+        for left in store.left_out:
+            yield f"  left out: {names[left.ordinal]}, {left.records:,} records ({left.reason})"
+        if store.held or store.kept:
+            yield f"  stays: {store.held:,} held, {store.kept:,} out of scope"
+    if case.charter.notice:
+        yield f"\nNothing is destroyed before {case.charter.notice:,} s after the last approval is published."
+
+
+def _store(desk: Desk, sealed: SealStore, surveyed: InventoryStore, skip: dict[int, str]) -> PlanStore:
+    terms = desk.config.find(sealed.name)
+    grade, why = _grade(terms.grade, surveyed)
+    group = {o: c.ordinals for c in sealed.collections for o in c.ordinals}
+    skip = {o: reason for first, reason in skip.items() for o in group[first]}
+    empty = {
+        c.ordinal: "held" if c.held else "out of scope"
+        for c in surveyed.collections
+        if not c.records and (c.held or c.kept)
+    }
+    reasons = {**empty, **skip}
+    records = {c.ordinal: c.records for c in surveyed.collections}
+    chosen = tuple(o for o in sorted(records) if o not in reasons)
+    return PlanStore(
+        name=sealed.name,
+        grade=grade,
+        why_not_higher=why,
+        destroy=chosen,
+        records=sum(records[o] for o in chosen),
+        held=sum(c.held for c in surveyed.collections),
+        kept=sum(c.kept for c in surveyed.collections),
+        left_out=tuple(LeftOut(o, records[o], r) for o, r in sorted(reasons.items())),  # type: ignore[arg-type]
+        own=_own(surveyed, chosen, sum(records[o] for o in chosen)),
+        shared=(),
+    )
+
+
+def _grade(asked: GradeName, surveyed: InventoryStore) -> tuple[GradeName, str]:
+    limits: list[tuple[GradeName, str]] = [
+        (asked, ""),
+        (HIGHEST, ABOVE),
+        (surveyed.reachable, surveyed.why_not_higher),
+    ]
+    return min(limits, key=lambda limit: GRADES.index(limit[0]))
+
+
+def _own(surveyed: InventoryStore, chosen: tuple[int, ...], records: int) -> tuple[OwnAction, ...]:
+    mine = [c for c in surveyed.collections if c.ordinal in chosen]
+    actions = [OwnAction("erase records", records, sum(c.bytes for c in mine))]
+    copies: dict[str, list[int]] = {}
+    for line in (line for c in mine for line in c.copies if line.disposition == "destroy"):
+        totals = copies.setdefault(line.kind, [0, 0])
+        totals[0] += line.places
+        totals[1] += line.bytes
+    actions += [OwnAction(f"overwrite {kind}", *totals) for kind, totals in sorted(copies.items())]
+    return tuple(actions)
+
+
+def _drifted(desk: Desk) -> set[tuple[str, int]]:
+    if not desk.journal_path().exists():
+        return set()
+    with Journal(desk.journal_path()) as journal:
+        return {(e.store, e.collection) for e in journal.entries() if e.kind == "drift"}
+
+
+def _carried(previous: Plan | None, case: Case) -> dict[tuple[str, int], str]:
+    """What the plan before had left out for a reason of its own stays out, on the same seal."""
+    older = case.latest(Plan)
+    if previous is None or older is None or older.statement.cited("seal") != case.require(Seal).digest:
+        return {}
+    return {
+        (s.name, o.ordinal): o.reason
+        for s in previous.stores
+        for o in s.left_out
+        if o.reason in ("amended", "drifted")
+    }
+
+
+def _check_known(skip: dict[tuple[str, int], str], sealed: Seal, inventory: Inventory) -> None:
+    known = {(s.name, c.ordinal) for s in inventory.stores for c in s.collections}
+    unknown = set(skip) - known
+    if unknown:
+        store, ordinal = min(unknown)
+        raise UsageError(f"there is no collection {ordinal} in store {store}")
+
+
+def _few(names: list[str], limit: int = 6) -> str:
+    shown = ", ".join(names[:limit])
+    return (
+        shown + (f" and {len(names) - limit} more collections" if len(names) > limit else "")
+        if names
+        else "nothing"
+    )

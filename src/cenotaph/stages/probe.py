@@ -1,0 +1,260 @@
+"""Probe: an auditor searches for what was destroyed, everywhere it was known to be.
+
+Starts from the inventory, not from what the operator says was touched. Every hit is attributed: inside
+an allocated, parsed, held or out-of-scope place it is *kept elsewhere*; anything else is residue.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import cast
+
+from cenotaph import estate as estates
+from cenotaph.desk import cite
+from cenotaph.engines import local
+from cenotaph.errors import StoreError
+from cenotaph.progress import Tell, quiet
+from cenotaph.residue.needles import Needles
+from cenotaph.residue.scan import Findings, scan
+from cenotaph.residue.shapes import Shapes
+from cenotaph.sealing import Target, needle_key
+from cenotaph.session import TOOL, Session
+from cenotaph.store import Extent, OpenReader, Reader
+from cenotaph_proof import draw
+from cenotaph_proof.acts import new_nonce
+from cenotaph_proof.case import Entry
+from cenotaph_proof.statements import (
+    Challenge,
+    Destruction,
+    GradeName,
+    Inventory,
+    Plan,
+    Probe,
+    ProbedStore,
+    Recall,
+    Residue,
+)
+
+READ_TWICE = 16  # places that draw 2 picks, read again at the end: a store that moves is noticed
+GRADES = ("none", "L1", "L2", "L3", "L4", "L5")
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeTask:
+    target: Target
+    needles: bytes = field(repr=False)
+    case_key: bytes = field(repr=False)
+    seed: bytes = field(repr=False)
+    asked: GradeName
+    planned: GradeName
+    planned_why: str
+    remaining: int  # records that the plan left out, and that are therefore still there
+    recall: tuple[Recall, ...]
+    not_reached: tuple[str, ...]
+
+
+def probe(session: Session, opener: OpenReader, tell: Tell = quiet) -> Path:
+    """Search every store, decide, sign; after accepting, destroy this auditor's key share.
+
+    Returns the envelope's file in `incoming/`. Raises: OrderError before the first destruction.
+    """
+    case = session.case
+    last = case.require(Destruction)
+    inventory = case.require(Inventory)
+    commitment = case.nonce_commitment(session.public, Probe, last.index)
+    nonce = session.reveal(commitment)
+    against = session.checkpoint(last.index)
+    seed = draw.seed("probe", case.charter.case, last.digest, session.public.key_id, bytes.fromhex(nonce))
+    tasks = _tasks(session, opener, seed)
+    found: dict[str, ProbedStore] = {}
+    for done, (task, result) in enumerate(
+        local.run(probe_store, tasks, workers=session.config.limits.workers), 1
+    ):
+        found[task.target.store] = result
+        tell("stores searched", done, len(tasks))
+    stores = tuple(
+        found[s.name] if s.name in found else _empty(session, s.name) for s in session.estate().stores
+    )
+    reasons = _reasons(session, stores)
+    body = Probe(
+        organisation=session.public.organisation,
+        signed=session.clock(),
+        against=against,
+        nonce=nonce,
+        next_nonce=new_nonce(session.secrets, "probe"),
+        needles=len(session.needles()),
+        stores=stores,
+        tool=TOOL,
+        share_destroyed=not reasons,
+        decision="reject" if reasons else "accept",
+        reasons=reasons,
+    )
+    assert case.charter_entry is not None
+    path = session.folder.submit(body, (cite(case.charter_entry), cite(inventory), cite(last)), session.key)
+    if not reasons:
+        session.secrets.forget("share")
+    return path
+
+
+def probe_store(task: ProbeTask) -> ProbedStore:
+    """Search one store; runs in a child process."""
+    try:
+        reader = task.target.opener(task.target.url, task.target.selection)
+    except StoreError as error:
+        return _unread(task, error.message)
+    try:
+        return _Search(task, reader).run()
+    except StoreError as error:
+        return _unread(task, error.message)
+    finally:
+        reader.close()
+
+
+class _Search:
+    """One store: what its interface still returns, then its bytes."""
+
+    def __init__(self, task: ProbeTask, reader: Reader) -> None:
+        self.task = task
+        self.reader = reader
+        self.needles = Needles.from_bytes(task.needles)
+        self.shapes = Shapes(needle_key(task.case_key))
+        self.values = Findings()
+        self.strangers = Findings()
+        self.by_place: Counter[tuple[str, str, str]] = Counter()
+        self.places = 0
+
+    def run(self) -> ProbedStore:
+        rows = sum(c.records for c in self.reader.collections())
+        extents = list(self.reader.raw())
+        first = [self._read(extent) for extent in extents]
+        moved = self._read_twice(extents, first)
+        residue, strangers = len(self.values.residue), len(self.strangers.residue)
+        grade, why = self._grade(rows, residue, strangers, moved)
+        problems = tuple(f"{p}: could not be decoded to its end" for p in self.values.problems)
+        return ProbedStore(
+            name=self.task.target.store,
+            asked=self.task.asked,
+            reached=grade,
+            why_not_higher=why[:1000],
+            places=self.places,
+            bytes=self.values.scanned,
+            residue=residue,
+            kept_elsewhere=len(self.values.kept),
+            strangers=strangers,
+            found=tuple(
+                Residue(place, lane, kind, count)
+                for (place, lane, kind), count in sorted(self.by_place.items())
+            ),
+            recall=self.task.recall,
+            unreachable=self.task.not_reached + problems,
+            read=True,
+        )
+
+    def _read(self, extent: Extent) -> tuple[int, int]:
+        self.places += 1
+        with extent.open() as stream:
+            found = scan(stream, extent.length, self.needles, extent.kept)
+            shaped = scan(stream, extent.length, self.shapes, extent.kept)
+        for (lane, _, kind, kept), hits in found.counts.items():
+            if not kept:
+                self.by_place[extent.kind, lane, kind] += hits
+        self.values.merge(found)
+        self.strangers.merge(shaped)
+        return len(found.residue), len(found.kept)
+
+    def _read_twice(self, extents: list[Extent], first: list[tuple[int, int]]) -> bool:
+        """Draw 2: places nobody could foresee are read again. True if one of them moved."""
+        for number in draw.sample(self.task.seed, self.task.target.store, len(extents), READ_TWICE):
+            extent = extents[number]
+            with extent.open() as stream:
+                again = scan(stream, extent.length, self.needles, extent.kept)
+            if (len(again.residue), len(again.kept)) != first[number]:
+                return True
+        return False
+
+    def _grade(self, rows: int, residue: int, strangers: int, moved: bool) -> tuple[GradeName, str]:
+        capability = self.reader.capabilities
+        limits: list[tuple[GradeName, str]] = [
+            (self.task.asked, ""),
+            (self.task.planned, self.task.planned_why),
+            (cast(GradeName, capability.grade.name), capability.why_not_higher),
+        ]
+        if rows:
+            limits.append(("none", f"the store still returns {rows} records of the scope"))
+        if residue:
+            limits.append(("L1", f"{residue} destroyed values are still in the store's bytes"))
+        if strangers:
+            limits.append(("L1", f"{strangers} persons whom no seal knows are in the store's bytes"))
+        if moved:
+            limits.append(("L1", "the store was moving while it was searched"))
+        return min(limits, key=lambda limit: GRADES.index(limit[0]))
+
+
+# ── tasks ────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _tasks(session: Session, opener: OpenReader, seed: bytes) -> list[ProbeTask]:
+    plan = session.case.require(Plan).body(Plan)
+    needles = session.annex.read("needles", session.case_key, session.seal.needles)
+    terms = {s.name: s for s in session.case.charter.stores}
+    tasks = []
+    for store, planned in zip(session.estate().stores, plan.stores, strict=True):
+        if not store.collections:
+            continue
+        target = session.target(opener, store, store.collections[0])
+        tasks.append(
+            ProbeTask(
+                target=replace(target, selection=estates.narrowed(target.selection, store, planned.left_out)),
+                needles=needles,
+                case_key=session.case_key,
+                seed=seed,
+                asked=terms[store.name].grade,
+                planned=planned.grade,
+                planned_why=planned.why_not_higher,
+                remaining=sum(o.records for o in planned.left_out),
+                recall=_recall(session, store.name),
+                not_reached=_not_reached(store),
+            )
+        )
+    return tasks
+
+
+def _recall(session: Session, store: str) -> tuple[Recall, ...]:
+    """What this auditor's own challenge had found of this store, raw, before destruction."""
+    mine: list[Entry] = [e for e in session.case.all(Challenge) if e.signer.key_id == session.public.key_id]
+    return tuple(r for r in mine[-1].body(Challenge).recall if r.store == store) if mine else ()
+
+
+def _not_reached(store: estates.EstateStore) -> tuple[str, ...]:
+    kinds = Counter(c.kind for c in store.copies if c.disposition == "not reached")
+    return tuple(f"{count} × {kind}" for kind, count in sorted(kinds.items()))
+
+
+def _empty(session: Session, name: str) -> ProbedStore:
+    """A store that had no collection when it was surveyed: nothing to search."""
+    asked = next(s.grade for s in session.case.charter.stores if s.name == name)
+    return ProbedStore(name, asked, "L1", "the store was empty", 0, 0, 0, 0, 0, (), (), (), True)
+
+
+def _unread(task: ProbeTask, why: str) -> ProbedStore:
+    reason = f"this auditor could not read the store: {why}"[:1000]
+    return ProbedStore(
+        task.target.store, task.asked, "L1", reason, 0, 0, 0, 0, 0, (), task.recall, task.not_reached, False
+    )
+
+
+def _reasons(session: Session, stores: tuple[ProbedStore, ...]) -> tuple[str, ...]:
+    """Why this probe rejects: a store that fell below what the approved plan promised."""
+    promised = {s.name: s.grade for s in session.case.require(Plan).body(Plan).stores}
+    reasons = [
+        f"store {s.name} reached {s.reached}, the plan promised {promised[s.name]}: {s.why_not_higher}"
+        for s in stores
+        if s.read
+        and GRADES.index(s.reached) < GRADES.index(promised[s.name])
+        and (s.residue or s.strangers or s.reached == "none")
+    ]
+    if not session.case.require(Destruction).body(Destruction).complete:
+        reasons.append("the destruction is not complete")
+    return tuple(r[:1000] for r in reasons)

@@ -1,0 +1,255 @@
+"""Survey: every store, collection, partition and copy; what is personal; who can read it."""
+
+from __future__ import annotations
+
+import datetime
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pyarrow as pa
+
+from cenotaph import estate as estates
+from cenotaph.desk import Desk, cite
+from cenotaph.discovery import alike
+from cenotaph.discovery.exposure import exposures
+from cenotaph.discovery.personal import ColumnFinding, ColumnSurvey, subject_column
+from cenotaph.discovery.undeclared import find
+from cenotaph.engines import local
+from cenotaph.errors import UsageError
+from cenotaph.estate import Estate, EstateCollection, EstateCopy, EstateStore
+from cenotaph.progress import Tell, quiet
+from cenotaph.scope import Selection
+from cenotaph.store import Collection, Copy, OpenReader, Partition, Reader
+from cenotaph_proof.case import Entry
+from cenotaph_proof.statements import (
+    CopyLine,
+    Inventory,
+    InventoryCollection,
+    InventoryStore,
+    LookAlike,
+    Personal,
+)
+
+SAMPLED_PARTITIONS = 6
+OPAQUE_NEEDLES = {"name": "path", "middle": "blob"}
+
+
+@dataclass(frozen=True, slots=True)
+class SurveyTask:
+    opener: OpenReader
+    name: str
+    kind: str
+    url: str = field(repr=False)
+    path: Path = field(repr=False)
+    selection: Selection = field(repr=False)
+    subjects: dict[str, str] = field(repr=False)
+    publish: bool
+    sketch_key: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Surveyed:
+    estate: EstateStore = field(repr=False)
+    inventory: InventoryStore
+    sketches: tuple[tuple[tuple[str, alike.Sketch], ...], ...] = field(repr=False)  # per collection
+
+
+def survey(desk: Desk, opener: OpenReader, tell: Tell = quiet) -> Entry:
+    """Read what there is, write the clear inventory to the annex, sign and log the inventory.
+
+    Raises: OrderError, ThresholdError before the charter is countersigned; UsageError for an empty or
+    unreadable store.
+    """
+    desk.admit_incoming()
+    case = desk.case()
+    annex_key = desk.annex_key(case)
+    desk.check_unchanged(case, annex_key)
+    case.check_may_survey()
+    key = alike.draw_key()
+    tasks = [_task(desk, opener, store.name, key) for store in desk.config.store]
+    done: dict[str, Surveyed] = {}
+    for task, result in local.run(survey_store, tasks, workers=desk.config.limits.workers):
+        done[task.name] = result
+        tell("stores surveyed", len(done), len(tasks))
+    found = [done[store.name] for store in desk.config.store]
+    clear = Estate(tuple(s.estate for s in found))
+    inventory = Inventory(
+        stores=tuple(s.inventory for s in found),
+        look_alikes=_look_alikes(found),
+        undeclared=_undeclared(desk),
+        annex=desk.annex(case).write_json("inventory", annex_key, estates.to_json(clear)),
+    )
+    assert case.charter_entry is not None
+    return desk.sign(inventory, cite(case.charter_entry))
+
+
+def survey_store(task: SurveyTask) -> Surveyed:
+    """Survey one store; runs in a child process."""
+    reader = task.opener(task.url, task.selection)
+    try:
+        parts = [_survey_collection(task, reader, c) for c in reader.collections()]
+        capability = reader.capabilities
+    finally:
+        reader.close()
+    exposed = exposures(task.path, kind=task.kind)
+    return Surveyed(
+        EstateStore(
+            task.name,
+            tuple(p.clear for p in parts),
+            tuple(copy for p in parts for copy in p.copies),
+        ),
+        InventoryStore(
+            name=task.name,
+            reachable=capability.grade.name,  # type: ignore[arg-type]  # names of Grade are GradeNames
+            why_not_higher=capability.why_not_higher[:1000],
+            collections=tuple(p.published for p in parts),
+            exposures=tuple(e.sentence for e in exposed),
+            last_write=_month(task.path),
+        ),
+        tuple(p.sketches for p in parts),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    clear: EstateCollection = field(repr=False)
+    published: InventoryCollection
+    copies: tuple[EstateCopy, ...] = field(repr=False)
+    sketches: tuple[tuple[str, alike.Sketch], ...] = field(repr=False)
+
+
+def _survey_collection(task: SurveyTask, reader: Reader, collection: Collection) -> _Part:
+    partitions = tuple(reader.partitions(collection))
+    copies = tuple(reader.copies(collection))
+    findings, sketches = _look(task, reader, collection, partitions)
+    clear = EstateCollection(
+        collection,
+        partitions,
+        _needles(collection, findings),
+        _subject(task, collection, findings),
+        reader.watermark(collection).value,
+    )
+    personal = Counter((f.kind, f.confidence) for f in findings if f.personal)
+    published = InventoryCollection(
+        ordinal=collection.ordinal,
+        format=collection.format,
+        records=collection.records,
+        held=collection.held,
+        kept=collection.kept,
+        bytes=collection.bytes,
+        partitions=len(partitions),
+        columns=len(collection.columns),
+        personal=tuple(Personal(kind, sure, count) for (kind, sure), count in sorted(personal.items())),
+        copies=_copy_lines(copies),
+        notes=tuple(note[:1000] for note in collection.notes),
+        name=collection.name[:200] if task.publish and _printable(collection.name) else None,
+    )
+    places = tuple(
+        EstateCopy(collection.ordinal, c.kind, c.place, c.bytes, str(c.disposition)) for c in copies
+    )
+    return _Part(clear, published, places, sketches)
+
+
+def _look(
+    task: SurveyTask, reader: Reader, collection: Collection, partitions: Sequence[Partition]
+) -> tuple[tuple[ColumnFinding, ...], tuple[tuple[str, alike.Sketch], ...]]:
+    """Sample batches spread over the partitions: what each column holds, and sketches of its values."""
+    columns = ColumnSurvey(collection.columns)
+    sketches = [alike.Sketch(task.sketch_key) for _ in collection.columns]
+    step = max(1, len(partitions) // SAMPLED_PARTITIONS)
+    for partition in partitions[::step][:SAMPLED_PARTITIONS]:
+        for batch in reader.batches(partition):
+            columns.add(batch)
+            for sketch, values in zip(sketches, batch.columns, strict=True):
+                if _sketchable(values.type):
+                    sketch.add(values)
+            break
+    findings = columns.findings()
+    kept = [(c.name, s) for c, s, f in zip(collection.columns, sketches, findings, strict=True) if f.needle]
+    return findings, tuple(kept)
+
+
+def _needles(collection: Collection, findings: Sequence[ColumnFinding]) -> tuple[tuple[int, str], ...]:
+    if collection.format == "opaque":
+        names = [c.name for c in collection.columns]
+        return tuple((names.index(name), kind) for name, kind in OPAQUE_NEEDLES.items() if name in names)
+    return tuple((f.column, f.needle_kind) for f in findings if f.needle and f.needle_kind is not None)
+
+
+def _subject(task: SurveyTask, collection: Collection, findings: Sequence[ColumnFinding]) -> int | None:
+    names = [c.name for c in collection.columns]
+    column = task.subjects.get(collection.name)
+    if column is not None:
+        if column not in names:
+            raise UsageError(f"store {task.name}: [store.subject] names a column that is not there")
+        return names.index(column)
+    likely = subject_column(findings)
+    return likely.column if likely is not None else None
+
+
+def _copy_lines(copies: Sequence[Copy]) -> tuple[CopyLine, ...]:
+    groups: dict[tuple[str, str], list[int]] = {}
+    for copy in copies:
+        groups.setdefault((copy.kind, str(copy.disposition)), []).append(copy.bytes)
+    return tuple(
+        CopyLine(kind, len(sizes), sum(sizes), disposition)
+        for (kind, disposition), sizes in sorted(groups.items())
+    )
+
+
+def _look_alikes(found: Sequence[Surveyed]) -> tuple[LookAlike, ...]:
+    where = [(s.estate.name, c) for s in found for c in range(len(s.sketches))]
+    profiles = [
+        alike.CollectionProfile(label, tuple(alike.ColumnProfile(name, sketch) for name, sketch in columns))
+        for label, columns in enumerate(columns for s in found for columns in s.sketches)
+    ]
+    return tuple(
+        LookAlike(*where[pair.first], *where[pair.second], round(pair.overlap * 100))
+        for pair in alike.look_alikes(profiles)
+    )
+
+
+def _undeclared(desk: Desk) -> int:
+    roots = [desk.config.base / root for root in desk.config.case.search]
+    declared = [desk.config.path(s) for s in desk.config.store]
+    own = [desk.path, desk.config.log_path()]
+    return sum(1 for found in find(roots, [*declared, *own]) if found.personal) if roots else 0
+
+
+def _task(desk: Desk, opener: OpenReader, name: str, key: bytes) -> SurveyTask:
+    store = desk.config.find(name)
+    return SurveyTask(
+        opener=opener,
+        name=name,
+        kind=store.kind,
+        url=desk.config.url(store),
+        path=desk.config.path(store),
+        selection=desk.config.selection(store),
+        subjects=store.subject,
+        publish=store.names_published,
+        sketch_key=key,
+    )
+
+
+def _month(path: Path) -> str | None:
+    newest = 0.0
+    deadline = time.monotonic() + 2
+    for place in [path, *(path.rglob("*") if path.is_dir() else ())]:
+        try:
+            newest = max(newest, place.lstat().st_mtime)
+        except OSError:
+            continue
+        if time.monotonic() > deadline:
+            break
+    return datetime.datetime.fromtimestamp(newest, datetime.UTC).strftime("%Y-%m") if newest else None
+
+
+def _printable(name: str) -> bool:
+    return name.isprintable() and len(name) <= 200
+
+
+def _sketchable(kind: pa.DataType) -> bool:
+    return pa.types.is_string(kind) or pa.types.is_binary(kind) or pa.types.is_integer(kind)
