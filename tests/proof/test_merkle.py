@@ -159,3 +159,19 @@ def test_the_consistency_vectors_agree(vectors: Path):
             stricter.append((case["desc"], len(arguments[2])))
     assert len(cases) == 98
     assert stricter == [("sizes are equal (one) and proof is empty", 12)]
+
+
+def test_real_inclusion_proofs_agree(vectors: Path):
+    """Of 40 proofs from public Rekor logs, the two that were tampered with are refused, the others hold."""
+    refused, count = [], 0
+    for place in sorted((vectors / "sigstore-conformance").glob("*/bundle.sigstore.json")):
+        for entry in json.loads(place.read_text())["verificationMaterial"].get("tlogEntries", ()):
+            if claim := entry.get("inclusionProof"):
+                leaf = merkle.leaf_hash(_bytes(entry["canonicalizedBody"]))
+                place_and_size = int(claim.get("logIndex", 0)), int(claim["treeSize"])
+                proof = [_bytes(value) for value in claim.get("hashes", ())]
+                count += 1
+                if _refuses(merkle.verify_inclusion, *place_and_size, leaf, proof, _bytes(claim["rootHash"])):
+                    refused.append(place.parent.name)
+    assert count == 40
+    assert refused == ["inclusion-proof-corrupted-hash_fail", "invalid-inclusion-proof_fail"]

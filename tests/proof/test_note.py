@@ -371,3 +371,21 @@ def test_the_checkpoints_of_two_other_logs_agree(vectors: Path):
         tessera, serverless = (Checkpoint.parse(read.body) for read in ours)
         assert key.verify(ours[0].body, ours[0].signatures[0]) is None
         assert (tessera.size, tessera.root) == (size, serverless.root)
+
+
+def test_rekor_checkpoints_agree(vectors: Path):
+    """Checkpoints of a public log that lack a line or a signature are refused; whole ones read back."""
+    refused, count = [], 0
+    for place in sorted((vectors / "sigstore-conformance").glob("rekor2-*/bundle.sigstore.json")):
+        (entry,) = json.loads(place.read_text())["verificationMaterial"]["tlogEntries"]
+        if "inclusionProof" not in entry:
+            continue
+        data = entry["inclusionProof"]["checkpoint"]["envelope"].encode()
+        count += 1
+        try:
+            assert Checkpoint.parse(note.parse_note(data).body).size > 0
+            assert note.parse_note(data).to_bytes() == data
+        except FormatError:
+            refused.append(place.parent.name.removeprefix("rekor2-checkpoint-missing-"))
+    assert count == 25
+    assert refused == ["log-signature_fail", "origin_fail", "root-hash_fail", "size_fail"]

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from some_keys import a_key
 
 from cenotaph_proof import merkle, note
+from cenotaph_proof._durable import locked
 from cenotaph_proof.errors import FormatError, WitnessError
 from cenotaph_proof.note import Checkpoint
 from cenotaph_proof.witness import Request, Witness
@@ -147,7 +148,7 @@ def test_the_state_outlives_the_process(witness, tmp_path, operator, paper):
 
 
 DIE_AT = """
-import os, sys, time
+import os, sys
 from pathlib import Path
 from cenotaph_proof.keys import PublicKey, SecretKey
 from cenotaph_proof.witness import Request, Witness
@@ -160,8 +161,6 @@ def dying(real):
         calls += 1
         if calls == dies_at:
             os._exit(9)
-        if dies_at == 0:
-            time.sleep(0.5)  # so that two processes meet between reading the state and replacing it
         return real(*arguments)
     return call
 
@@ -191,19 +190,30 @@ def test_a_witness_that_is_killed_does_not_forget_what_it_answered(witness, tmp_
     assert dies_at == 4
 
 
-def test_two_requests_at_once_do_not_roll_the_witness_back(witness, tmp_path, operator, paper):
-    """Of two processes that extend the same head differently, one is refused."""
+def test_a_request_waits_for_the_one_before(witness, tmp_path, operator, paper):
+    """Checked against what the witness knows when its turn comes, not when it was asked.
+
+    Else two requests for two extensions of one head could both be answered.
+    """
     operator.save(tmp_path / "bureau")
     paper.save(tmp_path / "paper")
     forked = [*LEAVES[:5], *FORKED[:4]]
-    running = []
-    for name, leaves in (("one", LEAVES), ("two", forked)):
-        asked = Request(5, tuple(merkle.consistency_proof(leaves[:9], 5)), _head(operator, 9, leaves))
-        (tmp_path / name).write_bytes(asked.to_bytes())
-        command = [sys.executable, "-c", DIE_AT, str(tmp_path), "0", name]
-        running.append(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL))
-    answers = [process.communicate(timeout=60)[0] for process in running]
-    assert sorted(map(bool, answers)) == [False, True]
+    asked = Request(5, tuple(merkle.consistency_proof(forked[:9], 5)), _head(operator, 9, forked))
+    (tmp_path / "request").write_bytes(asked.to_bytes())
+    seen = (tmp_path / "state").read_bytes()
+    witness.add_checkpoint(5, merkle.consistency_proof(LEAVES[:9], 5), _head(operator, 9), now=NOW)
+    grown = (tmp_path / "state").read_bytes()
+    (tmp_path / "state").write_bytes(seen)
+
+    command = [sys.executable, "-c", DIE_AT, str(tmp_path), "0", "request"]
+    with locked(tmp_path / ".state.lock"):
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(1.5)
+        (tmp_path / "state").write_bytes(grown)
+    assert process.communicate(timeout=60) == (b"", None)
+    assert witness.size(operator.public) == 9
+    assert process.returncode == 1
 
 
 def _state(size: str, time: str = "1") -> bytes:
