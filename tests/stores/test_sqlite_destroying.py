@@ -140,7 +140,9 @@ def test_a_contentless_index_goes_where_it_is_in_scope(tmp_path):
 
     destroy(path, Selection(collections=("gone",)))
     query = "SELECT rowid FROM words WHERE words MATCH ?"
-    assert sqlite3.connect(path).execute(query, (words[30],)).fetchall() == [(30,)]
+    db = sqlite3.connect(path)
+    assert db.execute(query, (words[30],)).fetchall() == [(30,)]
+    db.close()
     destroy(path, Selection(collections=("gone", "words")))
     assert found(tmp_path, inner) == set()
 

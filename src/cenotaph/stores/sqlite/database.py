@@ -189,6 +189,17 @@ def fingerprint(fd: int) -> tuple[int | bytes, ...]:
     return (info.st_dev, info.st_ino, info.st_size, info.st_mtime_ns, os.pread(fd, 4, 24))
 
 
+def last_write(place: Place) -> str:
+    """The file change counter and the times and sizes of the database and its log."""
+    with open_apart(place.beside()) as stream:
+        info, counter = os.fstat(stream.fileno()), int.from_bytes(stream.read(28)[24:28], "big")
+    text = f"change {counter} size {info.st_size} time {info.st_mtime_ns}"
+    if place.holds(b"-wal"):
+        log = os.lstat(place.beside(b"-wal"))
+        text += f" log {log.st_size} time {log.st_mtime_ns}"
+    return text
+
+
 @contextlib.contextmanager
 def driver_errors(what: str) -> Iterator[None]:
     """Give a driver's error its meaning; its text may quote data and goes no further."""

@@ -36,6 +36,7 @@ from cenotaph.stores.sqlite.database import (
     connect_reader,
     driver_errors,
     fingerprint,
+    last_write,
     quoted,
 )
 
@@ -59,10 +60,14 @@ class SqliteReader:
         self.capabilities = capabilities(place)
 
     def collections(self) -> Sequence[Collection]:
-        """Raises:
-        PermanentStoreError: the database is missing, corrupt, encrypted or no database.
-        TransientStoreError: it is locked, changed meanwhile, or must first recover from a crash.
+        """None where the database is gone.
+
+        Raises:
+            PermanentStoreError: it is corrupt, encrypted or no database.
+            TransientStoreError: it is locked, changed meanwhile, or must first recover from a crash.
         """
+        if not self._place.exists():
+            return []
         with self._reading() as view:
             sizes = _sizes(view)
             return [self._collection(view, ordinal, sizes) for ordinal in range(len(view.schema.tables))]
@@ -77,6 +82,8 @@ class SqliteReader:
         return found
 
     def partitions(self, collection: Collection) -> Sequence[Partition]:
+        if not self._place.exists():
+            return []
         with self._reading() as view:
             table = _named(view, collection)
             schema.needs_key(table, collection.ordinal)
@@ -104,11 +111,14 @@ class SqliteReader:
                     yield piece.batch
 
     def watermark(self, collection: Collection) -> Watermark:
-        """The number of rows of the table: the erasure of other tables does not move it."""
+        """The number of rows of the table, and what moves when anything in the file is written."""
+        if not self._place.exists():
+            return Watermark("gone")
         with self._reading() as view:
             table = _named(view, collection)
             with driver_errors(f"collection {collection.ordinal}"):
-                return Watermark(f"rows {_count_rows(view, table, rows.Bounds(table.name))}")
+                count = _count_rows(view, table, rows.Bounds(table.name))
+        return Watermark(f"rows {count} {last_write(self._place)}")
 
     def raw(self) -> Iterator[Extent]:
         return raw.extents(self._place, self._selection)
