@@ -9,6 +9,8 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -16,9 +18,10 @@ import pyarrow.compute as pc
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 
+from cenotaph.annex import Annex
 from cenotaph.errors import DriftError
 from cenotaph.records import Chunk, Chunker, Digester, record_key
-from cenotaph.residue.needles import NeedleBuilder
+from cenotaph.residue.needles import NeedleBuilder, Needles
 from cenotaph.scope import Selection
 from cenotaph.store import OpenReader, Partition
 from cenotaph_proof.seal import ChunkSeal
@@ -58,6 +61,25 @@ class PartitionResult:
 
 def needle_key(case_key: bytes) -> bytes:
     return HKDFExpand(SHA256(), 32, b"cenotaph/v1 needles").derive(case_key)
+
+
+@dataclass(frozen=True, slots=True)
+class NeedleSource:
+    """Where a child process finds the needles of a seal; they travel through no pipe."""
+
+    annex: Path = field(repr=False)
+    case: str
+    digest: str
+
+    def load(self, case_key: bytes) -> Needles:
+        """The needles, checked against the seal's digest; read once a process."""
+        return _load_needles(self, case_key)
+
+
+@lru_cache(maxsize=1)
+def _load_needles(source: NeedleSource, case_key: bytes) -> Needles:
+    annex = Annex(source.annex, source.case)
+    return Needles.from_bytes(annex.read("needles", case_key, source.digest))
 
 
 def seal_partition(task: SealTask) -> PartitionResult:

@@ -15,8 +15,7 @@ from cenotaph.annex import Annex
 from cenotaph.desk import Clock, wall_clock
 from cenotaph.errors import RefusedError, UsageError
 from cenotaph.estate import Estate, EstateCollection, EstateStore, SealedChunks
-from cenotaph.residue.needles import Needles
-from cenotaph.sealing import Target
+from cenotaph.sealing import NeedleSource, Target
 from cenotaph.store import OpenReader
 from cenotaph_proof import seal as seals
 from cenotaph_proof.acts import party_role
@@ -89,8 +88,9 @@ class Session:
                 raise RefusedError(f"the chunk lists of store {store.name} do not lie under the sealed root")
         return chunks
 
-    def needles(self) -> Needles:
-        return Needles.from_bytes(self.annex.read("needles", self.case_key, self.seal.needles))
+    def needles(self) -> NeedleSource:
+        """Where child processes read the needles that the seal names."""
+        return NeedleSource(self.annex.path, self.case.charter.case, self.seal.needles)
 
     def target(self, opener: OpenReader, store: EstateStore, item: EstateCollection) -> Target:
         return estates.target(self.config, opener, store, item, self.url(store.name))

@@ -19,7 +19,16 @@ from cenotaph.errors import PartialError
 
 T = TypeVar("T")
 R = TypeVar("R")
-PRELOAD = ("pyarrow", "pyarrow.compute", "pyarrow.parquet", "numpy", "cenotaph.records")
+PRELOAD = (  # by name: what children of any stage need; loaded once, in a server that never sees data
+    "pyarrow.compute",
+    "pyarrow.parquet",
+    "cenotaph.stages.survey",
+    "cenotaph.stages.challenge",
+    "cenotaph.stages.destroy",
+    "cenotaph.stages.probe",
+    "cenotaph.stores.files",
+    "cenotaph.stores.sqlite",
+)
 
 
 def run(function: Callable[[T], R], tasks: Iterable[T], *, workers: int = 2) -> Iterator[tuple[T, R]]:

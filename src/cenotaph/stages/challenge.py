@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -26,7 +27,7 @@ from cenotaph.estate import Estate, EstateStore, SealedChunks
 from cenotaph.progress import Tell, quiet
 from cenotaph.residue.needles import NeedleBuilder, Needles
 from cenotaph.residue.scan import scan
-from cenotaph.sealing import Target, needle_key, partition_chunks
+from cenotaph.sealing import LOOSE_KINDS, NeedleSource, Target, needle_key, partition_chunks
 from cenotaph.session import TOOL, Session
 from cenotaph.store import OpenReader, Partition
 from cenotaph_proof import draw
@@ -46,7 +47,7 @@ class ChunkTask:
     case_key: bytes = field(repr=False)
     sealed: tuple[ChunkSeal, ...]
     drawn: tuple[int, ...]
-    needles: bytes = field(repr=False)
+    needles: NeedleSource
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,11 +119,10 @@ def challenge(session: Session, opener: OpenReader, outside: Path | None = None,
 def _read_drawn(
     session: Session, opener: OpenReader, estate: Estate, chunks: SealedChunks, seed: bytes, tell: Tell
 ) -> tuple[list[DrawnStore], dict[str, list[bytes]], list[str]]:
-    needles = session.annex.read("needles", session.case_key, session.seal.needles)
     picks: dict[str, list[int]] = {}
     tasks: list[ChunkTask] = []
     for store in estate.stores:
-        picks[store.name], mine = _draw_store(session, opener, store, chunks, seed, needles)
+        picks[store.name], mine = _draw_store(session, opener, store, chunks, seed)
         tasks += mine
     results: dict[str, list[ChunkResult]] = {store.name: [] for store in estate.stores}
     for done, (task, result) in enumerate(
@@ -156,7 +156,6 @@ def _draw_store(
     store: EstateStore,
     chunks: SealedChunks,
     seed: bytes,
-    needles: bytes,
 ) -> tuple[list[int], list[ChunkTask]]:
     policy = session.case.charter.policy
     numbered = chunks.of_store(store)
@@ -173,7 +172,7 @@ def _draw_store(
             case_key=session.case_key,
             sealed=chunks.chunks[store.name, collection.ordinal, partition.index],
             drawn=tuple(by_partition[collection.ordinal, partition.index]),
-            needles=needles,
+            needles=session.needles(),
         )
         for collection in store.collections
         for partition in collection.partitions
@@ -209,7 +208,8 @@ class _Sampler:
 
     def __init__(self, task: ChunkTask) -> None:
         self._columns = task.target.needles
-        self._known = Needles.from_bytes(task.needles)
+        self._known = task.needles.load(task.case_key)
+        self._key = needle_key(task.case_key)
         self.builder = NeedleBuilder(needle_key(task.case_key))
         self.unsought = 0
 
@@ -224,9 +224,15 @@ class _Sampler:
         for column, kind in self._columns:
             values = pc.drop_null(pc.take(batch.column(column), rows))
             known = self._known.contains(values, kind)
-            if kind not in ("text", "number"):
-                self.unsought += int((~known).sum())
+            if kind not in LOOSE_KINDS:
+                self.unsought += int((self._searchable(values, kind) & ~known).sum())
             self.builder.add(values.filter(pa.array(known)), kind)
+
+    def _searchable(self, values: pa.Array, kind: str) -> npt.NDArray[np.bool_]:
+        """Which values are long enough to be searched for at all."""
+        own = NeedleBuilder(self._key)
+        own.add(values, kind)
+        return own.finish().contains(values, kind)
 
 
 # ── recall ───────────────────────────────────────────────────────────────────────────────────────

@@ -16,10 +16,9 @@ from cenotaph.desk import cite
 from cenotaph.engines import local
 from cenotaph.errors import StoreError
 from cenotaph.progress import Tell, quiet
-from cenotaph.residue.needles import Needles
 from cenotaph.residue.scan import Findings, scan
 from cenotaph.residue.shapes import Shapes
-from cenotaph.sealing import Target, needle_key
+from cenotaph.sealing import NeedleSource, Target
 from cenotaph.session import TOOL, Session
 from cenotaph.store import Extent, OpenReader, Reader
 from cenotaph_proof import draw
@@ -44,7 +43,7 @@ GRADES = ("none", "L1", "L2", "L3", "L4", "L5")
 @dataclass(frozen=True, slots=True)
 class ProbeTask:
     target: Target
-    needles: bytes = field(repr=False)
+    needles: NeedleSource
     case_key: bytes = field(repr=False)
     seed: bytes = field(repr=False)
     asked: GradeName
@@ -84,7 +83,7 @@ def probe(session: Session, opener: OpenReader, tell: Tell = quiet) -> Path:
         against=against,
         nonce=nonce,
         next_nonce=new_nonce(session.secrets, "probe"),
-        needles=len(session.needles()),
+        needles=len(session.needles().load(session.case_key)),
         stores=stores,
         tool=TOOL,
         share_destroyed=not reasons,
@@ -118,8 +117,8 @@ class _Search:
     def __init__(self, task: ProbeTask, reader: Reader) -> None:
         self.task = task
         self.reader = reader
-        self.needles = Needles.from_bytes(task.needles)
-        self.shapes = Shapes(needle_key(task.case_key))
+        self.needles = task.needles.load(task.case_key)
+        self.shapes = Shapes(self.needles)
         self.values = Findings()
         self.strangers = Findings()
         self.by_place: Counter[tuple[str, str, str]] = Counter()
@@ -197,7 +196,6 @@ class _Search:
 
 def _tasks(session: Session, opener: OpenReader, seed: bytes) -> list[ProbeTask]:
     plan = session.case.require(Plan).body(Plan)
-    needles = session.annex.read("needles", session.case_key, session.seal.needles)
     terms = {s.name: s for s in session.case.charter.stores}
     tasks = []
     for store, planned in zip(session.estate().stores, plan.stores, strict=True):
@@ -207,7 +205,7 @@ def _tasks(session: Session, opener: OpenReader, seed: bytes) -> list[ProbeTask]
         tasks.append(
             ProbeTask(
                 target=replace(target, selection=estates.narrowed(target.selection, store, planned.left_out)),
-                needles=needles,
+                needles=session.needles(),
                 case_key=session.case_key,
                 seed=seed,
                 asked=terms[store.name].grade,
