@@ -172,6 +172,8 @@ PACKED = {
     "a.csv.bz2": bz2.compress,
     "a.csv.xz": lzma.compress,
     "a.csv.zst": zstandard.compress,
+    "a.csv": lambda data: ("\ufeff" + data.decode()).encode("utf-16-le"),
+    "b.csv": lambda data: ("\ufeff" + data.decode()).encode("utf-16-be"),
 }
 
 
@@ -246,6 +248,8 @@ def _rows_of(estate: FilesEstate, selection: Selection) -> list[dict[str, object
 
 def _unpacked(name: str, data: bytes) -> bytes:
     tools = {"gz": gzip.decompress, "bz2": bz2.decompress, "xz": lzma.decompress}
+    if name.endswith(".csv"):
+        return data.decode("utf-16").encode()
     if name.endswith("zst"):
         return zstandard.ZstdDecompressor().stream_reader(data).read()
     return tools.get(name.rpartition(".")[2], bytes)(data)

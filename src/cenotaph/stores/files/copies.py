@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 
 from cenotaph.store import Copy, Disposition
-from cenotaph.stores.files.survey import Survey, Surveyed
+from cenotaph.stores.files.survey import Surveyed
 from cenotaph.stores.files.tree import Tree
 
 _BACKUP_SUFFIXES = (b"~", b".bak", b".orig", b".old", b".save", b".backup", b".copy", b".tmp", b".part")
@@ -17,12 +17,16 @@ _TRASH = frozenset(
 )
 
 
-def find_copies(tree: Tree, survey: Survey, files: Iterable[Surveyed]) -> list[Copy]:
-    """Copies of these files, in byte order of places."""
+Digests = dict[bytes, bytes | None]
+
+
+def find_copies(
+    tree: Tree, files: Iterable[Surveyed], others: list[Surveyed], digests: Digests
+) -> list[Copy]:
+    """Copies of these files among the others, in order of places. `digests` are kept between calls."""
     own = [file for file in files if not file.stays]
-    others = list(survey.files())
     found = [*_hard_links(own), *_backups(own, others), *_trashed(own, others)]
-    found += _duplicates(tree, own, others)
+    found += _duplicates(tree, own, others, digests)
     unique = {(copy.kind, copy.place): copy for copy in found}
     return [unique[key] for key in sorted(unique)]
 
@@ -58,7 +62,7 @@ def _trashed(own: list[Surveyed], others: list[Surveyed]) -> Iterator[Copy]:
             yield _copy("trash", other)
 
 
-def _duplicates(tree: Tree, own: list[Surveyed], others: list[Surveyed]) -> Iterator[Copy]:
+def _duplicates(tree: Tree, own: list[Surveyed], others: list[Surveyed], digests: Digests) -> Iterator[Copy]:
     """Byte-identical files: only those of one size are read."""
     sizes: dict[int, list[Surveyed]] = defaultdict(list)
     for other in others:
@@ -68,7 +72,8 @@ def _duplicates(tree: Tree, own: list[Surveyed], others: list[Surveyed]) -> Iter
     for size in sorted({file.entry.info.st_size for file in own} & sizes.keys()):
         alike: dict[bytes, list[Surveyed]] = defaultdict(list)
         for other in sizes[size] if len(sizes[size]) > 1 else []:
-            digest = _digest(tree, other)
+            path = other.entry.path
+            digest = digests[path] = digests[path] if path in digests else _digest(tree, other)
             if digest is not None:
                 alike[digest].append(other)
         for group in alike.values():

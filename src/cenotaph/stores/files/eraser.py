@@ -155,6 +155,7 @@ class FilesEraser:
         for index, file in enumerate(files):
             if file is None or begun.todo[index] == LEAVE:
                 continue
+            work.still_as_opened(file)
             if begun.todo[index] == REWRITE and not durable.is_tombstone(_name(file.path)):
                 self._rewrite(bounds, file, begun.tombstones[index])
             self._destroy(file, begun.tombstones[index], lambda size: progress.advance(0, size))

@@ -213,7 +213,7 @@ def sniff_csv(head: bytes, *, whole: bool, sure: bool) -> Kind | None:
             if not sure and not header:
                 continue
             names = header_names(rows[0]) if header else [f"column_{i + 1}" for i in range(wide)]
-            columns = tuple((name, "csv") for name in names)
+            columns = tuple((name, "text") for name in names)
             note = "" if header else NO_HEADER
             best = Kind("csv", columns, delimiter=delimiter, header=header, note=note)
     return best

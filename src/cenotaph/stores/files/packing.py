@@ -1,8 +1,9 @@
-"""Compressed and transcoded files: a stream of what is inside, and back. The one file that knows codecs."""
+"""Compressed files and UTF-16 text: a stream of what is inside, and back. The one file that knows codecs."""
 
 from __future__ import annotations
 
 import bz2
+import codecs
 import gzip
 import io
 import itertools
@@ -18,10 +19,26 @@ import zstandard
 from cenotaph.stores.files.lines import MalformedError
 
 PLAIN = ""
-_MAGIC = {b"\x1f\x8b\x08": "gz", b"\x28\xb5\x2f\xfd": "zst", b"BZh": "bz2", b"\xfd7zXZ\x00": "xz"}
+_MAGIC = {
+    b"\x1f\x8b\x08": "gz",
+    b"\x28\xb5\x2f\xfd": "zst",
+    b"BZh": "bz2",
+    b"\xfd7zXZ\x00": "xz",
+    b"\xff\xfe": "utf-16-le",  # "Unicode text" of spreadsheets: read as UTF-8, written back as it was
+    b"\xfe\xff": "utf-16-be",
+}
+_UTF16 = ("utf-16-le", "utf-16-be")
 SUFFIXES = {b".gz": "gz", b".zst": "zst", b".bz2": "bz2", b".xz": "xz"}
 
-_ERRORS = (EOFError, zlib.error, lzma.LZMAError, zstandard.ZstdError, zipfile.BadZipFile, tarfile.TarError)
+_ERRORS = (
+    EOFError,
+    zlib.error,
+    lzma.LZMAError,
+    zstandard.ZstdError,
+    zipfile.BadZipFile,
+    tarfile.TarError,
+    UnicodeError,
+)
 
 # Deflate expands at most 1,032 times; beyond this a file is a bomb and is read as one opaque record.
 _EXPANDS, _AT_LEAST = 1100, 1 << 30
@@ -59,6 +76,8 @@ def after(head: bytes, stream: BinaryIO) -> BinaryIO:
 
 def packer(stream: BinaryIO, packing: str) -> BinaryIO:
     """A stream that packs what is written to it into `stream`; close it to finish. Not for `PLAIN`."""
+    if packing in _UTF16:
+        return cast(BinaryIO, _Recoder(stream, "utf-8", packing))
     if packing == "gz":
         # no name, no time: neither may carry a person or a moment into the new file
         return cast(BinaryIO, gzip.GzipFile(filename="", mode="wb", fileobj=stream, mtime=0))
@@ -70,6 +89,8 @@ def packer(stream: BinaryIO, packing: str) -> BinaryIO:
 
 
 def _decoder(stream: BinaryIO, packing: str) -> BinaryIO:
+    if packing in _UTF16:
+        return cast(BinaryIO, io.BufferedReader(_Recoded(stream, packing, "utf-8")))
     if packing == "gz":
         return cast(BinaryIO, gzip.GzipFile(fileobj=stream, mode="rb"))
     if packing == "bz2":
@@ -129,4 +150,43 @@ class _Pieces(io.RawIOBase):
             self._rest = piece
         data, self._rest = self._rest[: len(buffer)], self._rest[len(buffer) :]
         buffer[: len(data)] = data
+        return len(data)
+
+
+class _Recoded(io.RawIOBase):
+    """A stream of text in another encoding. Strict: what does not decode raises `UnicodeError`."""
+
+    def __init__(self, stream: BinaryIO, old: str, new: str) -> None:
+        self._stream = stream
+        self._decoder = codecs.getincrementaldecoder(old)()
+        self._new = new
+        self._rest = b""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]  # typeshed: WriteableBuffer
+        while not self._rest:
+            piece = self._stream.read(1 << 16)
+            self._rest = self._decoder.decode(piece, final=not piece).encode(self._new)
+            if not piece:
+                break
+        data, self._rest = self._rest[: len(buffer)], self._rest[len(buffer) :]
+        buffer[: len(data)] = data
+        return len(data)
+
+
+class _Recoder(io.RawIOBase):
+    """Writes text on in another encoding; close it to finish."""
+
+    def __init__(self, stream: BinaryIO, old: str, new: str) -> None:
+        self._stream = stream
+        self._decoder = codecs.getincrementaldecoder(old)()
+        self._new = new
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: bytes | memoryview) -> int:  # type: ignore[override]  # typeshed: ReadableBuffer
+        self._stream.write(self._decoder.decode(bytes(data)).encode(self._new))
         return len(data)

@@ -29,6 +29,8 @@ def raw_extents(tree: Tree, survey: Survey, selection: Selection) -> Iterator[Ex
     names = _Names()
     for entry in tree.entries():
         kept = NOTHING
+        if entry.is_dir and tree.listing(entry.path):
+            continue  # its name is in the paths of what it holds, where it stays or goes with them
         if entry.is_file:
             found = survey.file(entry)
             if found is None:

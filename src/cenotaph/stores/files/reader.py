@@ -25,7 +25,7 @@ from cenotaph.store import (
     Watermark,
 )
 from cenotaph.stores.files import places, tables
-from cenotaph.stores.files.copies import find_copies
+from cenotaph.stores.files.copies import Digests, find_copies
 from cenotaph.stores.files.kinds import Kind
 from cenotaph.stores.files.lines import MalformedError
 from cenotaph.stores.files.places import Bounds, FileBound
@@ -54,6 +54,7 @@ class FilesReader:
         self._tree = Tree(url)
         self._survey = Survey(self._tree, selection)
         self._groups: list[_Group] | None = None
+        self._digests: Digests = {}
         self.capabilities = capabilities(self._tree)
 
     def collections(self) -> Sequence[Collection]:
@@ -80,7 +81,8 @@ class FilesReader:
 
     def copies(self, collection: Collection) -> Sequence[Copy]:
         group = self._group(collection)
-        return find_copies(self._tree, self._survey, group.files)
+        everything = [file for other in self._grouped() for file in other.files]
+        return find_copies(self._tree, group.files, everything, self._digests)
 
     def watermark(self, collection: Collection) -> Watermark:
         """Covers names, sizes, times and inodes of the files that are of the collection now."""

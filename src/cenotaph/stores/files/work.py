@@ -32,6 +32,7 @@ class Open:
     ino: int
     in_place: bool
     shared: bool
+    written: tuple[int, int]  # size and time of the last write, when it was opened
     selected: int = 0  # counted while the seal is checked
     records: int = 0
 
@@ -71,7 +72,12 @@ def open_file(stack: contextlib.ExitStack, tree: Tree, bound: FileBound, path: b
     lease = stack.enter_context(durable.write_lease(fd))
     shared = durable.reflinked(fd)
     in_place = durable.filesystem(fd).overwrites_in_place and not shared
-    return Open(bound, path, fd, lease, bool(lease), info.st_ino, in_place, shared)
+    return Open(bound, path, fd, lease, bool(lease), info.st_ino, in_place, shared, _written(fd))
+
+
+def _written(fd: int) -> tuple[int, int]:
+    info = os.fstat(fd)
+    return info.st_size, info.st_mtime_ns
 
 
 def open_sealed(stack: contextlib.ExitStack, tree: Tree, bounds: Bounds) -> list[Open]:
@@ -96,8 +102,16 @@ def open_sealed(stack: contextlib.ExitStack, tree: Tree, bounds: Bounds) -> list
     return files
 
 
+def still_as_opened(file: Open) -> None:
+    """Raise `DriftError` where a file that could not be leased was written to since it was opened."""
+    if _written(file.fd) != file.written:
+        raise DriftError("a file was written to while it was being erased", hint="survey and seal again")
+
+
 def still_alone(files: list[Open]) -> None:
     """Raise `TransientStoreError` where somebody has tried to open a leased file."""
+    for file in files:
+        still_as_opened(file)
     if any(file.leased and not file.lease for file in files):
         raise TransientStoreError(
             "another process wants to open a file that is being erased; nothing of the partition was changed",
