@@ -102,6 +102,9 @@ class Log:
     def append(self, entry: bytes) -> int:
         """Add an entry, sign the new head, and return the entry's index, durably.
 
+        After a crash in here the entry is in the log once or not at all: look for it in `entries` before
+        adding it again.
+
         Raises:
             LogError: opened without a key, longer than 65,535 bytes, or the log's files are damaged.
         """
