@@ -489,6 +489,43 @@ def test_a_hard_link_is_refused(tmp_path):
     assert found(tmp_path, GONE) == set(GONE)
 
 
+@pytest.mark.parametrize("script", ["", "CREATE VIEW seen AS SELECT 1"])
+def test_a_database_without_tables_is_left_alone(tmp_path, script):
+    """Nothing was in scope, so nothing is destroyed, however vacuously everything was erased."""
+    path = tmp_path / "app.db"
+    create(path, script).close()
+    before = path.read_bytes()
+
+    open_eraser(url(path), EVERYTHING).reclaim([])
+
+    assert path.read_bytes() == before
+
+
+def test_tables_of_an_unknown_module_are_ordinary_tables(tmp_path):
+    """Their storage is sealed and erased like any table; the rest of the schema is rebuilt untouched."""
+    path = tmp_path / "app.db"
+    db = create(path, "CREATE TABLE geo_node (data); CREATE TABLE stay (a); INSERT INTO stay VALUES (1)")
+    db.execute("INSERT INTO geo_node VALUES (?)", (GONE[0],))
+    db.executescript(
+        """PRAGMA writable_schema=ON;
+        INSERT INTO sqlite_schema VALUES
+          ('table', 'geo', 'geo', 0, 'CREATE VIRTUAL TABLE geo USING nobody(x)');"""
+    )
+    db.close()
+    collections = open_reader(url(path), EVERYTHING).collections()
+    assert [c.name for c in collections] == ["geo_node", "stay"]
+
+    destroy(path, Selection(collections=("geo*",)))
+
+    assert found(tmp_path, GONE) == set()
+    assert rows_of(path, "stay") == [(1, 1)]
+    db = sqlite3.connect(path)
+    assert (
+        db.execute("SELECT sql FROM sqlite_schema WHERE name = 'geo'").fetchone()[0].startswith("CREATE VIRT")
+    )
+    db.close()
+
+
 def test_reclaiming_twice_is_safe(tmp_path):
     """The second time there is less to do, and nothing is lost."""
     path = tmp_path / "app.db"

@@ -292,6 +292,31 @@ class TestTrouble:
         with pytest.raises(PermanentStoreError, match="symbolic link"):
             open_reader(url(tmp_path / "a.db"), EVERYTHING).collections()
 
+    @pytest.mark.parametrize("missing", ["nobody/a.db", "x" * 300, "file/a.db"])
+    def test_errors_of_the_system_show_no_path(self, tmp_path, missing):
+        """A folder that is not there, a name too long, a file for a folder."""
+        (tmp_path / "file").touch()
+
+        with pytest.raises(PermanentStoreError, match="cannot be opened") as caught:
+            open_reader(url(tmp_path / missing), EVERYTHING).collections()
+        assert str(tmp_path) not in str(caught.value)
+        assert caught.value.__suppress_context__
+
+    @pytest.mark.parametrize(
+        "name", [b"new\nline.db", b"not \xff utf8.db", b"a?b#c%20d'.db", "张伟.db".encode()]
+    )
+    def test_paths_of_any_bytes(self, tmp_path, name):
+        """Read, erased in part, rebuilt, then destroyed whole."""
+        path = tmp_path / os.fsdecode(name)
+        create(
+            path, "CREATE TABLE a (x); CREATE TABLE b (x); INSERT INTO a VALUES (1); INSERT INTO b VALUES (2)"
+        ).close()
+
+        destroy(path, Selection(collections=("a",)))
+        assert records(path) == {"a": [], "b": [{"x": 2}]}
+        destroy(path)
+        assert names(tmp_path) == []
+
     @pytest.mark.parametrize("bad", ["files:/a", "sqlite:a.db", "sqlite:/a/", ""])
     def test_other_urls(self, bad):
         """Only an absolute path is understood."""

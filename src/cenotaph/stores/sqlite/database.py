@@ -9,6 +9,7 @@ still creates -wal and -shm files beside a database in WAL mode.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import io
 import os
@@ -202,11 +203,14 @@ def last_write(place: Place) -> str:
 
 @contextlib.contextmanager
 def driver_errors(what: str) -> Iterator[None]:
-    """Give a driver's error its meaning; its text may quote data and goes no further."""
+    """Give an error of the driver or the system its meaning; its text may quote data, or a path, and
+    goes no further."""
     try:
         yield
     except sqlite3.Error as error:
         raise _meaning(error, what) from None
+    except OSError as error:
+        raise _system_meaning(error, what) from None
 
 
 def quoted(name: str) -> str:
@@ -236,6 +240,17 @@ def _identity(info: os.stat_result) -> tuple[int, int]:
 
 _READONLY_ROLLBACK, _READONLY_RECOVERY, _READONLY_CANTINIT = 776, 264, 1288
 _CUT_OFF = (_READONLY_ROLLBACK, _READONLY_RECOVERY, _READONLY_CANTINIT)
+
+
+def _system_meaning(error: OSError, what: str) -> StoreError:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return TransientStoreError(
+            f"{what} could not be changed: no space left on the volume", hint="make room, then run again"
+        )
+    if error.errno in (errno.EIO, errno.EINTR, errno.EAGAIN):
+        return TransientStoreError(f"{what} could not be read or written ({os.strerror(error.errno)})")
+    reason = os.strerror(error.errno) if error.errno else "no reason given"
+    return PermanentStoreError(f"{what} cannot be opened or written ({reason})")
 
 
 def _meaning(error: sqlite3.Error, what: str) -> StoreError:

@@ -54,7 +54,7 @@ class SqliteEraser:
         if progress.begun is None:
             self._step("begin")
             progress.begin({"records": sealed.records})
-        notes = self._delete(session, rest) if remaining else ()
+        notes = self._delete(session, rest) if remaining else self._done_before(session)
         progress.advance(sealed.records, session.overwritten - before)
         if remaining not in (0, sealed.records):
             notes += (f"{sealed.records - remaining} records had gone before they could be erased",)
@@ -69,11 +69,14 @@ class SqliteEraser:
     def reclaim(self, collections: Sequence[Collection]) -> Reclamation:
         """As `store.Eraser.reclaim`: destroys the file if nothing in it stays, else rebuilds it."""
         erased = [collection.name for collection in collections]
-        if not self._place.exists():
-            return reclaim.leftovers(self._place, self._step)
-        session = self._open()
-        self._session = None  # the session ends inside: its file does
-        return reclaim.run(session, erased, self._selection, self._step)
+        with driver_errors("the database"):
+            if not self._place.exists():
+                return reclaim.leftovers(self._place, self._step)
+            if not erased:
+                return reclaim.nothing(self._place)
+            session = self._open()
+            self._session = None  # the session ends inside: its file does
+            return reclaim.run(session, erased, self._selection, self._step)
 
     def close(self) -> None:
         if self._session is not None:
@@ -82,8 +85,14 @@ class SqliteEraser:
 
     def _open(self) -> Session:
         if self._session is None:
-            self._session = Session(self._place)
+            with driver_errors("the database"):
+                self._session = Session(self._place)
         return self._session
+
+    def _done_before(self, session: Session) -> tuple[str, ...]:
+        """A run that was killed after its commit may not have come to overwrite the journal."""
+        session.settle()
+        return ()
 
     def _delete(self, session: Session, rest: _Rest) -> tuple[str, ...]:
         self._step("settle before")
@@ -168,9 +177,9 @@ class _Rest:
     def _batches(self) -> Iterator[pa.RecordBatch]:
         with driver_errors(f"collection {self.ordinal}"):
             for piece in rows.selected(self._db, self._table, self._bounds, self._selection):
-                self._found += len(piece.keys)
+                self._found += piece.batch.num_rows
                 if not self._whole:
-                    self._keys += piece.keys
+                    self._keys += piece.keys()
                 yield piece.batch
 
     def _delete_all(self) -> int:

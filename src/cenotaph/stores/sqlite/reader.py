@@ -57,7 +57,8 @@ class SqliteReader:
     def __init__(self, place: Place, selection: Selection) -> None:
         self._place = place
         self._selection = selection
-        self.capabilities = capabilities(place)
+        with driver_errors("the database"):
+            self.capabilities = capabilities(place)
 
     def collections(self) -> Sequence[Collection]:
         """None where the database is gone.
@@ -74,7 +75,8 @@ class SqliteReader:
 
     def copies(self, collection: Collection) -> Sequence[Copy]:
         """Files beside the database, and places inside it, that may hold rows of the collection."""
-        found = [*self._files()]
+        with driver_errors("the database"):
+            found = [*self._files()]
         if not self._place.exists():
             return found
         with self._reading() as view:
@@ -121,7 +123,8 @@ class SqliteReader:
         return Watermark(f"rows {count} {last_write(self._place)}")
 
     def raw(self) -> Iterator[Extent]:
-        return raw.extents(self._place, self._selection)
+        with driver_errors("the database"):
+            yield from raw.extents(self._place, self._selection)
 
     def close(self) -> None:
         """Nothing stays open between calls."""
@@ -164,7 +167,7 @@ class SqliteReader:
         for piece in rows.slices(view.link.db, table, bounds):
             masks = self._selection.masks(table.name, piece.batch)
             chosen, held = int(masks.selected.sum()), int(masks.held.sum())
-            total += (chosen, held, len(piece.keys) - chosen - held, masks.unconverted)
+            total += (chosen, held, piece.batch.num_rows - chosen - held, masks.unconverted)
         return _Counts(*total.tolist())
 
     def _files(self) -> Iterator[Copy]:

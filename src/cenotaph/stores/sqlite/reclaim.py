@@ -82,6 +82,12 @@ def leftovers(place: Place, step: Step) -> Reclamation:
     return Reclamation(reach.grade, reach.why_not_higher, done.overwritten, done.freed, notes)
 
 
+def nothing(place: Place) -> Reclamation:
+    """No collection was erased: the file is left alone."""
+    reach = capabilities(place)
+    return Reclamation(reach.grade, reach.why_not_higher, 0, 0, ("nothing was erased",))
+
+
 class _Done:
     """What was overwritten and given back so far."""
 
@@ -118,7 +124,11 @@ def _read_empty(
 def _nothing_stays(found: schema.Schema, erased: Sequence[str], selection: Selection) -> bool:
     """Whether every collection was erased whole; an index without text of its own must be in scope too."""
     whole = all(table.name in erased and selection.whole(table.name, table.names()) for table in found.tables)
-    return whole and all(index.content or _covers(selection, index.name) for index in found.indexes)
+    return (
+        bool(found.tables)
+        and whole
+        and all(index.content or _covers(selection, index.name) for index in found.indexes)
+    )
 
 
 def _covers(selection: Selection, name: str) -> bool:

@@ -12,6 +12,7 @@ import json
 import sqlite3
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import compress
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -64,23 +65,29 @@ class Bounds:
 
 
 class Slice(NamedTuple):
-    """Some rows in key order: their keys, and their records."""
+    """Some rows in key order: the columns of their keys, and their records."""
 
-    keys: list[Key]
+    key_columns: list[Sequence[Value]]
     batch: pa.RecordBatch
+
+    def keys(self) -> Iterator[Key]:
+        return zip(*self.key_columns, strict=True)
+
+    def last(self) -> Key:
+        return tuple(column[-1] for column in self.key_columns)
 
     def pick(self, mask: npt.NDArray[np.bool_]) -> Slice:
         if mask.all():
             return self
-        places = np.flatnonzero(mask)
-        return Slice([self.keys[place] for place in places], self.batch.take(pa.array(places)))
+        columns = [list(compress(column, mask)) for column in self.key_columns]
+        return Slice(columns, self.batch.take(pa.array(np.flatnonzero(mask))))
 
 
 def slices(db: sqlite3.Connection, table: Table, bounds: Bounds) -> Iterator[Slice]:
     """Every row within the bounds, in key order, about 16 MiB at a time."""
     try:
         for piece in _read(db, table, bounds):
-            bounds = Bounds(bounds.table, piece.keys[-1], bounds.upto)
+            bounds = Bounds(bounds.table, piece.last(), bounds.upto)
             yield piece
         return
     except sqlite3.OperationalError as error:
@@ -99,7 +106,7 @@ def selected(db: sqlite3.Connection, table: Table, bounds: Bounds, selection: Se
     whole = selection.whole(table.name, table.names())
     for piece in slices(db, table, bounds):
         chosen = piece if whole else piece.pick(selection.masks(table.name, piece.batch).selected)
-        if chosen.keys:
+        if chosen.batch.num_rows:
             yield chosen
 
 
@@ -167,10 +174,9 @@ def _read(db: sqlite3.Connection, table: Table, bounds: Bounds) -> Iterator[Slic
     ask = _FIRST_FETCH
     while rows := cursor.fetchmany(ask):
         transposed = list(zip(*rows, strict=True))
-        keys = list(zip(*transposed[:width], strict=True))
         batch = pa.RecordBatch.from_arrays([array(column) for column in transposed[width:]], names=names)
         ask = max(1, min(4 * ask, PARTITION_RECORDS, ask * _TARGET_BYTES // max(batch.nbytes, 1)))
-        yield Slice(keys, batch)
+        yield Slice(transposed[:width], batch)
 
 
 def _fetch_key(db: sqlite3.Connection, sql: str, values: list[Value]) -> list[Key]:

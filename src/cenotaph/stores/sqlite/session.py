@@ -57,7 +57,6 @@ class Session:
         """
         with driver_errors("the database"):
             self.db.execute("BEGIN EXCLUSIVE")
-            self.db.execute("SELECT count(*) FROM sqlite_schema").fetchone()
         self._locked = True
 
     def commit(self) -> None:
@@ -73,14 +72,14 @@ class Session:
 
     def settle(self) -> None:
         """Overwrite what journals and logs keep of committed changes. Between transactions only."""
-        if self.wal:
-            self._checkpoint()
-        for fd in self._kept:
-            self.overwritten += overwrite(fd, os.fstat(fd).st_size)
-        self._drop_kept()
-        self._overwrite(LOG if self.wal else JOURNAL)
-        if self.wal:  # the next frame must start the log anew, not follow on zeros
-            with driver_errors("the database"):
+        with driver_errors("the database"):
+            if self.wal:
+                self._checkpoint()
+            for fd in self._kept:
+                self.overwritten += overwrite(fd, os.fstat(fd).st_size)
+            self._drop_kept()
+            self._overwrite(LOG if self.wal else JOURNAL)
+            if self.wal:  # the next frame must start the log anew, not follow on zeros
                 self.db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
 
     def close(self) -> None:
@@ -109,8 +108,7 @@ class Session:
             self.db.execute("PRAGMA journal_mode=PERSIST").fetchall()
 
     def _checkpoint(self) -> None:
-        with driver_errors("the database"):
-            busy, frames, moved = self.db.execute("PRAGMA wal_checkpoint(RESTART)").fetchone()
+        busy, frames, moved = self.db.execute("PRAGMA wal_checkpoint(RESTART)").fetchone()
         if busy or frames != moved:
             raise TransientStoreError("the database's log is in use by another process", hint="run again")
 
