@@ -175,11 +175,19 @@ def _openat2(directory: int, rel: bytes, flags: int, mode: int) -> int:
 # --- overwriting and removing ---------------------------------------------------------------
 
 
-def overwrite(fd: int, length: int, *, start: int = 0, on_bytes: Callable[[int], None] | None = None) -> int:
+def overwrite(
+    fd: int,
+    length: int,
+    *,
+    start: int = 0,
+    on_bytes: Callable[[int], None] | None = None,
+    sync: bool = True,
+) -> int:
     """Write zeros over [start, start + length) in place, fsync, and return how many were written.
 
-    Holes of a sparse file hold nothing and are skipped. `on_bytes` is told the size of each step
-    (at most 1 MiB) after it; it may sleep or raise.
+    `sync=False` where the caller does the fsync, for many files together. Holes of a sparse file hold
+    nothing and are skipped. `on_bytes` is told the size of each step (at most 1 MiB) after it; it may
+    sleep or raise.
     """
     written = 0
     for low, high in _data_ranges(fd, start, start + length):
@@ -190,7 +198,8 @@ def overwrite(fd: int, length: int, *, start: int = 0, on_bytes: Callable[[int],
             written += step
             if on_bytes is not None:
                 on_bytes(step)
-    os.fsync(fd)
+    if sync:
+        os.fsync(fd)
     return written
 
 
@@ -231,11 +240,7 @@ def destroy_file(
     (st_blocks · 512). Raises `DriftError`, with nothing changed, where `name` is no longer this file.
     """
     info = os.fstat(fd)
-    at = os.stat(name, dir_fd=dirfd, follow_symlinks=False)
-    if (at.st_dev, at.st_ino) != (info.st_dev, info.st_ino):
-        raise DriftError("a file was replaced by another while it was being erased", hint="seal again")
-    if name != tombstone.encode():
-        rename_new(dirfd, name, tombstone.encode())
+    if bury(dirfd, name, fd, tombstone):
         os.fsync(dirfd)
     if zero:
         overwrite(fd, info.st_size, on_bytes=on_bytes)
@@ -243,6 +248,21 @@ def destroy_file(
     os.unlink(tombstone.encode(), dir_fd=dirfd)
     os.fsync(dirfd)
     return int(info.st_blocks) * 512 if info.st_nlink == 1 else 0
+
+
+def bury(dirfd: int, name: bytes, fd: int, tombstone: str) -> bool:
+    """Rename an open file to its tombstone, if it is not yet; whether it was renamed (fsync `dirfd` then).
+
+    Raises:
+        DriftError: `name` is no longer this file; nothing was changed.
+    """
+    info, at = os.fstat(fd), os.stat(name, dir_fd=dirfd, follow_symlinks=False)
+    if (at.st_dev, at.st_ino) != (info.st_dev, info.st_ino):
+        raise DriftError("a file was replaced by another while it was being erased", hint="seal again")
+    if name == tombstone.encode():
+        return False
+    rename_new(dirfd, name, tombstone.encode())
+    return True
 
 
 def drop_user_xattrs(fd: int) -> None:

@@ -252,12 +252,12 @@ def test_the_old_bytes_of_a_rewritten_file_are_overwritten(tmp_path, monkeypatch
     partition, sealed = store.seal()
     kept_open: list[int] = []
 
-    def destroy(dirfd, name, fd, **options):
+    def bury(dirfd, name, fd, tombstone):
         kept_open.append(os.dup(fd))
-        return original(dirfd, name, fd, **options)
+        return original(dirfd, name, fd, tombstone)
 
-    original = durable.destroy_file
-    monkeypatch.setattr(durable, "destroy_file", destroy)
+    original = durable.bury
+    monkeypatch.setattr(durable, "bury", bury)
     erasure = store.erase(partition, sealed)
     (fd,) = kept_open
     old = os.pread(fd, len(ROWS), 0)

@@ -22,11 +22,30 @@ _QUOTE = 0x22
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """The fields of a block: `fields[i]` as a binary array row by row, and the span of each row."""
+    """The fields of a block, and the span of each row."""
 
-    columns: list[pa.Array]
+    width: int
     row_starts: Positions
     row_ends: Positions  # after the row end
+    values: pa.Array  # fields at even places, what lies between at odd ones
+    doubled: npt.NDArray[np.bool_]  # fields with quotes inside
+
+    def column(self, index: int) -> pa.Array:
+        """One column, as bytes.
+
+        Raises:
+            MalformedError: a quote inside a quoted field is not doubled.
+        """
+        fields = np.arange(len(self.row_starts), dtype=np.int64) * self.width + index
+        return _column(self.values, self.doubled, fields)
+
+    def columns(self) -> list[pa.Array]:
+        return [self.column(index) for index in range(self.width)]
+
+    def check(self) -> None:
+        """Raise what building the columns would raise, and build them only where it could."""
+        if self.doubled.any():
+            self.columns()
 
 
 def width(block: Split) -> int:
@@ -51,9 +70,7 @@ def grid(block: Split, columns: int) -> Grid:
         raise MalformedError("rows of different length")
     quoted, doubled = _quoting(block, starts, ends)
     values = _between(block.data, starts + quoted, ends - quoted)
-    rows = np.arange(len(shape), dtype=np.int64) * columns
-    fields = [_column(values, doubled, rows + index) for index in range(columns)]
-    return Grid(fields, starts[::columns], after[columns - 1 :: columns])
+    return Grid(columns, starts[::columns], after[columns - 1 :: columns], values, doubled)
 
 
 def _not_blank(block: Split) -> npt.NDArray[np.bool_]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -152,42 +152,54 @@ class FilesEraser:
     # --- changes ---
 
     def _carry_out(self, bounds: Bounds, begun: Begun, files: list[Open | None], progress: Progress) -> None:
-        for index, file in enumerate(files):
-            if file is None or begun.todo[index] == LEAVE:
-                continue
-            work.still_as_opened(file)
-            if begun.todo[index] == REWRITE and not durable.is_tombstone(_name(file.path)):
-                self._rewrite(bounds, file, begun.tombstones[index])
-            self._destroy(file, begun.tombstones[index], lambda size: progress.advance(0, size))
-            progress.advance(file.bound.records, 0)
-
-    def _destroy(self, file: Open, tombstone: str, on_bytes: Callable[[int], None]) -> None:
-        directory, name = self._tree.beneath.parent(file.path)
+        """All files of the partition step by step, which takes two fsyncs of their folder, not two a file."""
+        todo = [
+            (file, begun.tombstones[index], begun.todo[index])
+            for index, file in enumerate(files)
+            if file is not None and begun.todo[index] != LEAVE
+        ]
+        if not todo:
+            return
+        directory = self._tree.beneath.open(bounds.folder or b".", os.O_RDONLY | os.O_DIRECTORY)
         try:
-            durable.destroy_file(
-                directory, name, file.fd, tombstone=tombstone, on_bytes=on_bytes, zero=file.in_place
-            )
+            for file, tombstone, what in todo:
+                work.still_as_opened(file)
+                if what == REWRITE and not durable.is_tombstone(_name(file.path)):
+                    self._rewrite(bounds, file, directory, tombstone)
+                durable.bury(directory, _name(file.path), file.fd, tombstone)
+            os.fsync(directory)
+            self._overwrite([file for file, _, _ in todo], progress)
+            for file, tombstone, _ in todo:
+                os.unlink(tombstone.encode(), dir_fd=directory)
+                progress.advance(file.bound.records, 0)
+            os.fsync(directory)
         finally:
             os.close(directory)
 
-    def _rewrite(self, bounds: Bounds, file: Open, tombstone: str) -> None:
+    def _overwrite(self, files: list[Open], progress: Progress) -> None:
+        """Zeros over all of them, durable on return: written first, so that the disk can order them."""
+        for file in files:
+            if file.in_place:
+                size = os.fstat(file.fd).st_size
+                durable.overwrite(file.fd, size, on_bytes=lambda step: progress.advance(0, step), sync=False)
+            durable.drop_user_xattrs(file.fd)
+        for file in files:
+            os.fdatasync(file.fd)  # the size does not change, and the times do not matter
+
+    def _rewrite(self, bounds: Bounds, file: Open, directory: int, tombstone: str) -> None:
         """Put what stays of a file in its place; the old file then has the tombstone's name."""
-        directory, name = self._tree.beneath.parent(file.path)
-        temporary = tombstone.encode()
+        name, temporary = _name(file.path), tombstone.encode()
+        with contextlib.suppress(FileNotFoundError):  # what a killed run had written of it
+            os.unlink(temporary, dir_fd=directory)
         try:
-            with contextlib.suppress(FileNotFoundError):  # what a killed run had written of it
-                os.unlink(temporary, dir_fd=directory)
-            try:
-                self._write_survivors(bounds, file, directory, temporary)
-                self._require_own(directory, name, file)
-            except BaseException:
-                os.unlink(temporary, dir_fd=directory)
-                raise
-            os.fsync(directory)
-            durable.exchange(directory, name, temporary)
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+            self._write_survivors(bounds, file, directory, temporary)
+            self._require_own(directory, name, file)
+        except BaseException:
+            os.unlink(temporary, dir_fd=directory)
+            raise
+        os.fsync(directory)
+        durable.exchange(directory, name, temporary)
+        os.fsync(directory)
         file.path = _beside(file.path, tombstone)
 
     def _write_survivors(self, bounds: Bounds, file: Open, directory: int, temporary: bytes) -> None:

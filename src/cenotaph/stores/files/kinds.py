@@ -227,7 +227,7 @@ def _rows(head: bytes, delimiter: int, *, whole: bool) -> list[list[bytes]]:
             return []
         if not whole:
             block = _without_cut_row(block)
-        columns = delimited.grid(block, wide).columns
+        columns = delimited.grid(block, wide).columns()
     except MalformedError:
         return [] if whole else _rows_of_long_head(head, delimiter)
     sample = [column[:20].to_pylist() for column in columns]

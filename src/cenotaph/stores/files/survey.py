@@ -11,7 +11,7 @@ import numpy as np
 from cenotaph import scope
 from cenotaph.durable import is_tombstone
 from cenotaph.errors import UsageError
-from cenotaph.stores.files import kinds, places, tables
+from cenotaph.stores.files import kinds, packing, places, tables
 from cenotaph.stores.files.kinds import Kind
 from cenotaph.stores.files.lines import MalformedError
 from cenotaph.stores.files.tree import Entry, Tree
@@ -124,4 +124,7 @@ def _records(kind: Kind, stream: BinaryIO, path: bytes, size: int) -> int:
         _, records = tables.columnar_schema(kind.format, stream)
         if records is not None:
             return records
+    if kind.format == "csv":
+        stream.seek(0)
+        return tables.count_csv(kind, packing.unpacked(stream, kind.packing, size))
     return sum(block.batch.num_rows for block in tables.blocks(kind, stream, path, size))

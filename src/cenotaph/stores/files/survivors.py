@@ -45,8 +45,8 @@ def write(source: Source, target: BinaryIO, selection: Selection) -> bytes:
     """Write what stays of `source` to `target`; returns a digest of the records that stay."""
     source.stream.seek(0)
     if tables.is_text(source.kind):
-        _write_text(source, target, selection)
-    elif source.kind.format == "parquet":
+        return _write_text(source, target, selection)
+    if source.kind.format == "parquet":
         _write_parquet(source, target, selection)
     elif source.kind.format == "arrow":
         _write_arrow(source, target, selection)
@@ -64,10 +64,7 @@ def check(source: Source, kept: bytes, selection: Selection) -> None:
         PermanentStoreError: it does not hold exactly the records that stay.
     """
     try:
-        for block in source.blocks():
-            if selection.masks(source.collection, block.batch).selected.any():
-                raise MalformedError("a selected record in what stays")
-        same = _kept(source, selection) == kept
+        same = _kept(source, selection, alone=True) == kept
     except MalformedError:
         same = False
     if not same:
@@ -76,12 +73,18 @@ def check(source: Source, kept: bytes, selection: Selection) -> None:
         )
 
 
-def _kept(source: Source, selection: Selection) -> bytes:
+def _kept(source: Source, selection: Selection, *, alone: bool = False) -> bytes:
     """A digest of all records that stay, in order, whatever batches they come in; for text, of
-    every byte that stays, in any of the rows and between them."""
+    every byte that stays, in any of the rows and between them. `alone`: no others may be there.
+
+    Raises:
+        MalformedError: the file cannot be read, or others are there although `alone`.
+    """
     digest = hashlib.blake2b(digest_size=32)
     for block in source.blocks():
         chosen = selection.masks(source.collection, block.batch).selected
+        if alone and chosen.any():
+            raise MalformedError("a selected record in what stays")
         if tables.is_text(source.kind):
             for piece in _pieces(block, chosen):
                 digest.update(piece)
@@ -105,14 +108,16 @@ def _pieces(block: Block, chosen: npt.NDArray[np.bool_]) -> Iterator[memoryview]
         yield view[at:]
 
 
-def _write_text(source: Source, target: BinaryIO, selection: Selection) -> None:
+def _write_text(source: Source, target: BinaryIO, selection: Selection) -> bytes:
     packed = packing.packer(target, source.kind.packing) if source.kind.packing else None
-    out = packed or target
+    out, digest = packed or target, hashlib.blake2b(digest_size=32)
     for block in source.blocks():
         for piece in _pieces(block, selection.masks(source.collection, block.batch).selected):
             out.write(piece)
+            digest.update(piece)
     if packed is not None:
         packed.close()
+    return digest.digest()
 
 
 # --- parquet and arrow ----------------------------------------------------------------------

@@ -81,13 +81,34 @@ def rows_of_text(kind: Kind, stream: BinaryIO) -> Iterator[Block]:
 def _csv_block(kind: Kind, block: Split, *, header: bool) -> Block:
     names = list(kind.names if kind.format == "csv" else kind.names[1:])  # an archive's first is the member
     grid = delimited.grid(block, len(names))
-    skip = 1 if header and len(grid.row_starts) else 0
-    if skip:
-        found = kinds.header_names([column[0].as_py() for column in grid.columns])
-        if found != names:
-            raise MalformedError("the header is not the one this file had")
-    batch = pa.RecordBatch.from_arrays([column[skip:] for column in grid.columns], names=names)
+    skip = _header_rows(grid, names) if header else 0
+    batch = pa.RecordBatch.from_arrays([column[skip:] for column in grid.columns()], names=names)
     return Block(batch, block.data, grid.row_starts[skip:], grid.row_ends[skip:])
+
+
+def _header_rows(grid: delimited.Grid, names: list[str]) -> int:
+    """1 where the block begins with this header; 0 where it has no rows.
+
+    Raises:
+        MalformedError: it begins with another.
+    """
+    if not len(grid.row_starts):
+        return 0
+    if kinds.header_names([grid.column(index)[0].as_py() for index in range(grid.width)]) != names:
+        raise MalformedError("the header is not the one this file had")
+    return 1
+
+
+def count_csv(kind: Kind, stream: BinaryIO) -> int:
+    """The number of records of a csv stream, checked as strictly as reading it does."""
+    names, header, total = list(kind.names), kind.header, 0
+    for block in lines.split(stream, kind.dialect):
+        grid = delimited.grid(block, len(names))
+        grid.check()
+        skip = _header_rows(grid, names) if header else 0
+        header = header and not skip
+        total += len(grid.row_starts) - skip
+    return total
 
 
 def _line_block(block: Split, *, skip_blank: bool) -> Block:
