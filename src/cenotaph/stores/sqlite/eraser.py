@@ -179,7 +179,7 @@ class _Rest:
             for piece in rows.selected(self._db, self._table, self._bounds, self._selection):
                 self._found += piece.batch.num_rows
                 if not self._whole:
-                    self._keys += piece.keys()
+                    self._keys += piece.each_key()
                 yield piece.batch
 
     def _delete_all(self) -> int:

@@ -97,7 +97,7 @@ def _going(db: sqlite3.Connection, table: schema.Table, selection: Selection) ->
     if not selection.includes(table.name) or not table.key:
         return set()
     bounds = rows.Bounds(table.name)
-    return {key for piece in rows.selected(db, table, bounds, selection) for key in piece.keys()}
+    return {key for piece in rows.selected(db, table, bounds, selection) for key in piece.each_key()}
 
 
 def _shadow_names(table: schema.Table, some_go: bool) -> Iterator[str]:

@@ -67,10 +67,10 @@ class Bounds:
 class Slice(NamedTuple):
     """Some rows in key order: the columns of their keys, and their records."""
 
-    key_columns: list[Sequence[Value]]
+    key_columns: Sequence[Sequence[Value]]
     batch: pa.RecordBatch
 
-    def keys(self) -> Iterator[Key]:
+    def each_key(self) -> Iterator[Key]:
         return zip(*self.key_columns, strict=True)
 
     def last(self) -> Key:
