@@ -28,6 +28,7 @@ from cenotaph_proof.seal import ChunkSeal
 
 LOOSE_NEEDLES = 4_096  # values a partition of columns that are not known to be personal
 LOOSE_KINDS = ("text", "number")
+PENDING_VALUES = 1 << 18
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,22 +89,51 @@ def seal_partition(task: SealTask) -> PartitionResult:
     builder = NeedleBuilder(needle_key(task.case_key))
     subjects = Subjects(task.case_key)
     hasher = _Hasher(task.case_key, target)
-    loose = dict.fromkeys((c for c, kind in target.needles if kind in LOOSE_KINDS), 0)
+    values = _Distinct(builder, target.needles)
     reader = target.opener(target.url, target.selection)
     try:
         for batch in reader.batches(task.partition):
             hasher.add(batch)
             if target.subject is not None:
                 subjects.add(batch.column(target.subject))
-            for column, kind in target.needles:
-                values = pc.unique(batch.column(column))
-                if column in loose:
-                    values = values.slice(0, max(0, LOOSE_NEEDLES - loose[column]))
-                    loose[column] += len(values)
-                builder.add(values, kind)
+            values.add(batch)
     finally:
         reader.close()
+    values.flush()
     return PartitionResult(tuple(hasher.finish()), builder.finish().to_bytes(), subjects.to_bytes())
+
+
+class _Distinct:
+    """Hands each distinct value of a partition's needle columns to the builder about once.
+
+    The same persons come in every batch; fingerprinting a value costs a hundred times as much as
+    seeing that it was there before. Columns not known to be personal give a few thousand values each.
+    """
+
+    def __init__(self, builder: NeedleBuilder, columns: Sequence[tuple[int, str]]) -> None:
+        self._builder = builder
+        self._columns = columns
+        self._pending: dict[int, list[pa.Array]] = {column: [] for column, _ in columns}
+        self._loose = dict.fromkeys((c for c, kind in columns if kind in LOOSE_KINDS), 0)
+
+    def add(self, batch: pa.RecordBatch) -> None:
+        for column, kind in self._columns:
+            values = pc.unique(batch.column(column))
+            if column in self._loose:
+                values = values.slice(0, max(0, LOOSE_NEEDLES - self._loose[column]))
+                self._loose[column] += len(values)
+            self._pending[column].append(values)
+            if sum(map(len, self._pending[column])) > PENDING_VALUES:
+                self._settle(column, kind)
+
+    def flush(self) -> None:
+        for column, kind in self._columns:
+            self._settle(column, kind)
+
+    def _settle(self, column: int, kind: str) -> None:
+        pending, self._pending[column] = self._pending[column], []
+        if pending:
+            self._builder.add(pc.unique(pa.chunked_array(pending)), kind)
 
 
 def partition_chunks(case_key: bytes, target: Target, batches: Iterable[pa.RecordBatch]) -> list[Chunk]:

@@ -206,7 +206,8 @@ def _probed(body: Probe) -> str:
     elsewhere = sum(s.kept_elsewhere for s in body.stores)
     places = sum(s.places for s in body.stores)
     return (
-        f"searched {_many(places, 'place')} for {_many(body.needles, 'value')}: {residue} found outside what is kept, "
+        f"searched what was left of {_many(len(body.stores), 'store')} ({_many(places, 'file')}) for "
+        f"{_many(body.needles, 'value')}: {residue} found outside what is kept, "
         f"{elsewhere} inside what is kept; decision: {body.decision}"
         + ("; destroyed their key share" if body.share_destroyed else "")
     )

@@ -187,7 +187,9 @@ def _subject(task: SurveyTask, collection: Collection, findings: Sequence[Column
             raise UsageError(f"store {task.name}: [store.subject] names a column that is not there")
         return names.index(column)
     likely = subject_column(findings)
-    return likely.column if likely is not None else None
+    if likely is None or likely.needle_kind != "id":
+        return None  # persons are counted by one kind of identifier, or not at all
+    return likely.column
 
 
 def _copy_lines(copies: Sequence[Copy]) -> tuple[CopyLine, ...]:
