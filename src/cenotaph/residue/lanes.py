@@ -67,10 +67,13 @@ def find_magics(data: npt.NDArray[np.uint8], core: int) -> list[tuple[int, bytes
     for shift in (0, 1):
         end = shift + (len(data) - shift) // 2 * 2
         pairs = data[shift:end].copy().view("<u2")
-        for at in (np.flatnonzero(_PAIRS.take(pairs)) * 2 + shift).tolist():
+        some = np.zeros(len(pairs), dtype=bool)
+        for pair in _PAIRS:
+            some |= pairs == pair
+        for at in (np.flatnonzero(some) * 2 + shift).tolist():
             if at < core:
                 head = data[at : at + 16].tobytes()
-                found.extend((at, magic) for magic in _BEGINNINGS if head.startswith(magic))
+                found.extend((at, magic) for magic in _PAIRS[_pair(head)] if head.startswith(magic))
     return sorted(found)
 
 
@@ -207,6 +210,11 @@ MAGICS = (
     Magic("xz", b"\xfd7zXZ\x00", _xz),
 )
 
-_BEGINNINGS = tuple(magic.begin for magic in MAGICS) + STRUCTURED
-_PAIRS = np.zeros(1 << 16, dtype=bool)
-_PAIRS[[int.from_bytes(begin[:2], "little") for begin in _BEGINNINGS]] = True
+
+def _pair(begin: bytes) -> int:
+    return int.from_bytes(begin[:2], "little")
+
+
+_PAIRS: dict[int, list[bytes]] = {}  # first two bytes → magics that begin with them
+for _begin in (*(magic.begin for magic in MAGICS), *STRUCTURED):
+    _PAIRS.setdefault(_pair(_begin), []).append(_begin)

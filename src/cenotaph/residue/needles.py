@@ -36,21 +36,27 @@ VALUES_AT_A_TIME = 65_536
 
 _MAGIC = b"cenotaph needles v1\n"
 _WIDTHS = (16, 8, 6)
+# Classes of windows: width, and where in it the six bytes lie that are looked up first. The upper bytes of a
+# little-endian integer are zeros, so there they are the lower ones.
+_CLASSES = ((16, 10), (8, 2), (8, 0), (6, 0))
 _PIECE = 1 << 18  # bytes searched at once: the working arrays stay in a core's cache
 _MANY = 2  # in a filter slot: several windows; else an odd tag
 _SLOT_BITS = 26
 _BELOW = np.uint64((1 << (64 - _SLOT_BITS)) - 1)
 _SIX = np.uint64((1 << 48) - 1)
+_INT64LE = ENCODINGS.index("int64le")
 _LITTLE, _BIG = ENCODINGS.index("utf-16le"), ENCODINGS.index("utf-16be")
 
 _Words: TypeAlias = npt.NDArray[np.uint64]
 _Ints: TypeAlias = npt.NDArray[np.int64]
+_Marks: TypeAlias = npt.NDArray[np.uint8]
 _Pairs: TypeAlias = npt.NDArray[np.int64]
 _NONE: _Ints = np.zeros(0, dtype=np.int64)
+_NO_WORDS: _Words = np.zeros(0, dtype=np.uint64)
 _NO_PAIRS: _Pairs = np.zeros((0, 2), dtype=np.int64)
 
 # One encoded form of one value: keyed hashes of the form and of its value, of the window that begins at
-# `window` in the form, and (`slot`) of the last six bytes of that window.
+# `window` in the form, and (`slot`) of six bytes of that window.
 _FORM = np.dtype(
     [
         ("whole", "<u8"),
@@ -205,9 +211,9 @@ class Needles:
         wholes = _Hash(self._key).wholes(
             view[start:end] for start, end in zip(starts.tolist(), ends, strict=True)
         )
-        sorted_wholes = self._forms["whole"]
-        row = np.minimum(np.searchsorted(sorted_wholes, wholes), max(len(sorted_wholes) - 1, 0))
-        good = sorted_wholes[row] == wholes if len(sorted_wholes) else np.zeros(0, dtype=bool)
+        known = self._tables[0].wholes
+        row = np.minimum(np.searchsorted(known, wholes), max(len(known) - 1, 0))
+        good = known[row] == wholes if len(known) else np.zeros(0, dtype=bool)
         starts, lengths, forms = starts[good], lengths[good], self._forms[row[good]]
         once = ~_seen_twice(starts, forms)
         starts, lengths, forms = starts[once], lengths[once], forms[once]
@@ -344,10 +350,12 @@ def _rows(
     at = 0 * widths if KINDS[kind] == "email" else _last(rows) - widths
     rows["window"] = at
     windows = [form[a : a + w] for form, a, w in zip(forms, at.tolist(), widths.tolist(), strict=True)]
-    rows["slot"] = _words([window[-6:] for window in windows], 8)[:, 0] * hashing.slots >> np.uint64(32)
+    classes = _classes(rows)
+    sixes = [window[_CLASSES[c][1] :][:6] for window, c in zip(windows, classes.tolist(), strict=True)]
+    rows["slot"] = _words(sixes, 8)[:, 0] * hashing.slots >> np.uint64(32)
     words = _words(windows, 16)
-    for width in _WIDTHS:
-        mine = widths == width
+    for nth, (width, _) in enumerate(_CLASSES):
+        mine = classes == nth
         rows["tag"][mine] = hashing.tags(hashing.spread(words[mine, 0], words[mine, 1], width))
     return rows
 
@@ -403,20 +411,21 @@ class _Hash:
 
 
 class _Filter:
-    """First every position by one multiplication and one look-up; then the few that pass, by width."""
+    """First every position by one multiplication and one bit; then the few that pass, by class."""
 
     def __init__(self, forms: _Forms, hashing: _Hash) -> None:
-        slots = np.unique(forms["slot"])
+        slots = forms["slot"].astype(np.uint64) << np.uint64(32)
+        self.wholes = np.ascontiguousarray(forms["whole"])  # sorted; a search of the strided field copies it
         self._hashing = hashing
-        self._shift = np.uint64(64 - min(28, max(16, (len(slots) * 8).bit_length())))
+        self._shift = np.uint64(64 - min(28, max(16, (len(np.unique(slots)) * 16).bit_length())))
+        slots >>= self._shift
+        classes = _classes(forms)
         self._marks = np.zeros(1 << (64 - int(self._shift)), dtype=np.uint8)
-        widths = _widths(forms)
-        self._tables = []
-        for nth, width in enumerate(_WIDTHS):
-            mine = forms[widths == width]
-            at = (mine["slot"].astype(np.uint64) << np.uint64(32) >> self._shift).astype(np.int64)
-            self._marks[at] |= np.uint8(1 << nth)
-            self._tables.append(_Table(mine, width, hashing))
+        np.bitwise_or.at(self._marks, slots, np.left_shift(1, classes).astype(np.uint8))
+        self._bits = np.packbits(self._marks != 0, bitorder="little")  # small enough for a core's cache
+        self._tables = [
+            _Table(forms[classes == nth], width, hashing) for nth, (width, _) in enumerate(_CLASSES)
+        ]
 
     def candidates(self, piece: npt.NDArray[np.uint8]) -> _Pairs:
         """(start, length) of what may be a needle in this piece; starts may lie before it."""
@@ -424,28 +433,29 @@ class _Filter:
         padded = np.zeros(lead + len(piece) // 8 * 8 + 32, dtype=np.uint8)
         padded[lead : lead + len(piece)] = piece
         passed = [self._pass(padded, shift) for shift in range(8)]
-        at = np.concatenate([where for where, _ in passed])
-        marks = np.concatenate([mark for _, mark in passed])
+        ends, marks = (np.concatenate(column) for column in zip(*passed, strict=True))
         words: _Words = np.ndarray((len(padded) - 7,), dtype="<u8", buffer=padded, strides=(1,))
         found = [_NO_PAIRS]
-        for nth, table in enumerate(self._tables):
-            begin = at[marks & (1 << nth) != 0] + 6 - table.width
-            begin = begin[begin >= 0]
-            high = words[begin + 8] if table.width == 16 else words[begin]
-            low = words[begin] & _SIX if table.width == 6 else words[begin]
+        for nth, (table, (width, six)) in enumerate(zip(self._tables, _CLASSES, strict=True)):
+            begin = ends[(marks & (1 << nth) != 0) & (ends >= six)] - six
+            high = words[begin + 8] if width == 16 else _NO_WORDS
+            low = words[begin] & _SIX if width == 6 else words[begin]
             row, window, length = table.candidates(low, high)
             found.append(np.stack([begin[row] - lead - window, length], axis=1))
         return np.concatenate(found)
 
-    def _pass(self, padded: npt.NDArray[np.uint8], shift: int) -> tuple[_Ints, npt.NDArray[np.uint8]]:
-        """The positions congruent to `shift` that may be the end of a window, and for which widths."""
+    def _pass(self, padded: npt.NDArray[np.uint8], shift: int) -> tuple[_Ints, _Marks]:
+        """The positions congruent to `shift` whose six bytes are those of a window, and of which classes."""
         words = padded[shift : shift + len(padded) - 8].copy().view(np.uint64)
         words &= _SIX
         words *= self._hashing.slots
         words >>= self._shift
-        marks = self._marks.take(words.view(np.int64), mode="clip")
-        at = np.flatnonzero(marks)
-        return at * 8 + shift, marks[at]
+        slots = words.view(np.int64)
+        wanted = self._bits.take(slots >> 3, mode="clip")
+        wanted >>= slots.astype(np.uint8) & np.uint8(7)
+        wanted &= np.uint8(1)
+        at = np.flatnonzero(wanted.view(bool))
+        return at * 8 + shift, self._marks[slots[at]]
 
 
 class _Table:
@@ -518,6 +528,14 @@ def _seen_twice(starts: _Ints, forms: _Forms) -> npt.NDArray[np.bool_]:
     twice = np.zeros(len(starts), dtype=bool)
     twice[wide] = times[place.reshape(-1)] > 1
     return np.asarray(twice & (starts % 2 == 1), dtype=bool)
+
+
+def _classes(forms: _Forms) -> _Ints:
+    """Ordinals in `_CLASSES`."""
+    narrow = np.where(forms["encoding"] == _INT64LE, 2, 1)
+    widths = _widths(forms)
+    classes: _Ints = np.select([widths == 16, widths == 8], [0, narrow], default=3)
+    return classes
 
 
 def _sorted_forms(forms: _Forms) -> _Forms:

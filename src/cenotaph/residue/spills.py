@@ -131,13 +131,13 @@ class Store:
     def _pointers(
         self, pages: _Bytes, chained: npt.NDArray[np.bool_], chains: _Ints
     ) -> list[tuple[int, int, int]]:
+        if not len(chains):
+            return []
         rows = np.flatnonzero(~chained)
         cells = pages[rows]
         words = np.zeros((len(rows), self.usable - 3), dtype=np.int64)
         for nth in range(4):
             words = words << 8 | cells[:, nth : nth + self.usable - 3]
-        if not len(chains):
-            return []
         row, at = np.nonzero((words > 0) & (words <= chains[-1]))
         target = words[row, at]
         real = (chains[np.searchsorted(chains, target)] == target) & (at >= 8)
