@@ -17,7 +17,7 @@ from cenotaph import durable
 from cenotaph.errors import DriftError, PermanentStoreError, RefusedError, TransientStoreError, UsageError
 from cenotaph.scope import EVERYTHING, Selection, parse_predicate
 from cenotaph.store import Class, Erasure, Partition
-from cenotaph.stores.files import open_eraser, open_reader, places, raw, tree
+from cenotaph.stores.files import open_eraser, open_reader, pages, places, raw, tree
 from cenotaph.testing.contract import Log, Rows, Stopped
 
 ROWS = b"id,name,city\n" + b"".join(
@@ -481,3 +481,54 @@ def test_layered_file_systems_reach_no_more_than_unreachable(tmp_path, monkeypat
     assert reader.capabilities.grade == 1
     assert "overlay" in reader.capabilities.why_not_higher
     reader.close()
+
+
+def test_a_reclaim_that_was_killed_is_finished_by_the_next(tmp_path, monkeypatch):
+    """Killed between renaming an emptied folder and removing it, or between one folder and the one above."""
+    store = Store(tmp_path / "root", Selection(collections=("a/b/*",)))
+    (store.root / "a" / "b").mkdir(parents=True)
+    (store.root / "a" / "b" / "x.csv").write_bytes(ROWS)
+    (store.root / "kept").mkdir()
+    reader = open_reader(store.url, store.selection)
+    collections = reader.collections()
+    reader.close()
+    store.erase(*store.seal())
+    original = os.rmdir
+    for killed in ("before the folder", "before the one above", ""):
+
+        def rmdir(name, *, dir_fd, killed=killed):
+            if killed == "before the folder":
+                raise KeyboardInterrupt
+            original(name, dir_fd=dir_fd)
+            if killed:
+                raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "rmdir", rmdir)
+            eraser = open_eraser(store.url, store.selection)
+            if killed:
+                with pytest.raises(KeyboardInterrupt):
+                    eraser.reclaim(collections)
+            else:
+                eraser.reclaim(collections)
+            eraser.close()
+    assert [path.name for path in store.root.iterdir()] == ["kept"]
+
+
+def test_pages_of_large_files_grow_and_may_be_half_zero(tmp_path, monkeypatch):
+    """Beyond the bound of pages a page is larger; one that was interrupted half-way still passes, a page
+    with neither zeros nor its content does not."""
+    monkeypatch.setattr(pages, "_PAGES", 4)
+    size, key = 10 * pages.PAGE, b"k" * 32
+    assert pages.page_size(size) == 3 * pages.PAGE
+    path = tmp_path / "f"
+    path.write_bytes(os.urandom(size))
+    fd = os.open(path, os.O_RDWR)
+    prints = pages.fingerprint(fd, size, key)
+    assert pages.untouched(fd, size, key, prints)
+    os.pwrite(fd, bytes(4 * pages.PAGE), 0)
+    assert pages.zero_or_as_sealed(fd, size, key, prints)
+    assert not pages.untouched(fd, size, key, prints)
+    os.pwrite(fd, b"new", 7 * pages.PAGE)
+    assert not pages.zero_or_as_sealed(fd, size, key, prints)
+    os.close(fd)

@@ -40,36 +40,53 @@ def remove_folders(tree: Tree, selection: Selection, collections: list[str]) -> 
     removed = Removed()
     if tree.only is not None:
         return removed
-    folders = {places.folder_of(name) for name in collections}
+    inside = {places.folder_of(name) for name in collections}
     everything = selection.collections == ("*",) and not (
         selection.rows or selection.subjects is not None or selection.holds
     )
     try:
-        _clear(tree, b"", folders, removed, everything=everything)
+        _clear(tree, b"", _Ours(inside, _above(inside), everything), removed)
     except OSError as error:
         raise failure(error, "an emptied folder") from None
     return removed
 
 
-def _clear(tree: Tree, folder: bytes, folders: set[str], removed: Removed, *, everything: bool) -> bool:
-    """Clear a folder from below; whether something in it, or the folder itself, was ours and it is empty."""
-    ours = everything or places.shown(folder) in folders
+@dataclass(frozen=True, slots=True)
+class _Ours:
+    """Which folders may go: those of the collections, those above them, and all where all is in scope."""
+
+    inside: set[str]
+    above: set[str]
+    everything: bool
+
+    def links(self, folder: bytes) -> bool:
+        return self.everything or places.shown(folder) in self.inside
+
+    def folder(self, folder: bytes) -> bool:
+        name = folder.rpartition(b"/")[2]  # a tombstone is what a killed run was removing
+        return self.links(folder) or places.shown(folder) in self.above or durable.is_tombstone(name)
+
+
+def _above(folders: set[str]) -> set[str]:
+    """All folders on the way to these: where they are empty now, a killed run had emptied them."""
+    parts = [folder.split("/") for folder in folders]
+    return {"/".join(names[:depth]) for names in parts for depth in range(1, len(names))}
+
+
+def _clear(tree: Tree, folder: bytes, ours: _Ours, removed: Removed) -> bool:
+    """Clear a folder from below; whether it may go itself: it is ours, and empty."""
     left = 0
     for entry in tree.listing(folder):
-        if entry.is_dir:
-            empty = _clear(tree, entry.path, folders, removed, everything=everything)
-            if empty and _remove_folder(tree, entry, removed):
-                ours = True
-                continue
-        elif entry.is_link and ours:
+        if entry.is_dir and _clear(tree, entry.path, ours, removed) and _remove_folder(tree, entry, removed):
+            continue
+        if entry.is_link and ours.links(folder):
             if _dangles(tree, entry):
                 _remove_link(tree, entry, removed)
                 continue
             removed.links_left += 1
-        elif not entry.is_file and ours:
-            removed.special += 1
+        removed.special += not (entry.is_dir or entry.is_file or entry.is_link) and ours.links(folder)
         left += 1
-    return ours and not left
+    return not left and ours.folder(folder)
 
 
 def _remove_folder(tree: Tree, entry: Entry, removed: Removed) -> bool:
