@@ -8,12 +8,11 @@ cosignatures, then acts.
 from __future__ import annotations
 
 import hashlib
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 from cenotaph import config
 from cenotaph.annex import Annex
+from cenotaph.clock import Clock, wall_clock
 from cenotaph.durable import write_file
 from cenotaph.errors import CenotaphError, RefusedError, UsageError
 from cenotaph_proof import bundle as bundles
@@ -28,12 +27,7 @@ from cenotaph_proof.log import Log
 from cenotaph_proof.statements import Body, Cite
 from cenotaph_proof.witness import Witness
 
-Clock = Callable[[], int]
 INCOMING_LIMIT = 65_535
-
-
-def wall_clock() -> int:
-    return int(time.time())
 
 
 class Desk:

@@ -170,7 +170,8 @@ class SealedPartition:
             have, had = sum(count for count, _, _ in found), self.records
             what = f"{had} records were sealed, {have} are there" if have != had else "records were changed"
             raise DriftError(
-                f"collection {self._target.ordinal} of store {self._target.store} is not as it was sealed: {what}",
+                f"collection {self._target.ordinal} of store {self._target.store} is not as it was "
+                f"sealed: {what}",
                 hint="take it out with an amended plan (cenotaph plan --amend), or survey and seal again",
             )
         self.digests = b"".join(sorted(hasher.seen))

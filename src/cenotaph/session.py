@@ -12,7 +12,7 @@ from pathlib import Path
 from cenotaph import config
 from cenotaph import estate as estates
 from cenotaph.annex import Annex
-from cenotaph.desk import Clock, wall_clock
+from cenotaph.clock import Clock, wall_clock
 from cenotaph.errors import RefusedError, UsageError
 from cenotaph.estate import Estate, EstateCollection, EstateStore, SealedChunks
 from cenotaph.sealing import NeedleSource, Target

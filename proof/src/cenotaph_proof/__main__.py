@@ -47,7 +47,8 @@ def verify_main(arguments: Sequence[str] | None = None) -> int:
             refused = {"verdict": "does not verify", "step": error.step, "why": error.message}
             print(json.dumps(refused, ensure_ascii=False))
         where = f" at step {error.step.removeprefix('verify ')} of spec/verify.md" if error.step else ""
-        return _fail("cenotaph-verify", f"does not verify{where}: {error.message}", error.hint, DOES_NOT_VERIFY)
+        why = f"does not verify{where}: {error.message}"
+        return _fail("cenotaph-verify", why, error.hint, DOES_NOT_VERIFY)
     except OSError as error:
         return _fail("cenotaph-verify", _text(error), None, FAILED)
     if options.json:

@@ -39,7 +39,7 @@ def approve(
     key = SecretKey.load(key_file)
     role = party_role(case, key)
     assert case.charter_entry is not None
-    cites = (Cite("charter", case.charter_entry.digest),)
+    cites: tuple[Cite, ...] = (Cite("charter", case.charter_entry.digest),)
     of: str = "charter" if charter else "plan"
     if not charter:
         plan = case.require(Plan)
@@ -86,9 +86,7 @@ def outside_commitment(salt: bytes, records: bytes) -> str:
     return draw.commitment("outside records", salt + records)
 
 
-def _commit(
-    case: Case, key: SecretKey, secrets: Secrets, outside: Path | None
-) -> tuple[Commitments, bytes]:
+def _commit(case: Case, key: SecretKey, secrets: Secrets, outside: Path | None) -> tuple[Commitments, bytes]:
     kept = secrets.load()
     share = bytes.fromhex(kept["share"]) if "share" in kept else os.urandom(32)
     salt = os.urandom(32)
@@ -126,6 +124,4 @@ def _own_challenge(case: Case, key: SecretKey) -> tuple[Cite, ...]:
             if entry.body(Challenge).decision != "accept":
                 raise OrderError("your own challenge rejected this plan: it cannot be approved")
             return (Cite("challenge", entry.digest),)
-    raise OrderError(
-        "you have not challenged this plan yet", hint="run: cenotaph challenge --key YOUR-KEY"
-    )
+    raise OrderError("you have not challenged this plan yet", hint="run: cenotaph challenge --key YOUR-KEY")

@@ -297,8 +297,8 @@ class Case:
             if isinstance(body, Approval) and body.commitments is not None and commitment is None:
                 c = body.commitments
                 commitment = c.challenge_nonce if what is Challenge else c.probe_nonce
-            elif isinstance(body, what):
-                commitment = body.next_nonce  # type: ignore[attr-defined]  # Challenge or Probe
+            elif isinstance(body, Challenge | Probe) and isinstance(body, what):
+                commitment = body.next_nonce
         if commitment is None:
             raise OrderError(f"auditor {auditor.organisation} committed to no nonce before the draw")
         return commitment
@@ -370,7 +370,7 @@ class Case:
         names = [s.name for s in body.stores]
         if len(set(names)) != len(names):
             raise FormatError("the charter names a store twice")
-        approve = {r.role: r.count for r in body.policy.approve}
+        approve: dict[str, int] = {r.role: r.count for r in body.policy.approve}
         short = quorum.missing([p for p in named.parties if p.role in COUNTERSIGN], approve)
         if short:
             raise ThresholdError(f"the charter names too few parties for its own policy: {short}")

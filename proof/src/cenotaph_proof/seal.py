@@ -6,6 +6,7 @@ All trees are RFC 6962 trees. Leaves carry what they count, so that totals are b
 
 from __future__ import annotations
 
+import builtins
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ MERGE_BELOW = 10  # records; smaller collections are published merged
 class ChunkSeal:
     records: int
     bytes: int
-    hash: bytes
+    hash: builtins.bytes
 
 
 def key_commitment(case_key: bytes) -> str:

@@ -542,7 +542,7 @@ def write(statement: Statement) -> tuple[bytes, bytes | None]:
     """The payload of a statement's envelope, and its attachment where the predicate is detached."""
     predicate = canonical.dumps(to_json(statement.body))
     attachment = predicate if len(predicate) > DETACH_ABOVE else None
-    payload = {
+    payload: dict[str, Any] = {
         "_type": STATEMENT_TYPE,
         "predicateType": PREDICATE_PREFIX + statement.kind,
         "subject": [{"name": c.kind, "digest": {"sha256": c.digest}} for c in statement.cites],
@@ -611,8 +611,8 @@ def _cites(value: Any) -> tuple[Cite, ...]:
     if not isinstance(value, list) or not value or len(value) > 10_000:
         raise FormatError("a statement's subject must be a list of what it cites")
     cites = []
-    for item in value:
-        item = _object(item, {"name", "digest"}, "subject")
+    for given in value:
+        item = _object(given, {"name", "digest"}, "subject")
         digest = _object(item["digest"], {"sha256"}, "digest")["sha256"]
         _check(digest, Digest, "subject digest")
         _check(item["name"], Name, "subject name")

@@ -140,7 +140,8 @@ def _proven(case: Case, certificate: Certificate) -> tuple[Fact, ...]:
             "verify 5",
         ),
         Fact(
-            f"{_many(certificate.sealed, 'record')} in {_many(certificate.collections, 'collection')} lay under "
+            f"{_many(certificate.sealed, 'record')} in {_many(certificate.collections, 'collection')} "
+            "lay under "
             f"the sealed root by {_when(sealed_by)}; the totals add up.",
             "verify 7",
             (sealed.digest,),
@@ -231,7 +232,8 @@ def _not_shown(case: Case, certificate: Certificate) -> tuple[Fact, ...]:
                 which = ", ".join(map(str, c.ordinals))
                 lines.append(
                     Fact(
-                        f"Collection {which} of store {store.name}: {c.outcome}, {c.sealed - c.destroyed} records remain.",
+                        f"Collection {which} of store {store.name}: {c.outcome}, "
+                        f"{c.sealed - c.destroyed} records remain.",
                         "verify 7",
                     )
                 )
@@ -297,10 +299,8 @@ def render(verdict: Verdict) -> str:
         "",
         f"{'store':<24} {'asked':>5} {'reached':>7} {'destroyed':>12} {'of sealed':>12}",
     ]
-    for store in c.stores:
-        out.append(
-            f"{store.name[:24]:<24} {store.asked:>5} {store.reached:>7} {store.destroyed:>12,} {store.sealed:>12,}"
-        )
+    for s in c.stores:
+        out.append(f"{s.name[:24]:<24} {s.asked:>5} {s.reached:>7} {s.destroyed:>12,} {s.sealed:>12,}")
     for title, lines in (
         ("PROVEN, by mathematics", verdict.proven),
         ("ATTESTED, by whom", verdict.attested),

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from cenotaph.cli import report, ui
-from cenotaph.desk import Desk, wall_clock
+from cenotaph.clock import wall_clock
+from cenotaph.desk import Desk
 from cenotaph.discovery.undeclared import find
 from cenotaph.errors import UsageError
 from cenotaph.session import Session
@@ -94,7 +95,8 @@ def _write_case(folder: Path, city: City, case: Path) -> None:
         _party(*party, at="../keys", cosign=True) for party in PARTIES if party[1] != "operator"
     )
     head = (
-        '[case]\nname = "demo-city"\noperator = "Big Data Bureau"\nkey = "file:../keys/bureau"\nlog = "../log"\n'
+        '[case]\nname = "demo-city"\noperator = "Big Data Bureau"\n'
+        'key = "file:../keys/bureau"\nlog = "../log"\n'
         'basis = "the epidemic is over: purpose achieved"\nnotice = "0h"\nsearch = ["../city"]\n\n'
     )
     policy = "[policy]\napprove = { auditor = 1, notary = 1 }\nwitness = 1\n"
@@ -133,20 +135,8 @@ def _before(case: Path, keys: Path, show: _Show) -> None:
     outside = case.parent / "outside.json"
     show.step("open", "the charter is signed and logged", lambda: open_case(desk))
     for name in ("audit-co", "zhao"):
-        who = dict((n, o) for o, _, n in PARTIES)[name]
-        show.step(
-            "approve --charter",
-            who,
-            lambda name=name: approve_here(
-                case,
-                keys / name,
-                wall_clock,
-                charter=True,
-                withdraw=False,
-                outside=outside if name == "audit-co" else None,
-                lasts=None,
-            ),
-        )
+        brought = outside if name == "audit-co" else None
+        _approve(case, keys / name, show, charter=True, outside=brought)
     surveyed = show.step(
         "survey", "every collection, copy and partition", lambda: survey(desk, open_reader, show.progress)
     )
@@ -163,14 +153,18 @@ def _before(case: Path, keys: Path, show: _Show) -> None:
     )
     desk.admit_incoming()
     for name in ("audit-co", "zhao"):
-        who = dict((n, o) for o, _, n in PARTIES)[name]
-        show.step(
-            "approve",
-            who,
-            lambda name=name: approve_here(
-                case, keys / name, wall_clock, charter=False, withdraw=False, outside=None, lasts=None
-            ),
+        _approve(case, keys / name, show, charter=False, outside=None)
+
+
+def _approve(case: Path, key: Path, show: _Show, *, charter: bool, outside: Path | None) -> None:
+    who = next(organisation for organisation, _, name in PARTIES if name == key.name)
+
+    def act() -> Path:
+        return approve_here(
+            case, key, wall_clock, charter=charter, withdraw=False, outside=outside, lasts=None
         )
+
+    show.step("approve --charter" if charter else "approve", who, act)
 
 
 def _destroy(case: Path, keys: Path, show: _Show) -> None:
@@ -205,9 +199,7 @@ def _end(
     print(f"{body.persons or 0:,} persons, {body.returned:,} bytes of storage returned. Try next:")
     proof = desk.proof_path()
     print(f"  verify it      cenotaph-verify {proof} --trust {folder / 'trust.toml'}")
-    print(
-        f"  doubt it       cenotaph-verify {proof}            (no trust file: nobody checked who holds the keys)"
-    )
+    print(f"  doubt it       cenotaph-verify {proof}   (without a trust file: exit code 6)")
     print(f"  tamper with it sed 's/a/b/' {proof} > t.cenotaph; cenotaph-verify t.cenotaph")
     print(f"  read the page  {folder / 'site' / 'index.html'}")
     print("  your own case  cenotaph init my-case")

@@ -335,7 +335,8 @@ def approve(
     added: tuple[Path, ...],
 ) -> None:
     """Approve the newest plan, or the charter; or (operator) log what a party sent."""
-    from cenotaph.desk import Desk, wall_clock
+    from cenotaph.clock import wall_clock
+    from cenotaph.desk import Desk
     from cenotaph.stages import approve as stage
     from cenotaph_proof.trust import seconds
 

@@ -92,7 +92,8 @@ def found(folder: Path, roots: Iterable[Path], as_json: bool) -> None:
 
 def _print_found(item: dict[str, Any]) -> None:
     print(
-        f"{item['path']}: {item['kind']}, {item['bytes']:,} bytes, last written {item['written'] or 'unknown'}"
+        f"{item['path']}: {item['kind']}, {item['bytes']:,} bytes, "
+        f"last written {item['written'] or 'unknown'}"
     )
     if item["cannot_read"]:
         print(f"  CANNOT READ: {item['cannot_read']}")
@@ -155,7 +156,8 @@ def inventory_lines(entry: Entry) -> list[str]:
         lines += [f"  note: {note}" for c in store.collections for note in c.notes]
     for pair in body.look_alikes:
         lines.append(
-            f"look-alikes: collection {pair.collection} of {pair.store} and collection {pair.other_collection} of "
+            f"look-alikes: collection {pair.collection} of {pair.store} and collection "
+            f"{pair.other_collection} of "
             f"{pair.other_store} share {pair.overlap_percent} % of their values"
         )
     if body.undeclared:
@@ -214,7 +216,10 @@ def challenge_lines(session: Session, body: Challenge) -> list[str]:
 def probe_lines(body: Probe) -> list[str]:
     lines = [f"searched for {body.needles:,} values"]
     for s in body.stores:
-        line = f"{s.name}: {s.reached} (asked {s.asked}), {s.places} places, {s.residue} residue, {s.kept_elsewhere} kept elsewhere"
+        line = (
+            f"{s.name}: {s.reached} (asked {s.asked}), {s.places} places left, "
+            f"{s.residue} residue, {s.kept_elsewhere} kept elsewhere"
+        )
         lines.append(line + (f"; not higher: {s.why_not_higher}" if s.why_not_higher else ""))
     return [*lines, *(f"rejected: {r}" for r in body.reasons), f"decision: {body.decision}"]
 

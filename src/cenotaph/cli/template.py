@@ -13,7 +13,7 @@ TEXT = """\
 [case]
 name = "my-case"                       # also the name of the proof file
 operator = "Big Data Bureau"           # your organisation
-key = "file:keys/Bureau"               # cenotaph keygen --role operator --organisation "Big Data Bureau" --out keys/Bureau
+key = "file:keys/Bureau"               # made by: cenotaph keygen --role operator … --out keys/Bureau
 log = "log"                            # your log, one for all your cases; keep it for ever
 basis = ""                             # why: law, contract, purpose achieved
 notice = "72h"                         # between publishing the approved plan and the first erasure
@@ -28,7 +28,8 @@ stores = ["health"]
 name = "health"
 url = "sqlite:apps/health.db"          # sqlite:PATH, or files:PATH (a folder or one file)
 grade = "L2"                           # asked for; what is reached is stated, never rounded up
-scope = "everything"                   # or { collections = ["visits*"] }, { rows = "created < DATE '2021-01-01'" },
+scope = "everything"                   # or { collections = ["visits*"] },
+                                       # { rows = "created < DATE '2021-01-01'" },
                                        # { subjects = "file:people.txt" }
 # subject = { "visits" = "id_number" } # collection and the column that names the person
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from cenotaph.desk import Clock, Desk
+from cenotaph.clock import Clock
+from cenotaph.desk import Desk
 from cenotaph_proof import acts
 from cenotaph_proof.case import Entry
 from cenotaph_proof.folder import CaseFolder

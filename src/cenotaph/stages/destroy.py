@@ -18,7 +18,8 @@ from types import FrameType
 
 from cenotaph import estate as estates
 from cenotaph.annex import Annex
-from cenotaph.desk import Desk, cite, wall_clock
+from cenotaph.clock import wall_clock
+from cenotaph.desk import Desk, cite
 from cenotaph.engines import local
 from cenotaph.errors import (
     DriftError,

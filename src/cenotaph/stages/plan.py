@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection as Set
 from collections.abc import Iterator
+from typing import Literal, TypeAlias
 
 from cenotaph.desk import Desk, cite
 from cenotaph.errors import RefusedError, UsageError
@@ -21,6 +22,7 @@ from cenotaph_proof.statements import (
     SealStore,
 )
 
+Reason: TypeAlias = Literal["held", "out of scope", "drifted", "amended"]
 HIGHEST: GradeName = "L2"  # what this version can reach by itself
 GRADES = ("none", "L1", "L2", "L3", "L4", "L5")
 ABOVE = "this version destroys and searches files, not raw volumes or media"
@@ -67,7 +69,8 @@ def describe(case: Case) -> Iterator[str]:
     surveyed = {s.name: s for s in case.require(Inventory).body(Inventory).stores}
     terms = {s.name: s for s in case.charter.stores}
     yield f"Plan {body.number} of case {case.charter.name}: {entry.digest}"
-    yield f"{body.records:,} records in {sum(len(s.destroy) for s in body.stores)} collections will be destroyed."
+    collections = sum(len(s.destroy) for s in body.stores)
+    yield f"{body.records:,} records in {collections} collections will be destroyed."
     for store in body.stores:
         yield ""
         yield f"Store {store.name}: asked {terms[store.name].grade}, can reach {store.grade}"
@@ -87,12 +90,12 @@ def describe(case: Case) -> Iterator[str]:
         yield f"\nNothing is destroyed before {case.charter.notice:,} s after the last approval is published."
 
 
-def _store(desk: Desk, sealed: SealStore, surveyed: InventoryStore, skip: dict[int, str]) -> PlanStore:
+def _store(desk: Desk, sealed: SealStore, surveyed: InventoryStore, skip: dict[int, Reason]) -> PlanStore:
     terms = desk.config.find(sealed.name)
     grade, why = _grade(terms.grade, surveyed)
     group = {o: c.ordinals for c in sealed.collections for o in c.ordinals}
     skip = {o: reason for first, reason in skip.items() for o in group[first]}
-    empty = {
+    empty: dict[int, Reason] = {
         c.ordinal: "held" if c.held else "out of scope"
         for c in surveyed.collections
         if not c.records and (c.held or c.kept)
@@ -108,7 +111,7 @@ def _store(desk: Desk, sealed: SealStore, surveyed: InventoryStore, skip: dict[i
         records=sum(records[o] for o in chosen),
         held=sum(c.held for c in surveyed.collections),
         kept=sum(c.kept for c in surveyed.collections),
-        left_out=tuple(LeftOut(o, records[o], r) for o, r in sorted(reasons.items())),  # type: ignore[arg-type]
+        left_out=tuple(LeftOut(o, records[o], reason) for o, reason in sorted(reasons.items())),
         own=_own(surveyed, chosen, sum(records[o] for o in chosen)),
         shared=(),
     )
@@ -142,7 +145,7 @@ def _drifted(desk: Desk) -> set[tuple[str, int]]:
         return {(e.store, e.collection) for e in journal.entries() if e.kind == "drift"}
 
 
-def _carried(previous: Plan | None, case: Case) -> dict[tuple[str, int], str]:
+def _carried(previous: Plan | None, case: Case) -> dict[tuple[str, int], Reason]:
     """What the plan before had left out for a reason of its own stays out, on the same seal."""
     older = case.latest(Plan)
     if previous is None or older is None or older.statement.cited("seal") != case.require(Seal).digest:
@@ -155,7 +158,7 @@ def _carried(previous: Plan | None, case: Case) -> dict[tuple[str, int], str]:
     }
 
 
-def _check_known(skip: dict[tuple[str, int], str], sealed: Seal, inventory: Inventory) -> None:
+def _check_known(skip: dict[tuple[str, int], Reason], sealed: Seal, inventory: Inventory) -> None:
     known = {(s.name, c.ordinal) for s in inventory.stores for c in s.collections}
     unknown = set(skip) - known
     if unknown:

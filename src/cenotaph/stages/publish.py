@@ -85,7 +85,8 @@ def _page(case: Case, proof: str, desk: Desk) -> Iterator[str]:
     yield "<h2>What was signed</h2>"
     yield from _timeline(case, desk)
     yield "<h2>Check it yourself</h2>"
-    yield f'<p>Take <a href="{_text(proof)}">the proof file</a>, and a trust file from somebody you believe. Then: '
+    yield f'<p>Take <a href="{_text(proof)}">the proof file</a>, '
+    yield "and a trust file from somebody you believe. Then: "
     yield f"<code>cenotaph-verify {_text(proof)} --trust TRUST.toml</code></p>"
     yield "</main></body></html>"
 
@@ -103,7 +104,7 @@ def _apps(case: Case) -> Iterator[str]:
         return
     yield '<div class="scroll"><table><tr><th>App</th><th>Purpose</th><th>Stores</th></tr>'
     for app in case.charter.apps:
-        yield f"<tr><td>{_text(app.name)}</td><td>{_text(app.purpose)}</td><td>{_text(', '.join(app.stores))}</td></tr>"
+        yield _row(app.name, app.purpose, ", ".join(app.stores))
     yield "</table></div>"
 
 
@@ -122,12 +123,14 @@ def _stores(case: Case) -> Iterator[str]:
 
 
 def _timeline(case: Case, desk: Desk) -> Iterator[str]:
-    yield '<div class="scroll"><table><tr><th class="n">No.</th><th>Seen by the witnesses</th><th>By</th><th>What</th></tr>'
+    yield '<div class="scroll"><table><tr><th class="n">No.</th><th>Seen by the witnesses</th>'
+    yield "<th>By</th><th>What</th></tr>"
     for entry in case.entries:
         name = desk.statement_path(entry).name
         yield f'<tr><td class="n"><a href="statements/{name}">{entry.index + 1}</a></td>'
         yield f"<td>{_when(case.cosigned_time(entry.index))}</td>"
-        yield f"<td>{_text(entry.signer.organisation)}, {entry.signer.role}</td><td>{_text(_said(entry))}</td></tr>"
+        yield f"<td>{_text(entry.signer.organisation)}, {entry.signer.role}</td>"
+        yield f"<td>{_text(_said(entry))}</td></tr>"
     yield "</table></div>"
 
 
@@ -137,18 +140,27 @@ def _said(entry: Entry) -> str:
     if isinstance(body, Approval):
         return f"{'approves' if body.decision == 'approve' else 'withdraws approval of'} the {body.of}"
     if isinstance(body, Inventory):
-        return f"inventory of {len(body.stores)} stores, {sum(len(s.collections) for s in body.stores)} collections"
+        collections = sum(len(s.collections) for s in body.stores)
+        return f"inventory of {len(body.stores)} stores, {collections} collections"
     if isinstance(body, Seal):
         return f"seals {body.records:,} records"
     if isinstance(body, Plan):
         return f"plan {body.number}: destroy {body.records:,} records"
     if isinstance(body, Challenge):
-        return f"challenge: {sum(s.matched for s in body.stores)} chunks matched, {body.found} of {body.brought} outside records found: {body.decision}"
+        matched = sum(s.matched for s in body.stores)
+        outside = f"{body.found} of {body.brought} outside records found"
+        return f"challenge: {matched} drawn chunks matched, {outside}: {body.decision}"
     if isinstance(body, Destruction):
-        return f"batch {body.number}: {sum(c.records for s in body.stores for c in s.collections):,} records destroyed"
+        records = sum(c.records for s in body.stores for c in s.collections)
+        return f"batch {body.number}: {records:,} records destroyed"
     if isinstance(body, Probe):
-        return f"probe: {sum(s.residue + s.strangers for s in body.stores)} values found outside what is kept: {body.decision}"
+        residue = sum(s.residue + s.strangers for s in body.stores)
+        return f"probe: {residue} values found outside what is kept: {body.decision}"
     return entry.statement.kind
+
+
+def _row(*cells: str) -> str:
+    return "<tr>" + "".join(f"<td>{_text(cell)}</td>" for cell in cells) + "</tr>"
 
 
 def _when(time: int | None) -> str:

@@ -87,7 +87,12 @@ def survey(desk: Desk, opener: OpenReader, tell: Tell = quiet) -> Entry:
 
 
 def survey_store(task: SurveyTask) -> Surveyed:
-    """Survey one store; runs in a child process."""
+    """Survey one store; runs in a child process. A store that is not there is an error, not empty."""
+    if not task.path.exists():
+        raise UsageError(
+            f"there is nothing at the address of store {task.name}",
+            hint="correct its url in case.toml, or take the store out",
+        )
     reader = task.opener(task.url, task.selection)
     try:
         parts = [_survey_collection(task, reader, c) for c in reader.collections()]
@@ -254,4 +259,4 @@ def _printable(name: str) -> bool:
 
 
 def _sketchable(kind: pa.DataType) -> bool:
-    return pa.types.is_string(kind) or pa.types.is_binary(kind) or pa.types.is_integer(kind)
+    return bool(pa.types.is_string(kind) or pa.types.is_binary(kind) or pa.types.is_integer(kind))

@@ -78,7 +78,8 @@ def check_digits(numbers: npt.NDArray[np.int64]) -> Texts:
     digits = numbers[:, None] // 10 ** np.arange(16, -1, -1, dtype=np.int64) % 10
     weights = np.array([pow(2, 17 - place, 11) for place in range(17)], dtype=np.int64)
     remainders = (digits * weights).sum(axis=1) % 11
-    return _objects("10X98765432")[remainders]
+    characters: Texts = _objects("10X98765432")[remainders]
+    return characters
 
 
 def _identity_numbers(count: int, rng: np.random.Generator) -> Texts:
@@ -87,7 +88,8 @@ def _identity_numbers(count: int, rng: np.random.Generator) -> Texts:
     while len(drawn) < count:
         drawn = np.unique(np.concatenate([drawn, _seventeen_digits(count, rng)]))
     numbers = rng.permutation(drawn)[:count]
-    return _objects([str(number) for number in numbers.tolist()]) + check_digits(numbers)
+    whole: Texts = _objects([str(number) for number in numbers.tolist()]) + check_digits(numbers)
+    return whole
 
 
 def _seventeen_digits(count: int, rng: np.random.Generator) -> Numbers:
@@ -133,7 +135,8 @@ def _addresses(count: int, rng: np.random.Generator) -> tuple[Texts, Texts]:
 def _plates(count: int, rng: np.random.Generator) -> Texts:
     letters = _objects("ABCDEFGHJKLMNPQRSTUVWXYZ")
     series, numbers = np.divmod(rng.choice(max(count, 240_000), count, replace=False) % 240_000, 10_000)
-    return "苏B" + letters[series] + _padded(numbers, 4)
+    plates: Texts = "苏B" + letters[series] + _padded(numbers, 4)
+    return plates
 
 
 def _objects(values: str | tuple[str, ...] | list[str]) -> Texts:
