@@ -62,6 +62,8 @@ def put(root: Path, name: str, data: bytes) -> None:
 class TestWholeCollections(StoreContract):
     """Folders in scope as a whole beside folders out of scope and one on hold."""
 
+    kills = 25
+
     def make(self, folder: Path) -> Estate:
         root = folder / "root"
         put(root, "apps/a.csv", HEADER + csv_of(range(10)))

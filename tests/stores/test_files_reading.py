@@ -126,7 +126,7 @@ def test_a_bad_line_makes_the_whole_file_text(tmp_path, bad):
 
 def test_a_first_row_with_a_persons_number_is_a_record(tmp_path):
     """A CSV without header: the first person is not taken for column names, and this is noted."""
-    collection, rows = read_one(tmp_path, "x.csv", b"13800001111,Ann\n13800002222,Bob\n")
+    collection, rows = read_one(tmp_path, "x.csv", b"32020019900101123X,Ann\n320200199001021234,Bob\n")
     assert len(rows) == 2
     assert collection.notes == ("csv without a header",)
     assert [column.name for column in collection.columns] == ["column_1", "column_2"]
@@ -144,6 +144,29 @@ def test_a_line_of_ten_megabytes_is_one_record(tmp_path):
     long = b"x" * (10 << 20)
     _, rows = read_one(tmp_path, "x.csv", b'a,b\n1,"' + long + b'"\n2,y\n')
     assert [len(row["b"]) for row in rows] == [10 << 20, 1]
+
+
+def test_lines_end_as_their_format_says(tmp_path):
+    """Text: LF, CRLF and bare CR, empty lines are records. JSON Lines: LF and CRLF, empty lines are none."""
+    (tmp_path / "a.txt").write_bytes(b"one\r\n\ntwo\rthree")
+    (tmp_path / "b.jsonl").write_bytes(b'{"a": 1}\r\n\n{"a":\r 2}\n')
+    (_, json_rows), (_, text_rows) = read(tmp_path)
+    assert [row["line"] for row in text_rows] == [b"one", b"", b"two", b"three"]
+    assert [row["line"] for row in json_rows] == [b'{"a": 1}', b'{"a":\r 2}']
+
+
+def test_a_json_line_longer_than_what_is_sniffed_is_json(tmp_path):
+    """The first line decides, also where it does not end within the first 64 KiB."""
+    data = b'{"photo": "' + b"A" * 100_000 + b'"}\n'
+    assert read_one(tmp_path, "x.jsonl", data * 2)[0].records == 2
+
+
+def test_utf16_exports_are_read_as_text(tmp_path):
+    """What spreadsheets call Unicode text: tabs, CRLF, a byte order mark. Values arrive as UTF-8."""
+    data = "\ufeffid\tname\r\n1\t张伟\r\n".encode("utf-16-le")
+    collection, rows = read_one(tmp_path, "x.csv", data)
+    assert collection.format == "csv.utf-16-le"
+    assert rows == [{"id": b"1", "name": "张伟".encode()}]
 
 
 def test_a_line_beyond_any_bound_makes_the_file_one_record(tmp_path, monkeypatch):

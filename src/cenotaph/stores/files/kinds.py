@@ -179,14 +179,15 @@ def _classify_text(head: bytes, name: bytes, *, whole: bool) -> Kind:
 
 
 def _first_line_is_json(head: bytes) -> bool:
-    """Whether the first line that is not empty is one whole JSON object or array."""
-    for line in head.removeprefix(lines.BOM).split(b"\n"):
-        if line.strip():
-            try:
-                return isinstance(json.loads(line), dict | list) or len(head) == HEAD
-            except (ValueError, RecursionError):
-                return False
-    return False
+    """Whether the first line that is not empty is one whole JSON object or array, as far as `head` shows."""
+    start = head.removeprefix(lines.BOM).lstrip()
+    line, end, _ = start.partition(b"\n")
+    if not end and len(head) == HEAD:
+        return line[:1] in (b"{", b"[")
+    try:
+        return isinstance(json.loads(line), dict | list)
+    except (ValueError, RecursionError):
+        return False
 
 
 # --- csv ------------------------------------------------------------------------------------
@@ -269,7 +270,8 @@ def _is_number(field: bytes) -> bool:
 
 
 def _shape(field: bytes) -> bytes:
-    return bytes(57 if 48 <= c <= 57 else c for c in field)
+    # X: the check digit ten of resident identity numbers (GB 11643)
+    return bytes(57 if 48 <= c <= 57 or c in b"Xx" else c for c in field)
 
 
 def header_names(row: list[bytes]) -> list[str]:

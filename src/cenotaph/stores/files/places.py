@@ -112,3 +112,9 @@ def _un64(text: str) -> bytes:
 def folder_of(collection: str) -> str:
     """The folder of a collection, as `shown` writes it; empty for the root."""
     return collection.rpartition("/")[0]
+
+
+def folder_path(collection: str) -> bytes:
+    """The path of a collection's folder: `shown` undone, as every backslash in it is an escape."""
+    shown_folder = folder_of(collection).encode()
+    return re.sub(rb"\\x([0-9a-f]{2})", lambda match: bytes([int(match[1], 16)]), shown_folder)

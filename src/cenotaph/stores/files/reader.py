@@ -85,13 +85,13 @@ class FilesReader:
         return find_copies(self._tree, group.files, everything, self._digests)
 
     def watermark(self, collection: Collection) -> Watermark:
-        """Covers names, sizes, times and inodes of the files that are of the collection now."""
+        """Covers names, sizes, times and inodes of the files that are of the collection now. Moves while its
+        partitions are being erased. A reader that has not surveyed reads the files of this folder."""
         mark = hashlib.sha256()
-        for folder in {group.folder for group in self._grouped() if group.collection.name == collection.name}:
-            for entry in self._tree.listing(folder):
-                found = self._survey.file(entry) if entry.is_file else None
-                if found is not None and found.collection == collection.name:
-                    mark.update(len(entry.path).to_bytes(4) + entry.path + repr(entry.stamp).encode())
+        for entry in self._tree.listing(places.folder_path(collection.name)):
+            found = self._survey.file(entry) if entry.is_file else None
+            if found is not None and found.collection == collection.name:
+                mark.update(len(entry.path).to_bytes(4) + entry.path + repr(entry.stamp).encode())
         return Watermark(mark.hexdigest())
 
     def raw(self) -> Iterator[Extent]:
