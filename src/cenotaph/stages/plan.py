@@ -42,8 +42,11 @@ def plan(desk: Desk, leave_out: Set[tuple[str, int]] = frozenset()) -> Entry:
     inventory = case.require(Inventory)
     older = case.latest(Plan)
     previous = older.body(Plan) if older else None
-    skip = dict.fromkeys(leave_out, "amended") | dict.fromkeys(_drifted(desk), "drifted")
-    skip = _carried(previous, case) | skip
+    skip = _carried(previous, case)
+    for where in leave_out:
+        skip[where] = "amended"
+    for where in _drifted(desk):
+        skip[where] = "drifted"
     _check_known(skip, sealed.body(Seal), inventory.body(Inventory))
     stores = tuple(
         _store(desk, stored, surveyed, {o: r for (s, o), r in skip.items() if s == stored.name})

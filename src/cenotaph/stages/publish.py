@@ -75,7 +75,7 @@ def _page(case: Case, proof: str, desk: Desk) -> Iterator[str]:
     yield f"<title>{title}</title><style>{STYLE}</style></head><body><main>"
     yield f"<h1>{title}</h1>"
     yield f"<p>{_text(_standing(case))}</p>"
-    yield "<h2>What is to go</h2>"
+    yield "<h2>What went</h2>" if case.latest(Certificate) else "<h2>What is to go</h2>"
     yield from _apps(case)
     yield from _stores(case)
     if charter.holds:
