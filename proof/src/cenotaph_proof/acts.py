@@ -35,7 +35,7 @@ def approve(
     Raises: SignatureError when the key is no party of the charter; OrderError when there is no plan,
     or this auditor has not accepted it.
     """
-    case = folder.replay()
+    case = folder.replay_with_waiting()  # an auditor approves right after a challenge nobody logged yet
     key = SecretKey.load(key_file)
     role = party_role(case, key)
     assert case.charter_entry is not None

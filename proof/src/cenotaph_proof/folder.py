@@ -16,7 +16,7 @@ from cenotaph_proof import bundle as bundles
 from cenotaph_proof import canonical, envelope, statements
 from cenotaph_proof._durable import make_folder, sync_folder, write_file
 from cenotaph_proof.case import Case
-from cenotaph_proof.errors import FormatError, OrderError
+from cenotaph_proof.errors import FormatError, OrderError, ProofError
 from cenotaph_proof.keys import SecretKey
 from cenotaph_proof.statements import Body, Cite, Statement
 from cenotaph_proof.trust import Trust
@@ -42,6 +42,17 @@ class CaseFolder:
         with so_far.open("rb") as stream:
             return bundles.replay(bundles.read(stream), trust)
 
+    def replay_with_waiting(self) -> Case:
+        """The case as it will stand once the operator logs what waits in `incoming/`, as far as it fits.
+
+        A party may so sign what builds on a statement of their own that nobody has logged yet.
+        """
+        case = self.replay()
+        waiting = [_Waiting(path) for path in sorted(self.incoming.glob("*.json"))]
+        while fitting := [item for item in waiting if item.admitted_by(case)]:
+            waiting = [item for item in waiting if item not in fitting]
+        return case
+
     def submit(self, body: Body, cites: tuple[Cite, ...], key: SecretKey, share: bytes | None = None) -> Path:
         """Sign a statement and leave it for the operator in `incoming/`. Returns its file.
 
@@ -57,6 +68,23 @@ class CaseFolder:
         path = self.incoming / f"{name}.json"
         write_file(path, sealed)
         return path
+
+
+class _Waiting:
+    """An envelope in `incoming/`, with its detached part."""
+
+    def __init__(self, path: Path) -> None:
+        self._data = path.read_bytes()
+        beside = path.with_suffix(".attachment")
+        attached = beside.read_bytes() if beside.exists() else None
+        self._attachments = {hashlib.sha256(attached).hexdigest(): attached} if attached is not None else {}
+
+    def admitted_by(self, case: Case) -> bool:
+        try:
+            case.admit(self._data, self._attachments)
+        except ProofError:
+            return False  # not now, or never: the operator's next command says why
+        return True
 
 
 def sign(body: Body, cites: tuple[Cite, ...], key: SecretKey) -> tuple[bytes, bytes | None]:

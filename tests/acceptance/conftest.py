@@ -1,0 +1,47 @@
+"""What the acceptance tests share: keys, and one city taken through a case once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from by_command import Ground, Ran, make_keys
+
+from cenotaph.testing.city import City, build_city
+
+SEED = 46_864
+
+
+@dataclass(frozen=True)
+class CityCase:
+    """A city on its ground, what its stages said, and where it stands."""
+
+    city: City
+    ground: Ground
+    ran: dict[str, Ran]
+
+
+@pytest.fixture(scope="session")
+def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_keys(tmp_path_factory.mktemp("keys") / "keys")
+
+
+@pytest.fixture(scope="session")
+def approved(tmp_path_factory: pytest.TempPathFactory, keys: Path) -> CityCase:
+    """A city of 100 residents and 2,000 records whose destruction is approved and has not begun."""
+    ground = Ground(tmp_path_factory.mktemp("city") / "ground")
+    ground.root.mkdir()
+    city = build_city(ground.estate, residents=100, records=2_000, seed=SEED)
+    ground.lay(keys, city.case_toml(ground.case, found=True))
+    return CityCase(city, ground, ground.upto("approve"))
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory, approved: CityCase) -> Iterator[CityCase]:
+    """A copy of it that was destroyed, probed, certified and published."""
+    ground = approved.ground.copy(tmp_path_factory.mktemp("finished") / "ground")
+    ran = {name: ground.stage(name) for name in ("destroy", "probe", "certify")}
+    ran["publish"] = ground.run("publish", "--to", ground.root / "site")
+    yield CityCase(approved.city, ground, {**approved.ran, **ran})
