@@ -166,6 +166,26 @@ def test_a_changed_pointer_is_told(tmp_path):
     assert any("cell pointer outside its page" in problem for problem in db.problems)
 
 
+def test_databases_that_claim_each_others_bytes_cost_no_square():
+    """A thousand headers, each of a database that would run to the end of the file: bounded, and told."""
+    header = bytearray(samples()[8][:512])
+    header[28:32] = (1 << 20).to_bytes(4, "big")
+    data = bytes(header) * 1000
+
+    findings = scan(io.BytesIO(data), len(data), needles(), NOTHING_KEPT)
+
+    assert any("more databases than" in problem for problem in findings.problems)
+
+
+def test_words_that_look_like_parquet_are_not_tried_for_ever():
+    """Ten thousand beginnings and ends of Parquet files that are none."""
+    data = b"PAR1\x15" + b"\x08\x00\x00\x00PAR1\x15" * 3000
+
+    findings = scan(io.BytesIO(data), len(data), needles(), NOTHING_KEPT)
+
+    assert any("parquet" in problem for problem in findings.problems)
+
+
 @pytest.mark.slow
 def test_memory_stays_bounded_whatever_the_length():
     """48 MiB of noise, text and bombs are scanned in a small multiple of one block."""

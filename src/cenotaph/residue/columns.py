@@ -8,6 +8,7 @@ Formats: https://parquet.apache.org/docs/file-format/ and the Arrow columnar for
 
 from __future__ import annotations
 
+import bisect
 import functools
 import io
 from collections.abc import Callable, Iterator
@@ -23,7 +24,7 @@ ROWS = 8192
 _Count = Callable[[str], None]
 _File = tuple[str, int, Callable[[], int], Iterator[bytes]]
 _MOST_FOOTER = 256 << 20
-_MOST_TRIES = 64  # ends tried for one beginning of a Parquet file
+_MOST_TRIES = 4096  # ends tried in vain for beginnings of Parquet files, per stream
 
 
 def files(source: BinaryIO, length: int, marks: list[tuple[int, bytes]], count: _Count) -> Iterator[_File]:
@@ -32,14 +33,16 @@ def files(source: BinaryIO, length: int, marks: list[tuple[int, bytes]], count: 
     A file that cannot be read to its end gives what could be read, and is counted.
     """
     ends = [at + 4 for at, magic in marks if magic == PARQUET]
-    behind = 0
+    behind, tries = 0, _MOST_TRIES
     for at, magic in marks:
         if magic == ARROW:
             yield _arrow(source, length, at, count)
         elif magic == PARQUET and at >= behind and _at(source, at + 4, 1) == b"\x15":
             # Thrift's first field of the first page header; else "PAR1" is an end, or a word in a text
-            found = _parquet(source, at, [end for end in ends if end > at + 12][:_MOST_TRIES])
+            later = ends[bisect.bisect_right(ends, at + 12) :][:tries]
+            found = _parquet(source, at, later)
             if found is None:
+                tries -= len(later)
                 count("parquet file without its footer, or damaged")
                 continue
             behind, file = found

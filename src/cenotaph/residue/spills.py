@@ -31,6 +31,7 @@ _WAL = (b"\x37\x7f\x06\x82", b"\x37\x7f\x06\x83")
 _JOURNAL = b"\xd9\xd5\x05\xf9\x20\xa1\x63\xd7"
 _PAGES = 64
 _MOST_POINTERS = 256  # per page, on average over a batch
+_MOST_OVERLAP = 4
 _MOST_COPIES = 8  # of one page in a log
 
 
@@ -176,11 +177,15 @@ class Store:
 
 def stores(source: BinaryIO, length: int, marks: list[tuple[int, bytes]], count: _Count) -> Iterator[Store]:
     """The databases that begin at marks, and the log or journal that fills the source."""
+    left = _MOST_OVERLAP * length  # databases that claim each other's bytes must not cost a square
     for at, magic in marks:
-        if magic == MAGIC:
-            store = _database(source, length, at, count)
-            if store is not None:
-                yield store
+        store = _database(source, length, at, count) if magic == MAGIC else None
+        if store is not None:
+            left -= len(store.number) * store.page_size
+            if left < 0:
+                count("sqlite: more databases than the bytes they lie in can hold")
+                break
+            yield store
     source.seek(0)
     head = source.read(32)
     if head[:4] in _WAL:
