@@ -257,6 +257,35 @@ def _unpacked(name: str, data: bytes) -> bytes:
     return tools.get(name.rpartition(".")[2], bytes)(data)
 
 
+@pytest.mark.parametrize("name", ["a.parquet", "a.feather"])
+def test_dictionaries_forget_the_values_of_gone_rows(tmp_path, name):
+    """A dictionary is a copy of a column's values: top-level, ordered, with small indices, and nested."""
+    path = tmp_path / "root" / name
+    put(path.parent, name, b"")
+    names = pa.array(["Person-gone", "Person-kept"]).dictionary_encode()
+    columns = {
+        "city": pa.array(["Wuxi", "Suzhou"]),
+        "small": names.cast(pa.dictionary(pa.int8(), pa.string())),
+        "ordered": pa.DictionaryArray.from_arrays(pa.array([0, 1]), names.dictionary, ordered=True),
+    }
+    if name == "a.feather":
+        columns["nested"] = pa.StructArray.from_arrays([names], names=["name"])
+        pa.feather.write_feather(pa.table(columns), path, compression="uncompressed")
+    else:
+        pq.write_table(pa.table(columns), path, compression="none")
+    assert path.read_bytes().count(b"Person-gone") >= 2
+    schema = pa.table(columns).schema
+    selection = Selection(rows=parse_predicate("city = 'Wuxi'"))
+    estate = FilesEstate(tmp_path / "root", selection, [b"Person-gone"], [b"Person-kept"])
+
+    StoreContract().test_held_and_kept_counts_stay(estate)
+
+    assert b"Person-gone" not in path.read_bytes()
+    assert b"Person-kept" in path.read_bytes()
+    read = pq.read_table(path) if name == "a.parquet" else pa.feather.read_table(path)
+    assert read.schema == schema
+
+
 def test_everything_in_scope_leaves_an_empty_root(tmp_path):
     """With everything in scope nothing is left beneath the root, folders and dangling links included."""
     root = tmp_path / "root"

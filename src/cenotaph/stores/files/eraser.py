@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator, Sequence
+from typing import BinaryIO
 
 import numpy as np
 import pyarrow as pa
@@ -207,7 +208,7 @@ class FilesEraser:
         with os.fdopen(os.open(temporary, flags, 0o600, dir_fd=directory), "w+b") as target:
             source = _source(bounds, file)
             with source.stream:
-                kept = survivors.write(source, target, self._selection)
+                kept = _written(source, target, self._selection)
             target.flush()
             _copy_attributes(file.fd, target.fileno())
             os.fsync(target.fileno())
@@ -246,6 +247,16 @@ class FilesEraser:
             freed_bytes=max(0, freed),
             notes=_notes(unlinked, alone=alone),
         )
+
+
+def _written(source: Source, target: BinaryIO, selection: Selection) -> bytes:
+    try:
+        return survivors.write(source, target, selection)
+    except (pa.ArrowException, MalformedError):
+        raise PermanentStoreError(
+            "what stays of a file cannot be written in its format; the file was left as it was",
+            hint="put the whole file in scope, or hold it",
+        ) from None
 
 
 def _notes(unlinked: int, *, alone: bool) -> tuple[str, ...]:

@@ -168,13 +168,21 @@ def _write_arrow(source: Source, target: BinaryIO, selection: Selection) -> None
 
 def _compact(batch: pa.RecordBatch) -> pa.RecordBatch:
     """The batch with dictionaries that hold only values still used: a dictionary is a copy of them all."""
-    columns = [
-        column.dictionary_decode().dictionary_encode().cast(column.type)
-        if pa.types.is_dictionary(column.type)
-        else column
-        for column in batch.columns
-    ]
-    return pa.RecordBatch.from_arrays(columns, schema=batch.schema)
+    return pa.RecordBatch.from_arrays([_compacted(column) for column in batch.columns], schema=batch.schema)
+
+
+def _compacted(column: pa.Array) -> pa.Array:
+    if pa.types.is_dictionary(column.type):
+        return column.dictionary_decode().dictionary_encode().cast(column.type)
+    if _has_dictionary(column.type):  # inside lists or structs: rare enough to go value by value
+        return pa.array(column.to_pylist(), type=column.type)
+    return column
+
+
+def _has_dictionary(kind: pa.DataType) -> bool:
+    return pa.types.is_dictionary(kind) or any(
+        _has_dictionary(kind.field(index).type) for index in range(kind.num_fields)
+    )
 
 
 def _stays(source: Source, batch: pa.RecordBatch, selection: Selection) -> npt.NDArray[np.bool_]:
