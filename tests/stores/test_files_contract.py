@@ -286,6 +286,30 @@ def test_dictionaries_forget_the_values_of_gone_rows(tmp_path, name):
     assert read.schema == schema
 
 
+def test_what_stays_of_an_archive_is_all_that_was_there_but_the_gone_records(tmp_path):
+    """Folders, links, long names, empty and binary members of a tar.gz stay in order; one line goes."""
+    path = tmp_path / "root" / "x.tar.gz"
+    put(path.parent, path.name, b"")
+    members = {"dir/a.txt": b"Ann\nBob\n", "dir/" + "n" * 150 + ".jpg": b"\0\1\2", "empty.txt": b""}
+    with tarfile.open(path, "w:gz") as archive:
+        folder, link = tarfile.TarInfo("dir"), tarfile.TarInfo("link")
+        folder.type, link.type, link.linkname = tarfile.DIRTYPE, tarfile.SYMTYPE, "dir/a.txt"
+        archive.addfile(folder)
+        for name, data in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+        archive.addfile(link)
+    selection = Selection(rows=parse_predicate("line = 'Ann'"))
+
+    StoreContract().test_held_and_kept_counts_stay(FilesEstate(path.parent, selection, [b"Ann"], []))
+
+    with tarfile.open(path) as archive:
+        assert archive.getnames() == ["dir", *members, "link"]
+        read = {info.name: archive.extractfile(info).read() for info in archive if info.isreg()}
+    assert read == {**members, "dir/a.txt": b"Bob\n"}
+
+
 def test_everything_in_scope_leaves_an_empty_root(tmp_path):
     """With everything in scope nothing is left beneath the root, folders and dangling links included."""
     root = tmp_path / "root"
