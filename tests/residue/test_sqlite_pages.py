@@ -173,6 +173,20 @@ def test_every_byte_of_an_overflow_chain_is_live_and_dead_once_deleted(tmp_path)
     assert after.problems == ()
 
 
+def test_rows_on_freed_pages_still_decode(tmp_path):
+    """DROP TABLE frees pages; most of their rows can still be read, none of them as live."""
+    path = tmp_path / "dropped.db"
+    db = connect(path)
+    fill(db)
+    db.execute("DROP TABLE people")
+    parsed, _ = parse(path)
+
+    names = {record.values[1] for record in sqlite_pages.remnants(parsed) if len(record.values) == 3}
+
+    assert len(names & {needle(n) for n in range(600)}) > 500
+    assert list(sqlite_pages.records(parsed, {"people"})) == []
+
+
 def test_names_choose_tables_and_their_indexes(tmp_path):
     """Ranges of one table exclude those of another, and all tables together are all ranges."""
     path = tmp_path / "two.db"

@@ -140,9 +140,7 @@ class NeedleBuilder:
         self._known = np.unique(known)
         self._fresh = []
         if self._forms:
-            forms = np.concatenate(self._forms)
-            _, first = np.unique(forms[["needle", "encoding"]], return_index=True)
-            self._forms = [forms[first]]
+            self._forms = [_once(np.concatenate(self._forms))]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -184,10 +182,9 @@ class Needles:
         if any(other._key != self._key for other in every):
             raise UsageError("needles of different keys cannot be merged: build them with one key")
         names = np.unique(np.concatenate([other._names for other in every]))
-        forms = np.concatenate([other._forms for other in every])
-        _, first = np.unique(forms[["needle", "encoding"]], return_index=True)
+        forms = _once(np.concatenate([other._forms for other in every]))
         skipped = sum((other.skipped for other in every), Counter())
-        return Needles(self._key, names, _sorted_forms(forms[first]), skipped)
+        return Needles(self._key, names, _sorted_forms(forms), skipped)
 
     def names(self, values: Iterable[bytes]) -> npt.NDArray[np.uint64]:
         """Keyed fingerprints of values given as UTF-8, to be counted or looked up with `has`."""
@@ -536,6 +533,18 @@ def _classes(forms: _Forms) -> _Ints:
     widths = _widths(forms)
     classes: _Ints = np.select([widths == 16, widths == 8], [0, narrow], default=3)
     return classes
+
+
+def _once(forms: _Forms) -> _Forms:
+    """Each encoding of each needle once. Sorting by two plain keys takes a tenth of numpy's time for
+    structured ones."""
+    order = np.lexsort((forms["encoding"], forms["needle"]))
+    forms = forms[order]
+    new = np.ones(len(forms), dtype=bool)
+    new[1:] = (forms["needle"][1:] != forms["needle"][:-1]) | (
+        forms["encoding"][1:] != forms["encoding"][:-1]
+    )
+    return forms[new]
 
 
 def _sorted_forms(forms: _Forms) -> _Forms:

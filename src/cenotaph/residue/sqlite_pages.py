@@ -65,6 +65,9 @@ class Record:
     places: Ranges = field(repr=False)
 
 
+_FREED = Entry("freed", "", "", 0, "")
+
+
 @dataclass(frozen=True, slots=True)
 class Database:
     """The header and the schema of one database file; reads pages on demand from its stream."""
@@ -152,6 +155,26 @@ def records(db: Database, names: Collection[str] | None = None) -> Iterator[Reco
     for entry in db.tables:
         if names is None or entry.name in names:
             yield from _records(db, entry, seen)
+
+
+def remnants(db: Database) -> Iterator[Record]:
+    """Records that still decode on pages of the free list, under an entry without a name.
+
+    The free list overwrites the beginning of its trunk pages only, so its leaves keep the rows they had.
+    Rows freed inside a live page have lost the first bytes of their cells and are not decoded here: the
+    search finds their values, this finds whole rows.
+    """
+    quiet = replace(db, counted=Counter())
+    pages = np.array(free_pages(db), dtype=np.int64)
+    read = np.zeros(db.pages + 1, dtype=bool)
+    for at in range(0, len(pages), PAGES_AT_A_TIME):
+        for cells in _decode(quiet, pages[at : at + PAGES_AT_A_TIME]):
+            if cells.kind == _TABLE_INTERIOR:
+                continue
+            for nth in range(len(cells.start)):
+                record = _record(db, _FREED, cells, nth, read)
+                if record is not None:
+                    yield record
 
 
 def spilled(db: Database) -> Iterator[tuple[bytes, Ranges]]:
@@ -542,13 +565,20 @@ def _records(db: Database, entry: Entry, seen: _Flags) -> Iterator[Record]:
         if cells.kind == _TABLE_INTERIOR:
             continue
         for nth in range(len(cells.start)):
-            payload = _payload(db, cells, nth, seen)
-            values = None if payload is None else decode_record(payload[0], db.encoding)
-            if payload is None or values is None:
+            record = _record(db, entry, cells, nth, seen)
+            if record is None:
                 db.counted["record that does not decode"] += 1
-                continue
-            rowid = int(cells.rowid[nth]) if cells.kind == _TABLE_LEAF else None
-            yield Record(entry, rowid, values, payload[1])
+            else:
+                yield record
+
+
+def _record(db: Database, entry: Entry, cells: _Leaves, nth: int, seen: _Flags) -> Record | None:
+    payload = _payload(db, cells, nth, seen)
+    values = None if payload is None else decode_record(payload[0], db.encoding)
+    if payload is None or values is None:
+        return None
+    rowid = int(cells.rowid[nth]) if cells.kind == _TABLE_LEAF else None
+    return Record(entry, rowid, values, payload[1])
 
 
 def _values(db: Database, cells: _Leaves, nth: int, seen: _Flags) -> tuple[Value, ...] | None:
