@@ -29,6 +29,7 @@ from cenotaph_proof.seal import ChunkSeal
 LOOSE_NEEDLES = 4_096  # values a partition of columns that are not known to be personal
 LOOSE_KINDS = ("text", "number")
 PENDING_VALUES = 1 << 18
+KEPT_DIGESTS = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +155,8 @@ class SealedPartition:
         self._target = target
         self._chunks = [(c.records, c.bytes, c.hash) for c in chunks]
         self._begun = begun
-        self.digests = b""  # of the records that `check` accepted, 32 bytes each, ascending
+        self.digests = b""  # of the records that `check` accepted, 32 bytes each, ascending; empty for
+        # partitions of more than KEPT_DIGESTS records, whose stores prove what remains by themselves
 
     @property
     def records(self) -> int:
@@ -162,7 +164,7 @@ class SealedPartition:
 
     def check(self, batches: Iterable[pa.RecordBatch]) -> None:
         """Raises: DriftError unless the batches are exactly what was sealed."""
-        hasher = _Hasher(self._case_key, self._target, keep=True)
+        hasher = _Hasher(self._case_key, self._target, keep=KEPT_DIGESTS)
         for batch in batches:
             hasher.add(batch)
         found = [(c.records, c.bytes, c.hash) for c in hasher.finish()]
@@ -174,16 +176,16 @@ class SealedPartition:
                 f"sealed: {what}",
                 hint="take it out with an amended plan (cenotaph plan --amend), or survey and seal again",
             )
-        self.digests = b"".join(sorted(hasher.seen))
+        self.digests = b"".join(sorted(hasher.seen)) if len(hasher.seen) == self.records else b""
 
     def check_remaining(self, batches: Iterable[pa.RecordBatch]) -> int:
         """Raises: DriftError unless every record is one of those that were sealed, as often at most."""
-        if self._begun is None:
-            raise DriftError("a begun partition has lost its list of digests", hint="amend the plan")
-        hasher = _Hasher(self._case_key, self._target, keep=True)
+        if self._begun is None or (not self._begun and self.records):
+            raise DriftError("a begun partition has no list of digests", hint="amend the plan")
+        allowed = Counter(self._begun[i : i + 32] for i in range(0, len(self._begun), 32))
+        hasher = _Hasher(self._case_key, self._target, keep=allowed.total() + 1)
         for batch in batches:
             hasher.add(batch)
-        allowed = Counter(self._begun[i : i + 32] for i in range(0, len(self._begun), 32))
         if Counter(hasher.seen) - allowed:
             raise DriftError(
                 f"collection {self._target.ordinal} of store {self._target.store} holds records, in a "
@@ -218,9 +220,12 @@ def count_subjects(parts: Iterable[bytes]) -> int:
 
 
 class _Hasher:
-    """Digests and chunks of one partition, in key order or, without a key, in digest order."""
+    """Digests and chunks of one partition, in key order or, without a key, in digest order.
 
-    def __init__(self, case_key: bytes, target: Target, *, keep: bool = False) -> None:
+    `seen` keeps the first `keep` digests.
+    """
+
+    def __init__(self, case_key: bytes, target: Target, *, keep: int = 0) -> None:
         self._digester = Digester(record_key(case_key, target.store, target.collection))
         self._chunker = Chunker()
         self._chunks: list[Chunk] = []
@@ -230,8 +235,7 @@ class _Hasher:
 
     def add(self, batch: pa.RecordBatch) -> None:
         digests, lengths = self._digester.digests(batch)
-        if self._keep:
-            self.seen += digests
+        self.seen += digests[: self._keep - len(self.seen)]
         if self._unordered is not None:
             self._unordered += zip(digests, lengths.tolist(), strict=True)
         else:

@@ -118,7 +118,7 @@ def destroy(
 
 def erase_store(task: EraseTask) -> str:
     """Erase one store's partitions, then reclaim. Runs in a child process. Returns "done", "drift",
-    "failed" or "stopped"."""
+    "refused", "failed" or "stopped"."""
     case = CaseFolder(task.folder).replay()
     with Journal(task.folder / "journal.sqlite") as journal:
         eraser = task.eraser(task.erase_url, task.target.selection)
@@ -155,6 +155,9 @@ class _Run:
                 except DriftError as error:
                     self._append("drift", item.ordinal, partition.index, why=error.message)
                     return "drift"
+                except RefusedError as error:
+                    self._append("failed", item.ordinal, partition.index, why=error.message)
+                    return "refused"
         if not self._reclaim():
             return "failed"
         return "failed" if self.failed else "done"
@@ -423,6 +426,11 @@ def _raise_for(outcomes: list[str], stopped: bool) -> None:
         raise DriftError(
             "something changed since it was sealed; nothing of it was destroyed, the rest was signed",
             hint="see cenotaph status; take it out with: cenotaph plan, then destroy again",
+        )
+    if "refused" in outcomes:
+        raise RefusedError(
+            "a store refused to be erased; what was done before is signed",
+            hint="see cenotaph status for the reason; leave the collection out with: cenotaph plan --leave-out",
         )
     if stopped:
         raise Interrupted("stopped between two partitions", hint="run the same command again to go on")
