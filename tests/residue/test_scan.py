@@ -400,6 +400,17 @@ def test_split_values_are_kept_only_where_both_pages_are(tmp_path):
     assert ("sqlite", "utf-8", "id", False) in half.counts
 
 
+def test_many_kept_hits_leave_room_for_residue():
+    """The one place of residue is listed though thousands of kept ones came before it."""
+    value = identities(34, 1)[0]
+    data = f"{value};".encode() * 3000
+
+    findings = found(data, needles([value]), np.array([[0, len(data) - 5]]))
+
+    assert [hit.offset for hit in findings.hits if not hit.kept] == [len(data) - len(value) - 1]
+    assert sum(findings.counts.values()) == 3000
+
+
 def test_hits_in_a_container_are_kept_only_if_all_of_it_is():
     """A container that is one byte longer than what is kept is residue."""
     values = identities(27)

@@ -60,7 +60,7 @@ class Findings:
     """(lane, encoding, kind, kept) → hits"""
     kept: set[int] = field(default_factory=set, repr=False)  # distinct needles hit in kept bytes
     residue: set[int] = field(default_factory=set, repr=False)  # distinct needles hit elsewhere
-    hits: list[Hit] = field(default_factory=list, repr=False)  # residue first to come; at most MOST_HITS
+    hits: list[Hit] = field(default_factory=list, repr=False)  # the first MOST_HITS of residue and of kept
     scanned: int = 0  # bytes read from the stream
     decoded: int = 0  # bytes that came out of containers
     counted: Counter[str] = field(default_factory=Counter)
@@ -70,11 +70,16 @@ class Findings:
         """What could not be read, with how often; never with data."""
         return tuple(f"{what} ({times} times)" for what, times in sorted(self.counted.items()))
 
+    def room(self, kept: bool) -> int:
+        """How many more hits are stored; kept ones never take the place of residue."""
+        return MOST_HITS - sum(hit.kept is kept for hit in self.hits)
+
     def merge(self, other: Findings) -> None:
         self.counts += other.counts
         self.kept |= other.kept
         self.residue |= other.residue
-        self.hits.extend(other.hits[: MOST_HITS - len(self.hits)])
+        for kept in (False, True):
+            self.hits.extend([hit for hit in other.hits if hit.kept is kept][: self.room(kept)])
         self.scanned += other.scanned
         self.decoded += other.decoded
         self.counted += other.counted
@@ -171,7 +176,7 @@ class _Tally:
         for (lane, encoding, kind), times in self.counts.items():
             findings.counts[lane, encoding, kind, kept] += times
         (findings.kept if kept else findings.residue).update(self.what)
-        for length, lane, encoding, kind, needle in self.hits[: MOST_HITS - len(findings.hits)]:
+        for length, lane, encoding, kind, needle in self.hits[: findings.room(kept)]:
             findings.hits.append(Hit(offset, length, lane, encoding, kind, needle, kept))
 
 
@@ -187,7 +192,8 @@ def _attribute(
     findings.counts.update((lane, encoding, kind, flag) for encoding, kind, flag in labels)
     findings.kept.update(matches.what[kept].tolist())
     findings.residue.update(matches.what[~kept].tolist())
-    for nth in range(min(len(flags), MOST_HITS - len(findings.hits))):
+    stored = [np.flatnonzero(kept == flag)[: findings.room(flag)] for flag in (False, True)]
+    for nth in sorted(np.concatenate(stored).tolist()):
         findings.hits.append(
             Hit(
                 int(offsets[nth]),
