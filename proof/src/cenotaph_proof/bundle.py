@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 
 from cenotaph_proof import canonical, envelope, note, statements
 from cenotaph_proof.case import Case
-from cenotaph_proof.errors import FormatError, OrderError
+from cenotaph_proof.errors import FormatError, OrderError, SignatureError
 from cenotaph_proof.trust import Trust
 
 FORMAT = "cenotaph-proof/v1"
@@ -88,16 +88,29 @@ def replay(bundle: Bundle, trust: Trust | None = None) -> Case:
     mine = hashlib.sha256(bundle.entries[charter]).hexdigest()
     used: set[str] = set()
     for index, (data, outline) in enumerate(zip(bundle.entries, outlines, strict=True)):
-        if index == charter or outline.charter == mine:
+        if index == charter or (index > charter and _speaks_of(case, outline, mine)):
             case.admit(data, bundle.attachments)
             used.add(outline.detached or "")
         else:
             case.skip(data, outline.kind, outline.charter)
         if index + 1 in notes:
-            case.observe(notes[index + 1])
+            _observe(case, notes[index + 1])
     if set(bundle.attachments) - used:
         raise FormatError("the proof file carries a detached part that no statement names")
     return case
+
+
+def _speaks_of(case: Case, outline: statements.Outline, charter: str) -> bool:
+    """Whether an entry belongs to the case: by any of its cites, so that none is passed over as foreign."""
+    return any(cite.digest == charter or cite.digest in case.by_digest for cite in outline.cites)
+
+
+def _observe(case: Case, checkpoint: bytes) -> None:
+    try:
+        case.observe(checkpoint)
+    except (FormatError, SignatureError) as error:
+        error.step = error.step or "verify 5"  # a checkpoint's, not a statement's
+        raise
 
 
 def _charter(bundle: Bundle, outlines: Sequence[statements.Outline]) -> int:

@@ -33,7 +33,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from cenotaph_proof import draw, envelope, facts, merkle, note, quorum
+from cenotaph_proof import accounts, draw, envelope, facts, merkle, note, quorum
 from cenotaph_proof import seal as seals
 from cenotaph_proof import trust as trusts
 from cenotaph_proof.errors import FormatError, LogError, OrderError, SignatureError, ThresholdError
@@ -48,6 +48,7 @@ from cenotaph_proof.statements import (
     Inventory,
     Plan,
     Probe,
+    Recall,
     Seal,
     Statement,
     Testimony,
@@ -132,7 +133,11 @@ class Case:
         self.cosigned: list[Cosigned] = []
         self.charter_entry: Entry | None = None
         self.untrusted: set[str] = set()  # organisations of the charter that the trust file lacks
+        self.ended_elsewhere: tuple[
+            str, ...
+        ] = ()  # charters of other cases, by certificates not checked here
         self._charters_open: list[str] = []
+        self._said_closed: list[tuple[str, bytes]] = []
         self._leaves: list[bytes] = []
         self._frontier = merkle.Frontier()
         self._parties: dict[str, PublicKey] = {}
@@ -143,8 +148,8 @@ class Case:
         """Take a log entry that belongs to another case of the same operator."""
         if kind == "charter":
             self._charters_open.append(hashlib.sha256(data).hexdigest())
-        if kind == "certificate":
-            self._charters_open = [d for d in self._charters_open if d != charter]
+        if kind == "certificate" and charter in self._charters_open:
+            self._said_closed.append((charter, data))
         self._append(data)
 
     def admit(self, data: bytes, attachments: Mapping[str, bytes]) -> Entry:
@@ -161,8 +166,7 @@ class Case:
         entry = Entry(len(self._leaves), hashlib.sha256(data).hexdigest(), signer, statement)
         if entry.digest in self.by_digest:
             raise OrderError(f"this {statement.kind} is in the log twice")
-        self._check_cites(entry)
-        self._check_body(entry)
+        self._check_rules(entry)
         self.entries.append(entry)
         self.by_digest[entry.digest] = entry
         if isinstance(statement.body, Charter):
@@ -207,7 +211,8 @@ class Case:
     @property
     def open_charters(self) -> tuple[str, ...]:
         """Charters of other cases in the log, so far, that no certificate closed."""
-        return tuple(self._charters_open)
+        closed = {charter for charter, _ in self._said_closed}
+        return tuple(c for c in self._charters_open if c not in closed)
 
     @property
     def size(self) -> int:
@@ -315,6 +320,14 @@ class Case:
             raise SignatureError(f"a {statement.kind} is signed by a key that is no party of the charter")
         return parties[key_id]
 
+    def _check_rules(self, entry: Entry) -> None:
+        try:
+            self._check_cites(entry)
+            self._check_body(entry)
+        except FormatError as error:
+            error.step = error.step or "verify 4"  # written well, but against a rule
+            raise
+
     def _check_cites(self, entry: Entry) -> None:
         body, statement = entry.statement.body, entry.statement
         if self.latest(Certificate) is not None:
@@ -360,16 +373,18 @@ class Case:
             raise SignatureError("the charter must be signed by its one operator")
         if body.origin != note.log_origin(operators[0]):
             raise OrderError("the charter names a log that is not its operator's")
-        if tuple(self._charters_open) != body.earlier:
+        self._drop_unsigned_ends(operators[0])
+        if self.open_charters != body.earlier:
             raise OrderError(
                 "the charter hides an earlier attempt: the log holds "
-                f"{len(self._charters_open)} open charters before it, the charter lists {len(body.earlier)}"
+                f"{len(self.open_charters)} open charters before it, the charter lists {len(body.earlier)}"
             )
         if [c.digest for c in entry.statement.cites] != [body.case]:
             raise OrderError("the charter does not cite the case it opens")
         names = [s.name for s in body.stores]
         if len(set(names)) != len(names):
             raise FormatError("the charter names a store twice")
+        _check_policy(body)
         approve: dict[str, int] = {r.role: r.count for r in body.policy.approve}
         short = quorum.missing([p for p in named.parties if p.role in COUNTERSIGN], approve)
         if short:
@@ -377,19 +392,43 @@ class Case:
         if self._given_trust is not None:
             self._check_trust(body, operators[0], approve)
 
+    def _drop_unsigned_ends(self, operator: PublicKey) -> None:
+        """A certificate of another case ends it only under the operator's signature.
+
+        That case is not replayed here: `ended_elsewhere` lets the verdict say so.
+        """
+        signed = []
+        for charter, data in self._said_closed:
+            try:
+                envelope.verify(envelope.open_(data), operator)
+            except (FormatError, SignatureError):
+                continue
+            signed.append((charter, data))
+        self._said_closed = signed
+        self.ended_elsewhere = tuple(charter for charter, _ in signed)
+
     def _check_trust(self, body: Charter, operator: PublicKey, approve: Mapping[str, int]) -> None:
         trust = self._given_trust
         assert trust is not None
         if not trust.holds(operator):
             raise SignatureError(
                 f"the trust file does not hold this key as the key of operator {body.operator}",
+                step="verify 2",
                 hint="check that the proof is of the operator you mean, and the trust file is current",
+            )
+        policy = body.policy
+        drawn = draw.needed(policy.bound_ppm, policy.confidence_ppm)
+        if drawn < trust.chunks:
+            raise ThresholdError(
+                f"the charter draws {drawn} chunks of a store, the trust file asks for {trust.chunks}",
+                step="verify 2",
             )
         weaker = [role for role, count in trust.approve.items() if approve.get(role, 0) < count]
         if weaker or body.policy.witness < trust.witness:
             raise ThresholdError(
                 "the charter asks for fewer approvals or witnesses than the trust file: "
-                + ", ".join([*weaker, *(["log-witness"] if body.policy.witness < trust.witness else [])])
+                + ", ".join([*weaker, *(["log-witness"] if body.policy.witness < trust.witness else [])]),
+                step="verify 2",
             )
 
     def _check_approval(self, entry: Entry, body: Approval) -> None:
@@ -458,24 +497,13 @@ class Case:
             raise OrderError("the plan does not name the plan it supersedes")
         if self.latest(Destruction) is not None and not self._narrows(body, self.require(Plan).body(Plan)):
             raise OrderError("after destruction began a plan may only become narrower")
-        terms = {s.name: s for s in self.charter.stores}
-        for item, stored in zip(body.stores, sealed.body(Seal).stores, strict=False):
-            if item.name != stored.name:
-                raise OrderError("the plan does not cover the seal's stores")
-            ordinals = sorted([*item.destroy, *(o.ordinal for o in item.left_out)])
-            if ordinals != sorted(o for c in stored.collections for o in c.ordinals):
-                raise OrderError(f"the plan for store {item.name} does not account for every collection")
-            if item.records + sum(o.records for o in item.left_out) != stored.records:
-                raise OrderError(f"the plan for store {item.name} does not account for every sealed record")
-            if {a.kind for a in item.shared} - set(terms[item.name].shared):
-                raise OrderError(f"the plan for store {item.name} has a shared action the charter forbids")
-        if len(body.stores) != len(sealed.body(Seal).stores):
-            raise OrderError("the plan does not cover the seal's stores")
-        if body.records != sum(s.records for s in body.stores):
-            raise FormatError("the plan's total does not add up")
+        if body.number != (previous.body(Plan).number if previous else 0) + 1:
+            raise OrderError("plans are not numbered one after the other")
+        accounts.check_plan(body, self.charter, inventory.body(Inventory), sealed.body(Seal))
 
     def _check_challenge(self, entry: Entry, body: Challenge) -> None:
         sealed, plan = self.require(Seal), self.require(Plan)
+        self._refuse_after_destruction("challenge")
         self._must_cite(entry, sealed, plan)
         self._must_be(entry, body.organisation)
         self._check_against(body.against, plan.index)
@@ -484,13 +512,29 @@ class Case:
             raise OrderError(
                 f"auditor {body.organisation} reveals a nonce other than the one committed to before the seal"
             )
+        self._check_fresh(entry, body.nonce, "seal", sealed.digest)
         if any(
-            e.body(Challenge).nonce == body.nonce and e.statement.cited("seal") != sealed.digest
+            e.signer == entry.signer
+            and e.body(Challenge).decision == "reject"
+            and e.statement.cited("seal") == sealed.digest
             for e in self.all(Challenge)
-        ):
-            raise OrderError(f"auditor {body.organisation} uses one nonce for two seals")
+        ):  # (5) the draw is known by now: what it picked could have been mended alone
+            raise OrderError(
+                f"auditor {body.organisation} has rejected this seal, and its draw is known",
+                hint="seal again: the next nonce is fresh",
+            )
         if body.decision == "accept":
             self._check_drawn(entry, body, sealed)
+
+    def _check_fresh(self, entry: Entry, nonce: str, about: str, target: str) -> None:
+        """A nonce that was revealed before draws nothing unforeseeable, whoever revealed it."""
+        for older in (*self.all(Challenge), *self.all(Probe)):
+            body = older.statement.body
+            assert isinstance(body, Challenge | Probe)
+            again = older.signer == entry.signer and older.statement.cited(about) == target
+            if body.nonce == nonce and not again:
+                what = f"one nonce for two {about}s" if older.signer == entry.signer else "another's nonce"
+                raise OrderError(f"auditor {entry.signer.organisation} uses {what}")
 
     def _check_drawn(self, entry: Entry, body: Challenge, sealed: Entry) -> None:
         policy = self.charter.policy
@@ -508,6 +552,13 @@ class Case:
                 raise OrderError(f"the challenge of store {item.name} did not draw what the nonce picks")
             if item.matched != item.drawn:
                 raise OrderError(f"a challenge accepts store {item.name} although chunks did not match")
+        if any(s.chunks for s in sealed.body(Seal).stores) and not any(
+            s.read and s.drawn for s in body.stores
+        ):
+            raise OrderError(f"auditor {body.organisation} accepts a seal without having read any store")
+        _check_recall(body.recall)
+        if body.brought != self._outside_records(entry.signer):
+            raise OrderError(f"auditor {body.organisation} brings other outside records than it committed to")
         if body.found != body.brought:
             raise OrderError("a challenge accepts although outside records are missing")
 
@@ -522,8 +573,13 @@ class Case:
         if body.finished < body.started:
             raise OrderError("a destruction ends before it starts")
         planned = {s.name: set(s.destroy) for s in plan.body(Plan).stores}
+        earlier = self.latest(Destruction)
+        if earlier is not None and body.started < earlier.body(Destruction).finished - self.skew:
+            raise OrderError("a destruction starts before the one before it was over")
         if len({s.name for s in body.stores}) != len(body.stores):
             raise FormatError("a destruction names a store twice")
+        if {s.name for s in body.stores} - set(planned):
+            raise OrderError("a destruction names a store that the plan does not name")
         for item in body.stores:
             for collection in item.collections:
                 if collection.records and collection.ordinal not in planned.get(item.name, ()):  # (8)
@@ -532,19 +588,10 @@ class Case:
                     )
                 if collection.records != collection.as_sealed + collection.watched + collection.unknown:
                     raise FormatError("a destruction's classes do not add up to its records")
-        self._check_not_too_many(body)
+        sealed = self.require(Seal).body(Seal)
+        accounts.check_totals(body, plan.body(Plan), sealed, self.destroyed())
         if body.complete and any(c.remaining for s in body.stores for c in s.collections):
             raise FormatError("a destruction says it is complete and that partitions remain")
-
-    def _check_not_too_many(self, body: Destruction) -> None:
-        done = self.destroyed()
-        for item in body.stores:
-            for c in item.collections:
-                done[item.name, c.ordinal] = done.get((item.name, c.ordinal), 0) + c.records
-        for stored in self.require(Seal).body(Seal).stores:
-            for group in stored.collections:
-                if sum(done.get((stored.name, o), 0) for o in group.ordinals) > group.records:
-                    raise OrderError(f"more records of store {stored.name} were destroyed than were sealed")
 
     def destroyed(self) -> dict[tuple[str, int], int]:
         """Records destroyed so far by (store, collection ordinal)."""
@@ -565,34 +612,62 @@ class Case:
             raise OrderError(
                 f"auditor {body.organisation} reveals a nonce other than the one committed to before"
             )
+        self._check_fresh(entry, body.nonce, "destruction", last.digest)
         if [s.name for s in body.stores] != [s.name for s in self.charter.stores]:
             raise OrderError("a probe does not cover the charter's stores")
         for item in body.stores:
             if item.reached in ("L2", "L3", "L4", "L5") and (item.residue or item.strangers):
                 raise OrderError(f"a probe grants store {item.name} {item.reached} although it found residue")
+            if item.reached in ("L2", "L3", "L4", "L5") and not body.needles:
+                raise OrderError(
+                    f"a probe grants store {item.name} {item.reached} without anything to search"
+                )
+            _check_recall(item.recall)
+        if body.share_destroyed and body.decision == "reject":
+            raise OrderError("a rejecting probe destroys a key share that is still needed")
 
     def _check_certificate(self, entry: Entry, body: Certificate) -> None:
         expected = facts.certificate(self, body.log, body.issued)
         self._check_against(body.log, len(self._leaves) - 1, exactly=True)
         if body != expected:
             wrong = [k for k in Certificate.__slots__ if getattr(body, k) != getattr(expected, k)]
-            raise OrderError(f"the certificate says other than its statements: {', '.join(wrong)}")
+            raise OrderError(
+                f"the certificate says other than its statements: {', '.join(wrong)}", step="verify 7"
+            )
+        cited = {c.digest for c in entry.statement.cites if c.kind == "probe"}
+        if cited != {p.digest for p in facts.accepted(self)}:
+            raise OrderError("the certificate does not cite the accepted probes it stands on")
         self._check_trusted_grades(body)
 
     def _check_trusted_grades(self, body: Certificate) -> None:
         """With a trust file, what untrusted auditors saw lifts no grade."""
         probes = facts.accepted(self, self._counts)
-        if quorum.missing([p.signer for p in probes], {"auditor": 1}):
-            raise ThresholdError("no auditor of the trust file accepted the destruction")
+        need = {"auditor": max(1, self._approve_thresholds().get("auditor", 0))}
+        if quorum.missing([p.signer for p in probes], need):
+            raise ThresholdError("too few auditors of the trust file accepted the destruction")
         for item in body.stores:
             grade, _ = facts.reached(self, item.name, probes, self._counts)
             if facts.GRADES.index(item.reached) > facts.GRADES.index(grade):
                 raise ThresholdError(
-                    f"the auditors of the trust file do not bear out {item.reached} for {item.name}"
+                    f"the auditors of the trust file do not bear out {item.reached} for {item.name}",
+                    step="verify 7",
                 )
 
     def _check_gates(self, plan: Entry, at: int) -> list[Entry]:
         """Rule 7. Returns the approvals that count."""
+        sealed, inventory = self.require(Seal), self.require(Inventory)
+        if (plan.statement.cited("seal"), plan.statement.cited("inventory")) != (
+            sealed.digest,
+            inventory.digest,
+        ):
+            raise OrderError(
+                "the plan is older than the newest survey or seal", hint="plan again: cenotaph plan"
+            )
+        withdrawn = self.countersigning_missing()
+        if withdrawn:
+            raise ThresholdError(
+                "the charter is no longer countersigned by " + ", ".join(p.organisation for p in withdrawn)
+            )
         approvals = [
             e for e in self.plan_approvals(plan) if self._counts(e.signer) and e.body(Approval).until >= at
         ]
@@ -614,7 +689,12 @@ class Case:
 
     def _check_challenged(self, plan: Entry) -> None:
         newest = self.challenges(plan)
-        rejected = [e.signer.organisation for e in newest if e.body(Challenge).decision == "reject"]
+        seal = plan.statement.cited("seal")
+        rejected = [
+            e.signer.organisation
+            for e in self.all(Challenge)
+            if e.body(Challenge).decision == "reject" and e.statement.cited("seal") == seal
+        ]
         if rejected:
             raise OrderError(f"the challenge was rejected by auditor {', '.join(rejected)}")
         accepted = [e.signer for e in newest if self._counts(e.signer)]
@@ -664,7 +744,11 @@ class Case:
         """A time at which what this entry cites did not exist yet, as the witnesses saw."""
         cited = [self.by_digest[c.digest].index for c in entry.statement.cites if c.digest in self.by_digest]
         newest = max(cited, default=0)
-        return max((c.time for c in self.cosigned if c.size <= newest), default=0)
+        named = _named_checkpoint(entry)
+        return max(
+            (c.time for c in self.cosigned if c.size <= newest or (named is not None and c.size <= named)),
+            default=0,
+        )
 
     # ── small things ─────────────────────────────────────────────────────────────────────────────
 
@@ -702,6 +786,13 @@ class Case:
                 newest[entry.signer.key_id] = entry
         return [e for e in newest.values() if e.body(Approval).decision == "approve"]
 
+    def _outside_records(self, auditor: PublicKey) -> int:
+        """How many outside records an auditor committed to bring, by its newest word before the survey."""
+        survey = self.require(Inventory).index
+        mine = [e for e in self.all(Approval) if e.signer.key_id == auditor.key_id and e.index < survey]
+        said = [e.body(Approval).commitments for e in mine]
+        return next((c.outside_records for c in reversed(said) if c is not None), 0)
+
     def _withdrawn(self, plan: str) -> set[str]:
         """Keys whose last word on this very plan was to withdraw."""
         newest = {
@@ -730,7 +821,7 @@ class Case:
     @staticmethod
     def _narrows(new: Plan, old: Plan) -> bool:
         before = {s.name: s for s in old.stores}
-        return all(
+        return new.annex == old.annex and all(
             item.name in before
             and set(item.destroy) <= set(before[item.name].destroy)
             and set(item.shared) <= set(before[item.name].shared)
@@ -759,6 +850,34 @@ _COMMANDS = {
     "approval": "approve",
     "certificate": "certify",
 }
+
+
+def _check_policy(body: Charter) -> None:
+    policy = body.policy
+    roles = [r.role for r in policy.approve]
+    if len(set(roles)) != len(roles) or set(roles) - set(COUNTERSIGN):
+        raise FormatError("the charter's policy names a role twice, or one that approves nothing")
+    if not (0 < policy.bound_ppm < draw.PPM and 0 < policy.confidence_ppm < draw.PPM):
+        raise FormatError("the charter's bound and confidence must lie between 0 and 1")
+    witnesses = sum(1 for p in body.parties if p.role == "log-witness")
+    if not 1 <= policy.witness <= witnesses:
+        raise ThresholdError(
+            f"the charter asks for {policy.witness} cosignatures and names {witnesses} log witnesses; "
+            "without one nobody can tell when anything was said"
+        )
+
+
+def _check_recall(recall: Sequence[Recall]) -> None:
+    if any(r.found > r.sampled for r in recall):
+        raise FormatError("a recall finds more values than were sampled")
+
+
+def _named_checkpoint(entry: Entry) -> int | None:
+    """The size of the checkpoint that a statement says it was made against."""
+    body = entry.statement.body
+    if isinstance(body, Challenge | Probe):
+        return body.against.size
+    return body.log.size if isinstance(body, Certificate) else None
 
 
 def _claimed(entry: Entry) -> int | None:

@@ -22,6 +22,7 @@ from cenotaph_proof.statements import (
     DestroyedCollection,
     Destruction,
     GradeName,
+    Inventory,
     Plan,
     PlanStore,
     Probe,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
 GRADES: tuple[GradeName, ...] = ("none", "L1", "L2", "L3", "L4", "L5")
 NOT_DESTROYED = "not everything that the plan names was destroyed"
+NOTHING_DESTROYED = "nothing of this store was destroyed"
 NOT_READ = "no auditor read this store through a session of their own"
 NOT_MEASURED = "no sampled value was found in this store before destruction: recall was not measured"
 
@@ -98,8 +100,13 @@ def reached(
     planned = _plan(case, store)
     terms = next(s for s in case.charter.stores if s.name == store)
     limits: list[tuple[GradeName, str]] = [(terms.grade, ""), (planned.grade, planned.why_not_higher)]
-    if _destroyed(case, store) != planned.records:
+    surveyed = next(s for s in case.require(Inventory).body(Inventory).stores if s.name == store)
+    limits.append((surveyed.reachable, surveyed.why_not_higher))
+    done = case.destroyed()
+    if sum(done.get((store, o), 0) for o in planned.destroy) != planned.records:
         limits.append(("none", NOT_DESTROYED))
+    if sealed.records and not _destroyed(case, store):
+        limits.append(("none", NOTHING_DESTROYED))
     last = _last_run(case, store)
     if last is not None:
         limits.append(last)
@@ -129,17 +136,15 @@ def outcome(sealed: int, destroyed: int, left_out: bool) -> str:
 
 
 def _check_ready(case: Case, probes: list[Entry]) -> None:
-    last = case.require(Destruction)
+    case.require(Destruction)
     need = {"auditor": max(1, {r.role: r.count for r in case.charter.policy.approve}.get("auditor", 0))}
     if quorum.missing([p.signer for p in probes], need):
         raise OrderError(
             "there is no accepted probe of the latest destruction",
             hint="an auditor runs: cenotaph probe --key THEIR-KEY",
         )
-    words: dict[str, str] = {}
-    for probe in case.all(Probe):
-        if probe.statement.cited("destruction") == last.digest:
-            words[probe.signer.organisation] = probe.body(Probe).decision
+    # A rejection stands until its own auditor accepts: another destruction does not wash it away.
+    words = {p.signer.organisation: p.body(Probe).decision for p in case.all(Probe)}
     rejecting = sorted(name for name, word in words.items() if word == "reject")
     if rejecting:
         raise OrderError(f"the latest probe of {', '.join(rejecting)} rejects the destruction")

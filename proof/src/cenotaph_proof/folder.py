@@ -104,6 +104,7 @@ class Secrets:
 
     def load(self) -> dict[str, str]:
         """Secrets by name: "share", "outside", and nonces by their commitment."""
+        self._finish_forgetting()
         try:
             value = json.loads(self.path.read_bytes())
         except FileNotFoundError:
@@ -124,9 +125,20 @@ class Secrets:
         if name not in kept:
             return False
         del kept[name]
-        wipe(self.path)
-        write_file(self.path, canonical.dumps(dict(kept)), mode=0o600)
+        write_file(self._next, canonical.dumps(dict(kept)), mode=0o600)
+        self._finish_forgetting()
         return True
+
+    @property
+    def _next(self) -> Path:
+        """What stays, while the file that holds the forgotten secret is being destroyed."""
+        return self.path.with_name(f"{self.path.name}.next")
+
+    def _finish_forgetting(self) -> None:
+        if self._next.exists():
+            wipe(self.path)
+            self._next.rename(self.path)
+            sync_folder(self.path.parent)
 
 
 def wipe(path: Path) -> None:

@@ -94,19 +94,35 @@ def estate_root(stores: Sequence[SealStore]) -> str:
 def check(seal: Seal) -> None:
     """Recompute every published total and root. Raises: FormatError naming what does not add up."""
     if seal.chunk_records != CHUNK_RECORDS:
-        raise FormatError(f"the seal's chunks hold {seal.chunk_records} records, not {CHUNK_RECORDS}")
+        raise _unsound(f"the seal's chunks hold {seal.chunk_records} records, not {CHUNK_RECORDS}")
     names = [s.name for s in seal.stores]
     if len(set(names)) != len(names):
-        raise FormatError("the seal names a store twice")
+        raise _unsound("the seal names a store twice")
     for item in seal.stores:
+        for group in item.collections:
+            _check_group(item.name, group)
         ordinals = [o for c in item.collections for o in c.ordinals]
         if len(set(ordinals)) != len(ordinals):
-            raise FormatError(f"the seal of store {item.name} counts a collection twice")
+            raise _unsound(f"the seal of store {item.name} counts a collection twice")
         if store(item.name, item.collections, item.persons) != item:
-            raise FormatError(f"the seal of store {item.name} does not add up to its root or totals")
+            raise _unsound(f"the seal of store {item.name} does not add up to its root or totals")
     totals = tuple(sum(getattr(s, k) for s in seal.stores) for k in ("records", "bytes", "chunks"))
     if totals != (seal.records, seal.bytes, seal.chunks) or estate_root(seal.stores) != seal.root:
-        raise FormatError("the seal's stores do not add up to the estate's root or totals")
+        raise _unsound("the seal's stores do not add up to the estate's root or totals")
+
+
+def _unsound(message: str) -> FormatError:
+    return FormatError(message, step="verify 7")
+
+
+def _check_group(store_name: str, group: SealCollection) -> None:
+    # A group without a collection would hold records of nothing; one of large collections would hide them.
+    if not group.ordinals:
+        raise _unsound(f"the seal of store {store_name} counts records of no collection")
+    if len(group.ordinals) > 1 and group.records > (MERGE_BELOW - 1) * len(group.ordinals):
+        raise _unsound(f"the seal of store {store_name} merges collections that are not small")
+    if not group.chunks <= group.records <= group.chunks * CHUNK_RECORDS:
+        raise _unsound(f"the seal of store {store_name} has more records than its chunks can hold, or fewer")
 
 
 def _root(leaves: Iterable[bytes]) -> str:

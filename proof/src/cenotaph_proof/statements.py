@@ -581,20 +581,23 @@ class Outline:
     charter: str | None  # the digest of the charter it cites
     case: str | None  # of a charter: the case it opens
     detached: str | None
+    cites: tuple[Cite, ...] = ()
 
 
 def outline(payload: bytes) -> Outline:
     """Sort a log entry by case. Raises: FormatError."""
     outer = _object(canonical.loads(payload), {"_type", "predicateType", "subject", "predicate"}, "statement")
     kind = str(outer["predicateType"]).removeprefix(PREDICATE_PREFIX)
-    charters = [c.digest for c in _cites(outer["subject"]) if c.kind == "charter"]
+    cites = _cites(outer["subject"])
+    charters = [c.digest for c in cites if c.kind == "charter"]
     predicate = outer["predicate"]
     apart = isinstance(predicate, dict) and set(predicate) == {"detached", "bytes"}
     return Outline(
         kind,
         charters[0] if charters else None,
-        next((c.digest for c in _cites(outer["subject"]) if c.kind == "case"), None),
+        next((c.digest for c in cites if c.kind == "case"), None),
         str(predicate["detached"]) if apart else None,
+        cites,
     )
 
 

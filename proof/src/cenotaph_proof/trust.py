@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cenotaph_proof import draw
 from cenotaph_proof.errors import FormatError
 from cenotaph_proof.keys import PublicKey
 from cenotaph_proof.statements import Charter
@@ -19,6 +20,7 @@ from cenotaph_proof.statements import Charter
 LIMIT = 1 << 20
 DEFAULT_APPROVE = {"auditor": 1, "notary": 1}
 DEFAULT_SKEW = 300
+DEFAULT_BOUND, DEFAULT_CONFIDENCE = 0.01, 0.99
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +32,7 @@ class Trust:
     witness: int
     clock_skew: int  # seconds
     named_by_operator: bool = False
+    chunks: int = 0  # clean chunks a challenge must draw of a store, as far as it has them
 
     def __post_init__(self) -> None:
         unique_parties(self.parties)
@@ -84,10 +87,12 @@ def load(path: Path) -> Trust:
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise FormatError(f"the trust file is not TOML: {error}") from None
     _only(table, {"party", "policy"}, "trust file")
-    parties = tuple(_party(item, path.parent) for item in table.get("party", []))
+    listed, policy = table.get("party", []), table.get("policy", {})
+    if not isinstance(listed, list) or not isinstance(policy, dict):
+        raise FormatError("the trust file has [[party]] tables and one [policy] table")
+    parties = tuple(_party(item, path.parent) for item in listed)
     if not parties:
         raise FormatError("the trust file names no [[party]]")
-    policy = table.get("policy", {})
     _only(policy, {"approve", "witness", "clock_skew", "approval_lasts", "challenge"}, "[policy]")
     approve = policy.get("approve", DEFAULT_APPROVE)
     if not isinstance(approve, dict) or not all(type(n) is int and n >= 0 for n in approve.values()):
@@ -96,13 +101,34 @@ def load(path: Path) -> Trust:
     witness = policy.get("witness", 1)
     if type(witness) is not int or witness < 0:
         raise FormatError("[policy] witness must be a number")
-    return Trust(parties, approve, witness, seconds(policy.get("clock_skew", "5m"), "clock_skew"))
+    skew = seconds(policy.get("clock_skew", "5m"), "clock_skew")
+    return Trust(parties, approve, witness, skew, chunks=_chunks(policy.get("challenge", {})))
+
+
+def _chunks(challenge: object) -> int:
+    """How many chunks `challenge = { bound = …, confidence = … }` asks for; 0 where it is not given."""
+    if not isinstance(challenge, dict):
+        raise FormatError("[policy] challenge must give a bound and a confidence")
+    _only(challenge, {"bound", "confidence"}, "[policy] challenge")
+    if not challenge:
+        return 0
+    rates = [challenge.get("bound", DEFAULT_BOUND), challenge.get("confidence", DEFAULT_CONFIDENCE)]
+    ppm = [round(rate * draw.PPM) if isinstance(rate, float) else 0 for rate in rates]
+    if not all(0 < n < draw.PPM for n in ppm):
+        raise FormatError("[policy] challenge: bound and confidence lie between 0 and 1, such as 0.01")
+    return draw.needed(*ppm)
 
 
 def seconds(text: object, key: str) -> int:
     """Read a duration such as "90s", "5m", "72h" or "90d". Raises: FormatError naming `key`."""
     units = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-    if isinstance(text, str) and text[-1:] in units and text[:-1].isascii() and text[:-1].isdigit():
+    if (
+        isinstance(text, str)
+        and text[-1:] in units
+        and text[:-1].isascii()
+        and text[:-1].isdigit()
+        and len(text) <= 12
+    ):
         return int(text[:-1]) * units[text[-1]]
     raise FormatError(f'{key} must be a duration such as "90s", "5m", "72h" or "90d"')
 
@@ -114,7 +140,13 @@ def _party(item: Any, base: Path) -> PublicKey:
     missing = {"organisation", "role", "key"} - set(item)
     if missing:
         raise FormatError(f"a [[party]] has no {', '.join(sorted(missing))}")
-    text = item["key"] if str(item["key"]).startswith("{") else (base / item["key"]).read_text("utf-8")
+    named = item["key"]
+    if not isinstance(named, str):
+        raise FormatError("the key of a [[party]] is a path, or the text of a public key")
+    try:
+        text = named if named.startswith("{") else (base / named).read_text("utf-8")
+    except UnicodeDecodeError:
+        raise FormatError("the key of a [[party]] is not a public key file") from None
     key = PublicKey.from_text(text)
     if (key.organisation, key.role) != (item["organisation"], item["role"]):
         raise FormatError(f"the key of party {item['organisation']} was made for another party or role")

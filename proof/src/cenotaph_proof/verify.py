@@ -12,6 +12,7 @@
 from __future__ import annotations
 
 import datetime
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -35,6 +36,7 @@ from cenotaph_proof.statements import (
     Plan,
     Probe,
     Seal,
+    Testimony,
 )
 from cenotaph_proof.trust import Trust
 
@@ -101,12 +103,11 @@ def verify_file(path: Path, trust: Trust | None) -> Verdict:
 
 
 def _step_of(error: ProofError) -> str:
+    """The step of an error that names none: by its kind, never by its words."""
     if isinstance(error, LogError):
         return "verify 5"
     if isinstance(error, SignatureError):
         return "verify 3"
-    if isinstance(error, ThresholdError):
-        return "verify 6" if "witness" in error.message else "verify 4"
     return "verify 1" if isinstance(error, FormatError) else "verify 4"
 
 
@@ -182,12 +183,17 @@ def _attested(case: Case) -> tuple[Fact, ...]:
         )
     for entry in case.all(Probe):
         lines.append(_said(case, entry, _probed(entry.body(Probe)), "verify 4"))
+    for entry in case.all(Testimony):
+        told = entry.body(Testimony)
+        lines.append(_said(case, entry, f"testifies about {told.about}: {told.says}", "verify 4"))
     return tuple(lines)
 
 
 def _challenged(case: Case, body: Challenge) -> str:
     read = [s for s in body.stores if s.read]
     drawn, matched = sum(s.drawn for s in read), sum(s.matched for s in read)
+    if not any(s.drawn for s in read):
+        return f"read no store through a session of its own; decision: {body.decision}"
     whole = all(s.drawn == s.chunks for s in read)
     policy = case.charter.policy
     bound = (
@@ -249,6 +255,14 @@ def _not_shown(case: Case, certificate: Certificate) -> tuple[Fact, ...]:
                 "verify 7",
             )
         )
+    if case.ended_elsewhere:
+        lines.append(
+            Fact(
+                f"{_many(len(case.ended_elsewhere), 'other case')} in this log ended with a certificate of "
+                "its own, which is not checked here.",
+                "verify 4",
+            )
+        )
     if case.untrusted:
         lines.append(
             Fact("Not in the trust file, so not counted: " + ", ".join(sorted(case.untrusted)), "verify 2")
@@ -275,7 +289,11 @@ def _who(case: Case, witnesses: tuple[str, ...]) -> str:
 def _when(time: int | None) -> str:
     if time is None:
         return "an unknown time"
-    return datetime.datetime.fromtimestamp(time, datetime.UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    try:
+        at = datetime.datetime.fromtimestamp(time, datetime.UTC)
+    except (ValueError, OverflowError, OSError):  # a count of seconds may lie beyond the year 9999
+        return "a time beyond the calendar"
+    return at.strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
 def _many(count: int, noun: str) -> str:
@@ -307,7 +325,11 @@ def render(verdict: Verdict) -> str:
         ("NOT SHOWN, by anyone", verdict.not_shown),
     ):
         out += ["", title, *(f"  - {line.text}" for line in lines)]
-    return "\n".join(out) + "\n"
+    # Names are others' words: one that turns the direction of writing could rearrange a line.
+    return "\n".join(_TURNS.sub(lambda m: f"\\u{ord(m[0]):04x}", line) for line in out) + "\n"
+
+
+_TURNS = re.compile("[\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff]")
 
 
 def to_json(verdict: Verdict) -> dict[str, object]:

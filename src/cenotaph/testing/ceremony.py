@@ -1,0 +1,601 @@
+"""A whole case in memory, in milliseconds: keys, statements, checkpoints, clock; no stores, no disk.
+
+`Ceremony` signs what an honest case would sign. Each step is a method whose keywords replace fields of
+the honest body, and `say` signs anything at all: a ceremony checks nothing, so that it can also tell
+lies (`cenotaph.testing.lying`). Keys and nonces derive from names: for tests alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
+
+from cenotaph_proof import bundle as bundles
+from cenotaph_proof import draw, envelope, facts, merkle, note, statements
+from cenotaph_proof import seal as seals
+from cenotaph_proof.bundle import Bundle
+from cenotaph_proof.case import Case, Cosigned, Entry
+from cenotaph_proof.folder import sign
+from cenotaph_proof.keys import SecretKey
+from cenotaph_proof.seal import CHUNK_RECORDS, ChunkSeal
+from cenotaph_proof.statements import (
+    Approval,
+    Body,
+    Certificate,
+    Challenge,
+    Charter,
+    CheckpointRef,
+    Cite,
+    Commitments,
+    DestroyedCollection,
+    DestroyedStore,
+    Destruction,
+    DrawnStore,
+    GradeName,
+    HoldTerms,
+    Inventory,
+    InventoryCollection,
+    InventoryStore,
+    LeftOut,
+    OwnAction,
+    Party,
+    Plan,
+    PlanStore,
+    Policy,
+    Probe,
+    ProbedStore,
+    Recall,
+    RoleCount,
+    Seal,
+    SealCollection,
+    SealStore,
+    SharedAction,
+    StoreTerms,
+)
+from cenotaph_proof.trust import Trust
+
+OPERATOR = "Big Data Bureau"
+AUDITORS = ("Audit Co", "Second Audit Co")
+NOTARY = "Zhao & Partners"
+OWNER = "Host Co"
+WITNESSES = ("Daily Paper", "City Library", "University")
+STEPS = (
+    "open",
+    "countersign",
+    "survey",
+    "seal",
+    "plan",
+    "challenge",
+    "approve",
+    "destroy",
+    "probe",
+    "certify",
+)
+BOUND_PPM, CONFIDENCE_PPM = 200_000, 900_000  # eleven clean chunks: 20 % at 90 %
+START = 1_700_000_000
+SKEW = 300
+
+B = TypeVar("B")
+
+
+@dataclass(frozen=True, slots=True)
+class Estate:
+    """What one store of a ceremony holds: records by collection, and how many of the rest stay."""
+
+    name: str
+    collections: tuple[int, ...]
+    held: int = 0
+    left_out: tuple[int, ...] = ()
+    shared: tuple[str, ...] = ()
+
+
+ESTATE = (
+    Estate("health", (40 * CHUNK_RECORDS, 12_000, 4, 3)),  # the last two are published merged
+    Estate("visits", (5_000, 0), held=3, left_out=(1,)),
+)
+
+
+class Credulous(Case):
+    """A case that believes everything: it only sorts statements, so that a lie can be carried on."""
+
+    def _check_cites(self, entry: Entry) -> None:
+        pass
+
+    def _check_body(self, entry: Entry) -> None:
+        pass
+
+    def _check_time(self, new: Cosigned) -> None:
+        pass
+
+
+@dataclass(slots=True)
+class Ceremony:
+    """One case, told step by step. `run` tells the honest one, from one step to another.
+
+    `witness` is how many cosignatures the policy asks for, of as many log witnesses.
+    """
+
+    auditors: int = 1
+    witness: int = 1
+    notice: int = 0
+    estate: Sequence[Estate] = ESTATE
+    attempt: int = 1  # another number is another case of the same operator
+    outside: int = 2
+    now: int = START
+    entries: list[bytes] = field(default_factory=list)
+    attachments: dict[str, bytes] = field(default_factory=dict)
+    checkpoints: dict[int, bytes] = field(default_factory=dict)
+    newest: dict[str, str] = field(default_factory=dict)
+    bodies: dict[str, Any] = field(default_factory=dict)
+    nonces: dict[str, bytes] = field(default_factory=dict)
+    earlier: tuple[str, ...] = ()
+
+    def fresh(self, **changes: Any) -> Ceremony:
+        """The same settings, nothing told yet."""
+        settings = {
+            "auditors": self.auditors,
+            "witness": self.witness,
+            "notice": self.notice,
+            "estate": self.estate,
+            "attempt": self.attempt,
+            "outside": self.outside,
+        }
+        return Ceremony(**{**settings, **changes})
+
+    # ── telling ──────────────────────────────────────────────────────────────────────────────────
+
+    def run(self, first: str = STEPS[0], last: str = STEPS[-1]) -> Ceremony:
+        """Take the honest steps from `first` to `last`, both included."""
+        for step in STEPS[STEPS.index(first) : STEPS.index(last) + 1]:
+            getattr(self, step)()
+        return self
+
+    def say(self, body: Body, *cites: Cite, by: str, cosign: bool = True) -> str:
+        """Sign a statement, log it, and have the witnesses cosign. Returns its digest."""
+        data, attachment = sign(body, cites, self.key(by))
+        if attachment is not None:
+            self.attachments[hashlib.sha256(attachment).hexdigest()] = attachment
+        digest = self.log(data, cosign=cosign)
+        kind = type(body).__name__.lower()
+        self.newest[kind], self.bodies[kind] = digest, body
+        return digest
+
+    def log(self, data: bytes, *, cosign: bool = True) -> str:
+        """Append bytes to the operator's log, whatever they are."""
+        self.entries.append(data)
+        self.wait(60)
+        if cosign:
+            self.cosign()
+        return hashlib.sha256(data).hexdigest()
+
+    def cosign(self, by: Sequence[str] | None = None) -> None:
+        """Cosign the head of the log, by all log witnesses or by those named."""
+        signed = note.sign_checkpoint(
+            note.Checkpoint(self.origin, len(self.entries), self.root()), self.key(OPERATOR)
+        )
+        names = self.witnesses if by is None else by
+        lines = [note.cosign(signed, self.key(name), self.now) for name in names]
+        self.checkpoints[len(self.entries)] = note.add_signatures(signed, lines) if lines else signed
+
+    def wait(self, seconds: int) -> None:
+        """Let the fake clock run."""
+        self.now += seconds
+
+    # ── what is told ─────────────────────────────────────────────────────────────────────────────
+
+    def bundle(self) -> Bundle:
+        """The proof file's contents as they stand."""
+        notes = tuple(self.checkpoints[size] for size in sorted(self.checkpoints))
+        return Bundle(self.case_id, tuple(self.entries), notes, dict(self.attachments))
+
+    def proof(self) -> bytes:
+        """The proof file."""
+        return bundles.write(self.bundle())
+
+    def trust(self, **changes: Any) -> Trust:
+        """A trust file's contents: every honest party, one auditor and one notary."""
+        held = Trust(
+            parties=tuple(self.key(name).public for name in self.parties()),
+            approve={"auditor": 1, "notary": 1},
+            witness=self.witness,
+            clock_skew=SKEW,
+        )
+        return replace(held, **changes)
+
+    def replay(self, cls: Callable[..., Case] = Credulous) -> Case:
+        """The case so far, by default as a credulous reader sees it."""
+        case = cls(None)
+        mine = hashlib.sha256(self.entries[self._charter_at()]).hexdigest()
+        for index, data in enumerate(self.entries):
+            outline = statements.outline(envelope.open_(data).payload)
+            if index == self._charter_at() or outline.charter == mine:
+                case.admit(data, self.attachments)
+            else:
+                case.skip(data, outline.kind, outline.charter)
+            if index + 1 in self.checkpoints and case.charter_entry is not None:
+                case.observe(self.checkpoints[index + 1])
+        return case
+
+    # ── steps ────────────────────────────────────────────────────────────────────────────────────
+
+    def open(self, **changes: Any) -> str:
+        """The charter. `earlier` of the ceremony are the charters it admits to."""
+        return self.say(
+            replace(self.charter_body(), **changes),
+            Cite("case", changes.get("case", self.case_id)),
+            by=OPERATOR,
+        )
+
+    def countersign(self) -> None:
+        """Auditors, notary and owner approve the charter."""
+        for name in self.countersigners():
+            self.approve_charter(name)
+
+    def approve_charter(self, name: str, **changes: Any) -> str:
+        role = self.key(name).role
+        body = Approval(
+            of="charter",
+            organisation=name,
+            role=role,  # type: ignore[arg-type]  # a role
+            decision="approve",
+            signed=self.now,
+            until=self.now + 90 * 86_400,
+            commitments=self.commitments(name) if role == "auditor" else None,
+        )
+        return self.say(replace(body, **changes), self.cite("charter"), by=name)
+
+    def survey(self, **changes: Any) -> str:
+        return self.say(replace(self.inventory_body(), **changes), self.cite("charter"), by=OPERATOR)
+
+    def seal(self, **changes: Any) -> str:
+        cites = (self.cite("charter"), self.cite("inventory"))
+        return self.say(replace(self.seal_body(), **changes), *cites, by=OPERATOR)
+
+    def plan(self, **changes: Any) -> str:
+        cites = (self.cite("charter"), self.cite("inventory"), self.cite("seal"))
+        return self.say(replace(self.plan_body(), **changes), *cites, by=OPERATOR)
+
+    def challenge(self, name: str | None = None, **changes: Any) -> None:
+        """The auditor's challenge; of all auditors where none is named."""
+        for auditor in [name] if name else AUDITORS[: self.auditors]:
+            body = replace(self.challenge_body(auditor), **changes)
+            self.say(body, *map(self.cite, ("charter", "seal", "plan")), by=auditor)
+
+    def approve(self) -> None:
+        """Auditors, notary and owner approve the plan."""
+        for name in self.countersigners():
+            self.approve_plan(name)
+
+    def approve_plan(self, name: str, plan: str | None = None, **changes: Any) -> str:
+        body = Approval(
+            of="plan",
+            organisation=name,
+            role=self.key(name).role,  # type: ignore[arg-type]  # a role
+            decision="approve",
+            signed=self.now,
+            until=self.now + 90 * 86_400,
+        )
+        cites = (self.cite("charter"), Cite("plan", plan or self.newest["plan"]))
+        return self.say(replace(body, **changes), *cites, by=name)
+
+    def destroy(self, **changes: Any) -> str:
+        self.wait(self.notice)
+        body = replace(self.destruction_body(), **changes)
+        return self.say(body, self.cite("charter"), self.cite("plan"), by=OPERATOR)
+
+    def probe(self, name: str | None = None, **changes: Any) -> None:
+        """The auditor's probe; of all auditors where none is named."""
+        for auditor in [name] if name else AUDITORS[: self.auditors]:
+            body = replace(self.probe_body(auditor), **changes)
+            self.say(body, *map(self.cite, ("charter", "inventory", "destruction")), by=auditor)
+
+    def certify(self, **changes: Any) -> str:
+        body = replace(self.certificate_body(), **changes)
+        probes = [Cite("probe", p.digest) for p in facts.accepted(self.replay())]
+        return self.say(body, self.cite("charter"), *probes, by=OPERATOR)
+
+    # ── honest bodies ────────────────────────────────────────────────────────────────────────────
+
+    def charter_body(self) -> Charter:
+        return Charter(
+            case=self.case_id,
+            name="health-2023",
+            operator=OPERATOR,
+            origin=self.origin,
+            created=self.now,
+            basis="purpose achieved",
+            notice=self.notice,
+            apps=(),
+            stores=tuple(
+                StoreTerms(e.name, "sqlite", "L2", "everything", e.shared, OWNER if e.shared else None)
+                for e in self.estate
+            ),
+            holds=(HoldTerms("District court", "case 21-443"),),
+            kept=(),
+            recipients=(),
+            parties=tuple(self.party(name) for name in self.parties()),
+            policy=Policy(
+                approve=(RoleCount("auditor", 1), RoleCount("notary", 1)),
+                witness=self.witness,
+                bound_ppm=BOUND_PPM,
+                confidence_ppm=CONFIDENCE_PPM,
+                clock_skew=SKEW,
+                approval_lasts=90 * 86_400,
+            ),
+            earlier=self.earlier,
+            annex=_hex("annex"),
+        )
+
+    def inventory_body(self) -> Inventory:
+        return Inventory(
+            stores=tuple(
+                InventoryStore(
+                    name=store.name,
+                    reachable="L2",
+                    why_not_higher="files, not volumes",
+                    collections=tuple(
+                        InventoryCollection(
+                            ordinal=number,
+                            format="table",
+                            records=records,
+                            held=store.held if number in store.left_out else 0,
+                            kept=0,
+                            bytes=100 * records,
+                            partitions=1,
+                            columns=4,
+                            personal=(),
+                            copies=(),
+                            notes=(),
+                        )
+                        for number, records in enumerate(store.collections)
+                    ),
+                    exposures=(),
+                )
+                for store in self.estate
+            ),
+            look_alikes=(),
+            undeclared=0,
+            annex=_hex("annex"),
+        )
+
+    def seal_body(self) -> Seal:
+        return self.sealed([self.seal_store(e) for e in self.estate])
+
+    def sealed(self, stores: Sequence[SealStore]) -> Seal:
+        """A seal whose totals and root follow from its stores."""
+        return Seal(
+            key=_hex("case key"),
+            chunk_records=CHUNK_RECORDS,
+            records=sum(s.records for s in stores),
+            bytes=sum(s.bytes for s in stores),
+            chunks=sum(s.chunks for s in stores),
+            root=seals.estate_root(stores),
+            stores=tuple(stores),
+            needles=_hex("needles"),
+            annex=_hex("seal annex"),
+        )
+
+    def seal_store(self, store: Estate, salt: str = "") -> SealStore:
+        """The seal of a store; another `salt` is other data of the same size."""
+        return seals.store(store.name, seals.publish(self.seal_collections(store, salt)))
+
+    def seal_collections(self, store: Estate, salt: str = "") -> list[SealCollection]:
+        return [
+            seals.collection(number, _chunks(records, f"{salt}{store.name}{number}"))
+            for number, records in enumerate(store.collections)
+        ]
+
+    def plan_body(self) -> Plan:
+        stores = tuple(self._plan_store(e) for e in self.estate)
+        previous = self.bodies.get("plan")
+        return Plan(
+            number=previous.number + 1 if previous else 1,
+            stores=stores,
+            records=sum(s.records for s in stores),
+            annex=_hex("annex"),
+            supersedes=self.newest.get("plan"),
+        )
+
+    def _plan_store(self, store: Estate) -> PlanStore:
+        chosen = [n for n in range(len(store.collections)) if n not in store.left_out]
+        records = sum(store.collections[n] for n in chosen)
+        return PlanStore(
+            name=store.name,
+            grade="L2",
+            why_not_higher="files, not volumes",
+            destroy=tuple(chosen),
+            records=records,
+            held=store.held,
+            kept=0,
+            left_out=tuple(LeftOut(n, store.collections[n], "held") for n in store.left_out),
+            own=(OwnAction("erase records", records, 100 * records),),
+            shared=tuple(SharedAction(kind, OWNER) for kind in store.shared),
+        )
+
+    def challenge_body(self, auditor: str) -> Challenge:
+        nonce = self.committed(auditor, "challenge")
+        seed = draw.seed(
+            "challenge", self.case_id, self.newest["seal"], self.key(auditor).public.key_id, nonce
+        )
+        sealed: Seal = self.bodies["seal"]
+        return Challenge(
+            organisation=auditor,
+            signed=self.now,
+            against=self.head(),
+            nonce=nonce.hex(),
+            next_nonce=self.commit(auditor, "challenge"),
+            stores=tuple(_drawn(seed, store) for store in sealed.stores),
+            brought=self.outside,
+            found=self.outside,
+            recall=tuple(Recall(s.name, "any place", "any", 40, 40) for s in sealed.stores),
+            tool="cenotaph 0.1.0",
+            decision="accept",
+            reasons=(),
+        )
+
+    def destruction_body(self) -> Destruction:
+        plan: Plan = self.bodies["plan"]
+        records = {(e.name, n): count for e in self.estate for n, count in enumerate(e.collections)}
+        return Destruction(
+            number=self.bodies["destruction"].number + 1 if "destruction" in self.bodies else 1,
+            started=self.now,
+            finished=self.now + 30,
+            journal=_hex("journal"),
+            stores=tuple(
+                DestroyedStore(
+                    name=store.name,
+                    collections=tuple(_destroyed(n, records[store.name, n]) for n in store.destroy),
+                    reached="L2",
+                    why_not_higher="files, not volumes",
+                    overwritten=100 * store.records,
+                    returned=100 * store.records,
+                    notes=(),
+                )
+                for store in plan.stores
+            ),
+            complete=True,
+        )
+
+    def probe_body(self, auditor: str) -> Probe:
+        return Probe(
+            organisation=auditor,
+            signed=self.now,
+            against=self.head(),
+            nonce=self.committed(auditor, "probe").hex(),
+            next_nonce=self.commit(auditor, "probe"),
+            needles=100_000,
+            stores=tuple(_probed(e.name) for e in self.estate),
+            tool="cenotaph 0.1.0",
+            share_destroyed=True,
+            decision="accept",
+            reasons=(),
+        )
+
+    def certificate_body(self) -> Certificate:
+        """What a credulous operator would certify. Raises: OrderError without an accepted probe."""
+        return facts.certificate(self.replay(), self.head(), self.now)
+
+    # ── parts ────────────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def case_id(self) -> str:
+        return _hex(f"case {self.attempt}")
+
+    @property
+    def origin(self) -> str:
+        return note.log_origin(self.key(OPERATOR).public)
+
+    @property
+    def witnesses(self) -> tuple[str, ...]:
+        return WITNESSES[: self.witness]
+
+    def countersigners(self) -> tuple[str, ...]:
+        owner = (OWNER,) if any(e.shared for e in self.estate) else ()
+        return (*AUDITORS[: self.auditors], NOTARY, *owner)
+
+    def parties(self) -> tuple[str, ...]:
+        return (OPERATOR, *self.countersigners(), *self.witnesses)
+
+    def party(self, name: str) -> Party:
+        public = self.key(name).public
+        return Party(name, public.role, public.ed25519.hex(), public.x25519.hex())  # type: ignore[arg-type]
+
+    def key(self, name: str, role: str | None = None) -> SecretKey:
+        """The key of an organisation, derived from its name."""
+        seed = hashlib.sha512(f"ceremony {name}".encode()).digest()
+        return SecretKey(name, role or ROLES.get(name, "auditor"), seed[:32], seed[32:])
+
+    def cite(self, kind: str) -> Cite:
+        return Cite(kind, self.newest[kind])
+
+    def root(self) -> bytes:
+        return merkle.root(merkle.leaf_hash(data) for data in self.entries)
+
+    def head(self) -> CheckpointRef:
+        """The newest cosigned checkpoint."""
+        size = max(self.checkpoints)
+        leaves = [merkle.leaf_hash(data) for data in self.entries[:size]]
+        return CheckpointRef(size, merkle.root(leaves).hex())
+
+    def commitments(self, auditor: str) -> Commitments:
+        return Commitments(
+            share=draw.commitment("share", _bytes(f"share {auditor}")),
+            challenge_nonce=self.commit(auditor, "challenge"),
+            probe_nonce=self.commit(auditor, "probe"),
+            outside=_hex("outside"),
+            outside_records=self.outside,
+        )
+
+    def commit(self, auditor: str, what: str) -> str:
+        """A new nonce of an auditor, kept; returns its commitment."""
+        label = f"{auditor} {what}"
+        nonce = _bytes(f"nonce {label} {self.attempt} {len(self.nonces)}")
+        commitment = draw.commitment(f"{what} nonce", nonce)
+        self.nonces[commitment] = nonce
+        return commitment
+
+    def committed(self, auditor: str, what: str) -> bytes:
+        """The nonce that an auditor must reveal now."""
+        case = self.replay()
+        cls, target = (Challenge, Seal) if what == "challenge" else (Probe, Destruction)
+        public = self.key(auditor).public
+        return self.nonces[case.nonce_commitment(public, cls, case.require(target).index)]
+
+    def _charter_at(self) -> int:
+        payloads = [envelope.open_(data).payload for data in self.entries]
+        return next(
+            n
+            for n, payload in enumerate(payloads)
+            if (found := statements.outline(payload)).kind == "charter" and found.case == self.case_id
+        )
+
+
+ROLES = {
+    OPERATOR: "operator",
+    NOTARY: "notary",
+    OWNER: "owner",
+    **dict.fromkeys(WITNESSES, "log-witness"),
+}
+
+
+def in_store(body: B, name: str, **changes: Any) -> B:
+    """A statement with one of its stores changed."""
+    stores = body.stores  # type: ignore[attr-defined]  # a statement that has stores
+    changed = tuple(replace(s, **changes) if s.name == name else s for s in stores)
+    return replace(body, stores=changed)  # type: ignore[type-var]
+
+
+def as_stream(proof: bytes) -> io.BytesIO:
+    return io.BytesIO(proof)
+
+
+def _chunks(records: int, salt: str) -> list[ChunkSeal]:
+    sizes = [CHUNK_RECORDS] * (records // CHUNK_RECORDS)
+    sizes += [records % CHUNK_RECORDS] if records % CHUNK_RECORDS else []
+    return [ChunkSeal(size, 100 * size, _bytes(f"chunk {salt} {n}")) for n, size in enumerate(sizes)]
+
+
+def _drawn(seed: bytes, store: SealStore) -> DrawnStore:
+    count = min(store.chunks, draw.needed(BOUND_PPM, CONFIDENCE_PPM))
+    picked = draw.sample(seed, store.name, store.chunks, count)
+    return DrawnStore(store.name, store.chunks, count, count, draw.digest(picked), True)
+
+
+def _destroyed(ordinal: int, records: int) -> DestroyedCollection:
+    return DestroyedCollection(ordinal, records, records, 0, 0, 1, 0)
+
+
+def _probed(name: str, reached: GradeName = "L2") -> ProbedStore:
+    recall = (Recall(name, "any place", "any", 40, 40),)
+    return ProbedStore(name, "L2", reached, "files, not volumes", 3, 10_000, 0, 0, 0, (), recall, (), True)
+
+
+def _bytes(label: str) -> bytes:
+    return hashlib.sha256(f"cenotaph ceremony {label}".encode()).digest()
+
+
+def _hex(label: str) -> str:
+    return _bytes(label).hex()
