@@ -1,0 +1,48 @@
+"""What the pages say of the code is there."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+TRAVELS = (ROOT / "docs/how-a-record-travels.md").read_text("utf-8")
+NAMES = sorted(set(re.findall(r"\bcenotaph(?:_proof)?(?:\.\w+)+", TRAVELS)))
+
+
+def resolve(name: str) -> object:
+    """What a dotted name stands for: the longest module in it, then attributes."""
+    parts = name.split(".")
+    for end in range(len(parts), 0, -1):
+        try:
+            found: object = importlib.import_module(".".join(parts[:end]))
+        except ModuleNotFoundError:
+            continue
+        for attribute in parts[end:]:
+            found = getattr(found, attribute)
+        return found
+    raise ModuleNotFoundError(name)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_function_on_a_records_way_exists(name):
+    """Whoever follows the drawing finds each name in the code."""
+    assert resolve(name) is not None
+
+
+def test_a_name_that_is_not_there_is_noticed():
+    """The check above can fail."""
+    assert len(NAMES) > 30
+    with pytest.raises((AttributeError, ModuleNotFoundError)):
+        resolve("cenotaph.sealing.SealedPartition.forget")
+
+
+def test_pages_that_the_drawing_names_exist():
+    """Each `spec/….md` beside the drawing is a page."""
+    pages = set(re.findall(r"\bspec/[\w-]+\.md", TRAVELS))
+
+    assert len(pages) >= 4
+    assert [page for page in pages if not (ROOT / page).exists()] == []
