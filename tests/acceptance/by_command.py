@@ -53,8 +53,9 @@ def command(
 ) -> Ran:
     """Run one of the installed commands off a terminal. No command ever shows a traceback."""
     words = [*before, str(BIN / str(line[0])), *map(str, line[1:])]
+    surroundings = {**_clean(), **(env or {})}
     done = subprocess.run(
-        words, capture_output=True, input=stdin.encode(), env={**_clean(), **(env or {})}, cwd=cwd
+        words, check=False, capture_output=True, input=stdin.encode(), env=surroundings, cwd=cwd
     )
     ran = Ran(
         tuple(map(str, line)), done.returncode, done.stdout.decode("utf-8"), done.stderr.decode("utf-8")
@@ -149,7 +150,7 @@ class Ground:
         return self.run(name, code=code)
 
     def written_by_the_tool(self) -> list[Path]:
-        """Everything under the root that is not the estate: case, log, keys, site, output, temporary files."""
+        """All under the root that is not the estate: case, log, keys, site, output, temporary files."""
         return [path for path in self.root.iterdir() if path != self.estate]
 
 
@@ -190,6 +191,7 @@ def _grep_lines(wanted: Sequence[bytes], places: Sequence[Path]) -> set[bytes]:
         raise ValueError("grep takes a needle a line; use `bytes_in` for binary ones")
     found = subprocess.run(
         ["grep", "-raohF", "-f", "-", "--", *map(str, places)],
+        check=False,
         input=b"\n".join(wanted) + b"\n",
         capture_output=True,
         env={**os.environ, "LC_ALL": "C"},
@@ -197,13 +199,9 @@ def _grep_lines(wanted: Sequence[bytes], places: Sequence[Path]) -> set[bytes]:
     assert found.returncode in (0, 1), found.stderr
     # -o gives the longest of overlapping needles: whatever lies in a match was found too
     matches = set(found.stdout.split(b"\n"))
-    hit = wanted_set(wanted) & matches
+    hit = set(wanted) & matches
     rest = [w for w in wanted if w not in hit]
     return hit | {w for w in rest if any(w in m for m in matches)}
-
-
-def wanted_set(wanted: Iterable[bytes]) -> set[bytes]:
-    return set(wanted)
 
 
 def _grep_names(wanted: Sequence[bytes], places: Sequence[Path]) -> set[bytes]:

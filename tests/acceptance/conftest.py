@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,9 +39,11 @@ def approved(tmp_path_factory: pytest.TempPathFactory, keys: Path) -> CityCase:
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory: pytest.TempPathFactory, approved: CityCase) -> Iterator[CityCase]:
+def finished(tmp_path_factory: pytest.TempPathFactory, approved: CityCase) -> CityCase:
     """A copy of it that was destroyed, probed, certified and published."""
     ground = approved.ground.copy(tmp_path_factory.mktemp("finished") / "ground")
-    ran = {name: ground.stage(name) for name in ("destroy", "probe", "certify")}
+    ran = {"destroy": ground.stage("destroy")}
+    shutil.copytree(ground.case, ground.root.parent / "case after destroying")
+    ran |= {name: ground.stage(name) for name in ("probe", "certify")}
     ran["publish"] = ground.run("publish", "--to", ground.root / "site")
-    yield CityCase(approved.city, ground, {**approved.ran, **ran})
+    return CityCase(approved.city, ground, {**approved.ran, **ran})

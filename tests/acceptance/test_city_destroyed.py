@@ -23,7 +23,7 @@ def greppable(case: CityCase) -> dict[str, set[bytes]]:
 
 @pytest.mark.parametrize("kind", ["gzip", "zip", "parquet"])
 def test_packed_values_are_there_before(approved: CityCase, kind: str) -> None:
-    """Python's gzip and zipfile, and pyarrow, find every planted value of a packed place before destruction."""
+    """Python's gzip and zipfile, and pyarrow, find every planted value of a packed place before."""
     place = approved.ground.estate / approved.city.places[kind]
 
     unpacked = b"\n".join(_unpack(kind, path) for path in ([place] if place.is_file() else place.iterdir()))
@@ -82,7 +82,7 @@ def test_nothing_but_bystanders_and_the_held_database_is_left(finished: CityCase
 
 
 def test_held_rows_are_identical_in_value(approved: CityCase, finished: CityCase) -> None:
-    """sqlite3 reads the held rows, all their columns, exactly as before, and no other row; the file is sound."""
+    """sqlite3 reads the held rows, all columns, exactly as before, and no other row; the file is sound."""
     query = "SELECT rowid, * FROM quarantine_stays"
     with _live(approved.ground.estate / "apps/quarantine/quarantine.db") as before:
         every = before.execute(query).fetchall()

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import functools
 import os
+import resource
 import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
+from types import TracebackType
 from typing import Any, TypeVar
 
 import click
@@ -27,7 +30,7 @@ from cenotaph_proof.errors import (
 )
 
 F = TypeVar("F", bound=Callable[..., Any])
-BLOCKED, USAGE, DOES_NOT_VERIFY = 4, 2, 3
+BLOCKED, USAGE, DOES_NOT_VERIFY, INTERRUPTED = 4, 2, 3, 130
 
 
 def _code(error: Exception) -> int:
@@ -55,6 +58,9 @@ class _Group(click.Group):
         except OSError as error:
             ui.fail(f"{error.strerror or error} ({type(error).__name__})", None)
             ctx.exit(1)
+        except KeyboardInterrupt:
+            ui.fail("interrupted", "run the same command again: it goes on where it stopped")
+            ctx.exit(INTERRUPTED)
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -513,4 +519,13 @@ def _signed(stage: str, path: Path, as_json: bool, lines: list[str] | None = Non
 
 def main() -> None:
     """Entry point of the command `cenotaph`."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a dump of this process would be one more copy
+    sys.excepthook = _unexpected
     cli(prog_name="cenotaph")
+
+
+def _unexpected(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Tell of a defect of ours by its class and place alone: its text may quote a person."""
+    frames = traceback.extract_tb(trace)
+    where = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
+    ui.fail(f"cenotaph itself failed: {kind.__name__}{where}", "nothing was signed; please report this line")
