@@ -8,36 +8,44 @@ import time
 from typing import Any
 
 QUIET_SECONDS = 2.0
+PLAIN_SECONDS = 10.0
 
 
 class Progress:
-    """A line on a terminal's stderr with time left, once something takes longer than two seconds.
+    """How far something is and how long it still takes, on stderr, once it takes longer than two seconds.
 
-    Off a terminal nothing is drawn; a piped stderr gets one line a finished task.
+    On a terminal one line, drawn again; off a terminal a plain line every ten seconds at most.
     """
 
     def __init__(self, label: str) -> None:
         self._label = label
-        self._started = time.monotonic()
-        self._drawn = False
         self._what = ""
+        self._started = self._said = time.monotonic()
+        self._drawn = False
 
     def __call__(self, what: str, done: int, total: int) -> None:
+        now = time.monotonic()
         if what != self._what:
-            self._what, self._started = what, time.monotonic()
-        spent = time.monotonic() - self._started
-        if not sys.stderr.isatty() or (spent < QUIET_SECONDS and not self._drawn):
-            return
-        left = spent / done * (total - done) if done else 0.0
+            self._what, self._started, self._said = what, now, now
+        left = (now - self._started) / done * (total - done) if done else 0.0
         line = f"{self._label}: {done:,} of {total:,} {what}, {_duration(left)} left"
-        sys.stderr.write(f"\r\x1b[K{line}")
-        sys.stderr.flush()
-        self._drawn = True
+        if not sys.stderr.isatty():
+            self._plain(line, now)
+        elif self._drawn or now - self._started > QUIET_SECONDS:
+            sys.stderr.write(f"\r\x1b[K{line}")
+            sys.stderr.flush()
+            self._drawn = True
 
     def end(self) -> None:
         if self._drawn:
             sys.stderr.write("\r\x1b[K")
             sys.stderr.flush()
+            self._drawn = False
+
+    def _plain(self, line: str, now: float) -> None:
+        if now - self._said > PLAIN_SECONDS:
+            print(line, file=sys.stderr, flush=True)
+            self._said = now
 
 
 def result(value: dict[str, Any], lines: list[str], as_json: bool) -> None:
