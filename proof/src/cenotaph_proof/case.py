@@ -630,9 +630,9 @@ class Case:
         expected = facts.certificate(self, body.log, body.issued)
         self._check_against(body.log, len(self._leaves) - 1, exactly=True)
         if body != expected:
-            wrong = [k for k in Certificate.__slots__ if getattr(body, k) != getattr(expected, k)]
             raise OrderError(
-                f"the certificate says other than its statements: {', '.join(wrong)}", step="verify 7"
+                f"the certificate says other than its statements: {facts.difference(body, expected)}",
+                step="verify 7",
             )
         cited = {c.digest for c in entry.statement.cites if c.kind == "probe"}
         if cited != {p.digest for p in facts.accepted(self)}:
@@ -673,11 +673,13 @@ class Case:
         ]
         self._check_challenged(plan)
         expired = [e for e in self.plan_approvals(plan) if e.body(Approval).until < at]
-        what = f"the plan (number {plan.body(Plan).number})"
+        what = "the plan"
         if expired:
             names = ", ".join(e.signer.organisation for e in expired)
             what += f", where the approval of {names} has expired,"
-        quorum.check(what, [e.signer for e in approvals], self._approve_thresholds())
+        quorum.check(
+            what, [e.signer for e in approvals], self._approve_thresholds(), self.parties(*COUNTERSIGN)
+        )
         owners = {a.owner for s in plan.body(Plan).stores for a in s.shared}
         lacking = owners - {e.signer.organisation for e in approvals if e.signer.role == "owner"}
         if lacking:
@@ -706,9 +708,15 @@ class Case:
             )
 
     def _check_notice(self, plan: Entry, approvals: Sequence[Entry], at: int) -> None:
-        last = max([plan.index, *(e.index for e in approvals), *(e.index for e in self.challenges(plan))])
+        # (9) narrowing restarts no notice: what a plan left out of an announced one was announced as well
+        announced = plan
+        while (older := self._narrowed(announced)) is not None:
+            announced = older
+        last = max(
+            [announced.index, *(e.index for e in approvals), *(e.index for e in self.challenges(plan))]
+        )
         seen = self.cosigned_time(last)
-        if seen is None:
+        if seen is None or self.cosigned_time(plan.index) is None:
             raise ThresholdError(
                 "the approvals are not yet under a checkpoint with its quorum of log witnesses",
                 hint="make sure the witnesses answer, then run the same command again",

@@ -23,15 +23,20 @@ def missing(signers: Iterable[PublicKey], approve: Mapping[str, int]) -> dict[st
     return {role: count for role, count in short.items() if count > 0}
 
 
-def check(what: str, signers: Sequence[PublicKey], approve: Mapping[str, int]) -> None:
-    """Raises: ThresholdError that says who signed and which roles are missing."""
+def check(
+    what: str, signers: Sequence[PublicKey], approve: Mapping[str, int], able: Iterable[PublicKey] = ()
+) -> None:
+    """Raises: ThresholdError that says who signed, and who of those who are `able` to has not."""
     short = missing(signers, approve)
     if not short:
         return
-    signed = ", ".join(f"{s.role} {s.organisation}" for s in signers) or "nobody"
-    needs = ", ".join(f"{count} {role}" for role, count in short.items())
+    needed, have = sum(approve.values()), {s.organisation for s in signers}
+    words = [f"{s.role} {s.organisation} has signed" for s in signers]
+    words += [
+        f"{p.role} {p.organisation} has not" for p in able if p.role in short and p.organisation not in have
+    ]
     raise ThresholdError(
-        f"{what} has too few approvals: {signed} has signed, missing: {needs}",
+        f"{what} has {needed - sum(short.values())} of {needed} approvals: {', '.join(words)}",
         hint="send the statement to the parties that have not signed, then: cenotaph approve --add FILE",
     )
 
