@@ -1,33 +1,44 @@
 """The operator's desk: a case directory with its log, where statements are admitted, signed, logged.
 
 The log is the truth; `statements/` and the proof file so far are copies of it, written again after
-each entry. Every operator command first admits what lies in `statements/incoming/`, logs it, obtains
-cosignatures, then acts.
+each entry. Every operator command first finishes what a killed one left (cosignatures, copies, a
+destruction not yet stated), then admits what lies in `statements/incoming/`, logs it, obtains cosignatures,
+then acts. One command at a time works on a case, and on a log.
 """
 
 from __future__ import annotations
 
+import functools
 import hashlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Concatenate, ParamSpec, TypeVar
 
-from cenotaph import config
+from cenotaph import account, config, lock
+from cenotaph import estate as estates
 from cenotaph.annex import Annex
 from cenotaph.clock import Clock, wall_clock
 from cenotaph.durable import write_file
 from cenotaph.errors import CenotaphError, RefusedError, UsageError
+from cenotaph.estate import Estate
+from cenotaph.journal import Journal, JournalError
 from cenotaph_proof import bundle as bundles
 from cenotaph_proof import envelope, merkle, note, statements
 from cenotaph_proof.acts import share_info
 from cenotaph_proof.bundle import Bundle
 from cenotaph_proof.case import Case, Entry
 from cenotaph_proof.errors import LogError, OrderError, ProofError, ThresholdError
-from cenotaph_proof.folder import SO_FAR, CaseFolder, sign
+from cenotaph_proof.folder import SO_FAR, CaseFolder, sign, wipe
 from cenotaph_proof.keys import PublicKey, SecretKey
 from cenotaph_proof.log import Log
-from cenotaph_proof.statements import Body, Cite
+from cenotaph_proof.statements import Approval, Body, Cite, Destruction, Inventory, Plan
 from cenotaph_proof.witness import Witness
 
+P = ParamSpec("P")
+R = TypeVar("R")
 INCOMING_LIMIT = 65_535
+LOG_PATIENCE = 60.0  # seconds to wait for another case's command that appends to the same log
 
 
 class Desk:
@@ -105,6 +116,8 @@ class Desk:
 
         What does not fit now stays there and is told in `refused`; nothing is thrown away.
         """
+        self.finish()
+        self.say_done()
         admitted: list[Entry] = []
         waiting = sorted(self.folder.incoming.glob("*.json")) if self.folder.incoming.exists() else []
         case = self.case()
@@ -113,16 +126,55 @@ class Desk:
         while progress:
             progress = False
             for path in list(waiting):
-                entry = self._admit(case, path)
+                with self._log_alone():
+                    case = self.case()
+                    entry = self._admit(case, path)
                 if entry is not None:
                     admitted.append(entry)
                     waiting.remove(path)
                     progress = True
-                    case = self.case()
         if admitted:
             self.cosign()
             self._give_keys(self.case())
         return admitted
+
+    def finish(self) -> bool:
+        """Do what a command that was killed after logging had left to do. Whether there was anything."""
+        log, copy = self.log(), self.folder.statements / SO_FAR
+        newest = self.folder.statements.glob(f"{log.size:04d}-*.json")
+        if log.size in log.cosigned() and copy.exists() and any(newest):
+            return False
+        self.cosign()
+        return True
+
+    def say_done(self, *, empty: bool = False) -> Entry | None:
+        """Sign what the journal shows done and no destruction has said yet; None when there is nothing.
+
+        Called before anything else is admitted: what was done was done under the approvals as they were
+        then. `empty`: where the plan names no partition at all, say that it is complete.
+
+        Raises: JournalError when the journal is not the one that the last destruction was signed from.
+        """
+        if not self.journal_path().exists():
+            return None
+        case = self.case()
+        older = case.latest(Destruction)
+        with Journal(self.journal_path()) as journal:
+            journal.check()
+            covered = journal.covered(older.body(Destruction).journal) if older else 0
+            if older and not covered:
+                raise JournalError(
+                    "the journal is not the one that the last destruction was signed from",
+                    hint="bring back the newest journal.sqlite; an older one would count twice",
+                )
+            lines = list(journal.entries())
+        if not account.has_news(lines, covered) and not (
+            empty and older is None and account.complete(case, self.estate(case), lines)
+        ):
+            return None
+        body = account.destruction(case, self.estate(case), lines, covered, self.clock())
+        assert case.charter_entry is not None
+        return self.sign(body, cite(case.charter_entry), cite(case.require(Plan)))
 
     def add(self, file: Path) -> Path:
         """Bring in an envelope that a remote party sent, with what lies beside it."""
@@ -159,12 +211,13 @@ class Desk:
 
     def log_entry(self, data: bytes, attachments: dict[str, bytes]) -> Entry:
         """Append an envelope that the case admits. Raises: ProofError when it does not."""
-        try:
-            case = self.case()
-        except OrderError:
-            case = self._before_charter()
-        entry = case.admit(data, attachments)
-        self.log().append(data)
+        with self._log_alone():
+            try:
+                case = self.case()
+            except OrderError:
+                case = self._before_charter()
+            entry = case.admit(data, attachments)
+            self.log().append(data)
         self.cosign()
         return entry
 
@@ -202,6 +255,34 @@ class Desk:
 
     # ── small things ─────────────────────────────────────────────────────────────────────────────
 
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keep other operator commands off this case while the block runs. Raises: RefusedError."""
+        with lock.held(self.path / ".lock") as mine:
+            if not mine:
+                raise RefusedError(
+                    "another cenotaph command is at work on this case",
+                    hint="wait until it has ended (cenotaph status), then run this again",
+                )
+            yield
+
+    @contextmanager
+    def _log_alone(self) -> Iterator[None]:
+        """Between looking at the log and appending to it nobody else appends: cases share a log."""
+        path = self.config.log_path()
+        path.mkdir(parents=True, exist_ok=True)
+        with lock.held(path / ".desk", wait=LOG_PATIENCE) as mine:
+            if not mine:
+                raise RefusedError("another case's command holds the log", hint="run the same command again")
+            yield
+
+    def estate(self, case: Case) -> Estate:
+        """The clear inventory, checked against its statement. Raises: AnnexError."""
+        inventory = case.require(Inventory).body(Inventory)
+        return estates.from_json(
+            self.annex(case).read_json("inventory", self.annex_key(case), inventory.annex)
+        )
+
     def check_unchanged(self, case: Case, annex_key: bytes) -> None:
         """The case file is the one the charter was signed for. Raises: RefusedError."""
         kept = self.annex(case).read("case-file", annex_key, case.charter.annex)
@@ -233,6 +314,7 @@ class Desk:
         known = case.by_digest.get(digest)
         if known is None:
             try:
+                self._check_not_too_late(data, attachments)
                 known = case.admit(data, attachments)
             except ProofError as error:
                 self.refused = [r for r in self.refused if not r.startswith(path.name)]
@@ -243,9 +325,22 @@ class Desk:
                 self._keep_attachment(attachment)
             self._keep_share(known, path.with_suffix(".share"))
             self.log().append(data)
-        for suffix in (".json", ".attachment", ".share"):
+        wipe(path.with_suffix(".share"))  # the envelope goes last, so that a killed run comes back for all
+        for suffix in (".attachment", ".json"):
             path.with_suffix(suffix).unlink(missing_ok=True)
         return known
+
+    def _check_not_too_late(self, data: bytes, attachments: dict[str, bytes]) -> None:
+        """Destruction begins with the journal's first *begun*, which only this side can see."""
+        body = statements.parse(envelope.open_(data).payload, attachments).body
+        if isinstance(body, Approval) and body.decision == "withdraw" and self._journalled("begun"):
+            raise OrderError("an approval cannot be withdrawn after destruction began")
+
+    def _journalled(self, kind: str) -> bool:
+        if not self.journal_path().exists():
+            return False
+        with Journal(self.journal_path()) as journal:
+            return any(e.kind == kind for e in journal.entries())
 
     def _keep_share(self, entry: Entry, path: Path) -> None:
         if path.exists():
@@ -255,6 +350,8 @@ class Desk:
 
     def _give_keys(self, case: Case) -> None:
         """Wrap the annex key to parties that countersigned, so that they can read what they approve."""
+        if self._journalled("certifying"):
+            return  # the annex is going, or gone
         annex = self.annex(case)
         holders = [e.signer for e in case.charter_approvals() if not annex.has("annex-key", e.signer)]
         if holders and annex.has("annex-key", self.key.public):
@@ -302,6 +399,17 @@ class Desk:
                 "a detached part of a statement is missing from statements/attachments",
                 hint="restore the case directory from its backup",
             ) from None
+
+
+def alone(stage: Callable[Concatenate[Desk, P], R]) -> Callable[Concatenate[Desk, P], R]:
+    """An operator's stage that keeps other commands off the case while it runs."""
+
+    @functools.wraps(stage)
+    def guarded(desk: Desk, /, *args: P.args, **options: P.kwargs) -> R:
+        with desk.alone():
+            return stage(desk, *args, **options)
+
+    return guarded
 
 
 def cite(entry: Entry) -> Cite:

@@ -1,14 +1,17 @@
 """The local engine: child processes that read rows, and exit.
 
 Children start from a fork server that has loaded the libraries and no data; they write no core
-dumps, leave Ctrl-C to the parent, and take one task at a time. Results come as they are ready.
+dumps, leave Ctrl-C to the parent, end when it ends, and take one task at a time. Results come as they
+are ready.
 """
 
 from __future__ import annotations
 
 import multiprocessing
+import os
 import resource
 import signal
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -63,3 +66,12 @@ def run(function: Callable[[T], R], tasks: Iterable[T], *, workers: int = 2) -> 
 def _prepare() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """A worker whose command was killed must not go on by itself; a kill is safe at any line."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os.kill(os.getpid(), signal.SIGKILL)

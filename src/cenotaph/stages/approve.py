@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from cenotaph.clock import Clock
-from cenotaph.desk import Desk
+from cenotaph.desk import Desk, alone
 from cenotaph_proof import acts
 from cenotaph_proof.case import Entry
 from cenotaph_proof.folder import CaseFolder
 
 
+@alone
 def add(desk: Desk, file: Path) -> list[Entry]:
     """Bring in a remote party's envelope and log it. Anything else that waits is logged too."""
     desk.add(file)

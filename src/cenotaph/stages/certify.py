@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import hashlib
 
-from cenotaph.desk import Desk, cite
+from cenotaph.desk import Desk, alone, cite
 from cenotaph.durable import write_file
 from cenotaph.journal import Journal
 from cenotaph_proof import bundle as bundles
 from cenotaph_proof import canonical, facts
 from cenotaph_proof.case import Case, Entry
 from cenotaph_proof.errors import OrderError
+from cenotaph_proof.folder import wipe
 from cenotaph_proof.statements import Certificate, CheckpointRef, to_json
 
 
+@alone
 def certify(desk: Desk) -> Entry:
     """Sign and log the certificate, and write the proof file. Run again, it goes on.
 
@@ -38,6 +40,8 @@ def _destroy_keys(desk: Desk, case: Case, body: Certificate) -> None:
     with Journal(desk.journal_path()) as journal:
         journal.append("certifying", content=content)
         files = desk.annex(case).destroy_all()
+        for share in sorted(desk.folder.incoming.glob("*.share")):  # what a cut-off approval left
+            wipe(share)
         journal.append("annex destroyed", files=files)
 
 

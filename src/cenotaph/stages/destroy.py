@@ -3,53 +3,56 @@
 A child process a store replays the statements itself, since a pickled plan proves nothing, and asks
 the case again before each partition. Order of writes (spec/order.md): *begun* in the journal, durably,
 with its encrypted digest list in the annex, before the first change; *done* only after the store's own
-commit and an empty read; the statement only after that.
+commit and an empty read; the statement only after that (`cenotaph.account`, by the desk).
+
+One command at a time works on a case, and one process at a time on a store: a worker whose command was
+killed may live on for a moment.
 """
 
 from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import FrameType
+from typing import TypeAlias, TypeVar
 
 from cenotaph import estate as estates
+from cenotaph import lock
 from cenotaph.annex import Annex
 from cenotaph.clock import wall_clock
-from cenotaph.desk import Desk, cite
+from cenotaph.desk import Desk, alone
 from cenotaph.engines import local
 from cenotaph.errors import (
+    CenotaphError,
     DriftError,
     PartialError,
     PermanentStoreError,
     RefusedError,
     TransientStoreError,
 )
-from cenotaph.estate import Estate, EstateCollection, EstateStore
+from cenotaph.estate import EstateCollection, EstateStore
 from cenotaph.journal import Entry as Line
 from cenotaph.journal import Journal
 from cenotaph.progress import Tell, quiet
 from cenotaph.sealing import SealedPartition, Target
-from cenotaph.store import Collection, Eraser, Erasure, OpenEraser, OpenReader, Partition, State
+from cenotaph.store import Collection, Eraser, OpenEraser, OpenReader, Partition, State
 from cenotaph_proof.case import ApprovedPlan, Case, Entry
 from cenotaph_proof.folder import CaseFolder
 from cenotaph_proof.seal import ChunkSeal
-from cenotaph_proof.statements import (
-    DestroyedCollection,
-    DestroyedStore,
-    Destruction,
-    Inventory,
-    Plan,
-    Seal,
-)
+from cenotaph_proof.statements import Destruction, Seal
 from cenotaph_proof.trust import seconds
+
+T = TypeVar("T")
+Left: TypeAlias = tuple[EstateCollection, Partition, Line | None]
+"""A partition that is not done, with its last line in the journal."""
 
 STOP = "stop"  # a file in the case directory: finish the partition at hand, then stop
 PAUSE = "pause"
-NOT_RECLAIMED = "the store's files were not yet reclaimed"
+AGAIN = "run the same command again: it goes on where it stopped"
 
 
 class Interrupted(PartialError):
@@ -77,6 +80,7 @@ class EraseTask:
     bytes_per_second: int | None
 
 
+@alone
 def destroy(
     desk: Desk, reader: OpenReader, eraser: OpenEraser, confirm: str, tell: Tell = quiet
 ) -> Entry | None:
@@ -88,7 +92,7 @@ def destroy(
     Raises: OrderError, ThresholdError when a gate is closed; RefusedError for a wrong `confirm`, and
     DriftError after signing what was done; PartialError when some partitions failed; Interrupted.
     """
-    desk.admit_incoming()
+    desk.admit_incoming()  # which first signs what an earlier run did and did not live to say
     case = desk.case()
     plan = case.approved_plan(desk.clock())
     if len(confirm) < 8 or not plan.digest.startswith(confirm.lower()):
@@ -96,23 +100,25 @@ def destroy(
             "the digest that was confirmed is not that of the newest plan",
             hint=f"look at it (cenotaph plan --show), then confirm {plan.digest[:8]}",
         )
+    _check_not_certifying(desk)
     desk.check_unchanged(case, desk.annex_key(case))
-    with Journal(desk.journal_path()) as journal:
-        journal.check()
-    tasks, estate = _tasks(desk, case, plan, reader, eraser)
-    _sign_done(desk, estate)  # what an earlier run did and did not live to say
+    tasks = _tasks(desk, case, plan, reader, eraser)
     (desk.path / STOP).unlink(missing_ok=True)
     if (desk.path / PAUSE).exists():
         raise RefusedError("the case is paused", hint="go on with: cenotaph pause --off")
     outcomes: list[str] = []
     with _stop_on_signal(desk.path / STOP) as stopped:
-        for done, (_, outcome) in enumerate(
-            local.run(erase_store, tasks, workers=desk.config.limits.workers), 1
-        ):
-            outcomes.append(outcome)
-            tell("stores erased", done, len(tasks))
-    entry = _sign_done(desk, estate)
-    _raise_for(outcomes, bool(stopped))
+        try:
+            for done, (_, outcome) in enumerate(
+                local.run(erase_store, tasks, workers=desk.config.limits.workers), 1
+            ):
+                outcomes.append(outcome)
+                tell("stores erased", done, len(tasks))
+        except CenotaphError:
+            desk.say_done()
+            raise
+    entry = desk.say_done(empty=True)
+    _raise_for(outcomes, bool(stopped), _reasons(entry))
     return entry
 
 
@@ -120,47 +126,103 @@ def erase_store(task: EraseTask) -> str:
     """Erase one store's partitions, then reclaim. Runs in a child process. Returns "done", "drift",
     "refused", "failed" or "stopped"."""
     case = CaseFolder(task.folder).replay()
-    with Journal(task.folder / "journal.sqlite") as journal:
-        eraser = task.eraser(task.erase_url, task.target.selection)
-        try:
-            return _Run(task, case, journal, eraser).run()
-        finally:
-            eraser.close()
+    mine = task.folder / f".erasing-{task.number}"
+    with lock.held(mine, wait=task.lock_timeout) as alone, Journal(task.folder / "journal.sqlite") as journal:
+        if not alone:
+            raise PartialError(f"another process is still erasing store {task.estate.name}", hint=AGAIN)
+        return _Run(task, case, journal).run()
 
 
 class _Run:
     """One store, partition by partition."""
 
-    def __init__(self, task: EraseTask, case: Case, journal: Journal, eraser: Eraser) -> None:
+    def __init__(self, task: EraseTask, case: Case, journal: Journal) -> None:
         self.task = task
         self.case = case
         self.journal = journal
-        self.eraser = eraser
         self.annex = Annex(task.folder / "annex", task.case_id)
         self.failed = False
+        self._eraser: Eraser | None = None
 
     def run(self) -> str:
         state = self.journal.latest("begun", "done")
-        for item in self.task.estate.collections:
-            if item.ordinal not in self.task.destroy:
-                continue
-            for partition in item.partitions:
-                last = state.get((self.task.estate.name, item.ordinal, partition.index))
-                if last is not None and last.kind == "done":
-                    continue
-                if self._must_stop():
-                    return "stopped"
-                try:
-                    self._erase(item, partition, last)
-                except DriftError as error:
-                    self._append("drift", item.ordinal, partition.index, why=error.message)
-                    return "drift"
-                except RefusedError as error:
-                    self._append("failed", item.ordinal, partition.index, why=error.message)
-                    return "refused"
+        left = [
+            (item, partition, last)
+            for item in self.task.estate.collections
+            for partition in item.partitions
+            for last in (state.get((self.task.estate.name, item.ordinal, partition.index)),)
+            if item.ordinal in self.task.destroy and (last is None or last.kind != "done")
+        ]
+        try:
+            if self._changed(left):
+                return "drift"
+            return self._erase_all(left)
+        except (TransientStoreError, PermanentStoreError) as error:  # the store cannot be opened
+            for item in {item.ordinal: item for item, _, _ in left}.values():
+                self._append("failed", item.ordinal, why=error.message)
+            return "failed"
+        finally:
+            if self._eraser is not None:
+                self._eraser.close()
+
+    @property
+    def eraser(self) -> Eraser:
+        """Opened when it is first needed: after the reader that looks for changes was closed."""
+        if self._eraser is None:
+            self._eraser = self.task.eraser(self.task.erase_url, self.task.target.selection)
+        return self._eraser
+
+    def _erase_all(self, left: list[Left]) -> str:
+        for item, partition, last in left:
+            if self._must_stop():
+                return "stopped"
+            try:
+                self._erase(item, partition, last)
+            except DriftError as error:
+                self._append("drift", item.ordinal, partition.index, why=error.message)
+                return "drift"
+            except RefusedError as error:
+                self._append("failed", item.ordinal, partition.index, why=error.message)
+                return "refused"
         if not self._reclaim():
             return "failed"
         return "failed" if self.failed else "done"
+
+    def _changed(self, left: list[Left]) -> bool:
+        """Refuse early: journal the drift of collections that have more or fewer records than were sealed.
+
+        Looks only at collections of which nothing was begun, and before anything of this run is: what a
+        cut-off run changed is no drift. It compares counts, which a database's checkpoint does not move; that
+        the records are the same is for `SealedPartition.check` to show, under the lock. Each partition can
+        show only that its own records are there; what was *added* (a file in a folder) shows here.
+        """
+        begun = {e.collection for e in self._lines() if e.kind in ("begun", "done")}
+        fresh = {item.ordinal: item for item, _, _ in left if item.ordinal not in begun}
+        if not fresh:
+            return False
+        now = self._patiently(self._count)
+        known = {item.collection.name for item in self.task.estate.collections}
+        appeared = [count for name, count in now.items() if name not in known and count]
+        if appeared and not begun:
+            why = f"{len(appeared)} collections with {sum(appeared)} records appeared since the survey"
+            self._append("appeared", why=why)
+        moved = {o: i for o, i in fresh.items() if now.get(i.collection.name, 0) != i.collection.records}
+        for ordinal, item in moved.items():
+            have = now.get(item.collection.name, 0)
+            why = f"{item.collection.records} records were sealed, {have} are there; nothing was destroyed"
+            self._append("drift", ordinal, why=why)
+        return bool(moved)
+
+    def _count(self) -> dict[str, int]:
+        """Selected records by collection, as the store has them now."""
+        reader = self.task.target.opener(self.task.erase_url, self.task.target.selection)
+        try:
+            return {c.name: c.records for c in reader.collections()}
+        finally:
+            reader.close()
+
+    def _lines(self) -> list[Line]:
+        return [e for e in self.journal.entries() if e.store == self.task.estate.name]
 
     def _erase(self, item: EstateCollection, partition: Partition, last: Line | None) -> None:
         """Raises: DriftError; a failure of the store is journalled, and the next partition follows."""
@@ -181,7 +243,9 @@ class _Run:
         )
         progress = _Progress(self, item.ordinal, partition.index, sealed, resume)
         try:
-            erasure = self._patiently(partition, sealed, progress)
+            erasure = self._patiently(
+                lambda: self.eraser.erase(partition, sealed, progress), lambda: progress.fresh
+            )
         except (TransientStoreError, PermanentStoreError) as error:
             self._append("failed", item.ordinal, partition.index, why=error.message)
             self.failed = True
@@ -197,21 +261,21 @@ class _Run:
         )
         self.annex.destroy(self._resume_name(item.ordinal, partition.index))
 
-    def _patiently(self, partition: Partition, sealed: SealedPartition, progress: _Progress) -> Erasure:
+    def _patiently(self, act: Callable[[], T], give_up: Callable[[], bool] = lambda: False) -> T:
         """Try again while the store is busy, for as long as the case's lock timeout."""
         deadline, pause = time.monotonic() + self.task.lock_timeout, 0.1
         while True:
             try:
-                return self.eraser.erase(partition, sealed, progress)
+                return act()
             except TransientStoreError:
-                if time.monotonic() + pause > deadline or progress.fresh:
+                if time.monotonic() + pause > deadline or give_up():
                     raise
             time.sleep(pause)
             pause = min(2 * pause, 2.0)
 
     def _reclaim(self) -> bool:
         """Reclaim after the partitions, unless it was done since the last of them. False if it failed."""
-        lines = [e for e in self.journal.entries() if e.store == self.task.estate.name]
+        lines = self._lines()
         last_done = max((e.seq for e in lines if e.kind == "done"), default=0)
         last_reclaimed = max((e.seq for e in lines if e.kind == "reclaimed"), default=-1)
         if last_reclaimed > last_done:
@@ -299,10 +363,8 @@ class _Progress:
 
 def _tasks(
     desk: Desk, case: Case, plan: ApprovedPlan, reader: OpenReader, eraser: OpenEraser
-) -> tuple[list[EraseTask], Estate]:
-    annex = desk.annex(case)
-    inventory = case.require(Inventory).body(Inventory)
-    estate = estates.from_json(annex.read_json("inventory", desk.annex_key(case), inventory.annex))
+) -> list[EraseTask]:
+    annex, estate = desk.annex(case), desk.estate(case)
     key = desk.case_key(case)
     sealed = estates.sealed_from_json(annex.read_json("seal", key, case.require(Seal).body(Seal).annex))
     limits = desk.config.limits
@@ -329,108 +391,43 @@ def _tasks(
                 bytes_per_second=limits.bytes_per_second,
             )
         )
-    return tasks, estate
+    return tasks
 
 
 def _planned(plan: ApprovedPlan, store: str) -> tuple[int, ...]:
     return next(s.destroy for s in plan.plan.stores if s.name == store)
 
 
-# ── the statement ────────────────────────────────────────────────────────────────────────────────
+# ── how it ended ─────────────────────────────────────────────────────────────────────────────────
 
 
-def _sign_done(desk: Desk, estate: Estate) -> Entry | None:
-    """Sign what the journal shows and no destruction has said yet; None when there is nothing."""
-    case = desk.case()
+def _check_not_certifying(desk: Desk) -> None:
     with Journal(desk.journal_path()) as journal:
-        older = case.latest(Destruction)
-        covered = journal.covered(older.body(Destruction).journal) if older else 0
-        lines = list(journal.entries())
-        news = [e for e in lines if e.seq > covered and e.kind in ("done", "reclaimed", "drift", "failed")]
-        complete = _complete(case, estate, lines)
-        if not news and not (complete and older is None):
-            return None
-        body = _body(desk, case, estate, lines, covered, journal.head(), complete)
-    plan = case.require(Plan)
-    assert case.charter_entry is not None
-    return desk.sign(body, cite(case.charter_entry), cite(plan))
+        journal.check()
+        if any(e.kind == "certifying" for e in journal.entries()):
+            raise RefusedError(
+                "the keys of this case are being destroyed: nothing more can be erased under it",
+                hint="finish it: cenotaph certify",
+            )
 
 
-def _body(
-    desk: Desk, case: Case, estate: Estate, lines: list[Line], covered: int, head: str, complete: bool
-) -> Destruction:
-    span = [e.time for e in lines if e.seq > covered] or [desk.clock()]
-    return Destruction(
-        number=len(case.all(Destruction)) + 1,
-        started=min(span),
-        finished=max(span),
-        journal=head,
-        stores=tuple(
-            _store(planned.destroy, store, [e for e in lines if e.store == store.name], covered)
-            for store, planned in zip(estate.stores, case.require(Plan).body(Plan).stores, strict=True)
-        ),
-        complete=complete,
-    )
+def _reasons(entry: Entry | None) -> str:
+    """Why partitions failed, once each, in brackets."""
+    stores = entry.body(Destruction).stores if entry else ()
+    found = dict.fromkeys(f"{s.name}: {c.reason}" for s in stores for c in s.collections if c.reason)
+    return f" ({'; '.join(found)})" if found else ""
 
 
-def _store(destroy: tuple[int, ...], store: EstateStore, lines: list[Line], covered: int) -> DestroyedStore:
-    news = [e for e in lines if e.seq > covered]
-    reclaimed = [e for e in lines if e.kind == "reclaimed"]
-    last_done = max((e.seq for e in lines if e.kind == "done"), default=0)
-    fresh = bool(reclaimed) and reclaimed[-1].seq > last_done
-    counted = [e for e in news if e.kind in ("done", "reclaimed")]
-    return DestroyedStore(
-        name=store.name,
-        collections=tuple(_collection(c, lines, news) for c in store.collections if c.ordinal in destroy),
-        reached=reclaimed[-1].body["reached"] if fresh else "none",
-        why_not_higher=reclaimed[-1].body["why"][:1000] if fresh else NOT_RECLAIMED,
-        overwritten=sum(e.body["overwritten"] for e in counted),
-        returned=sum(e.body["freed"] for e in counted),
-        notes=tuple(reclaimed[-1].body["notes"]) if fresh else (),
-    )
-
-
-def _collection(item: EstateCollection, lines: list[Line], news: list[Line]) -> DestroyedCollection:
-    mine = [e for e in news if e.collection == item.ordinal and e.kind == "done"]
-    done = {e.partition for e in lines if e.collection == item.ordinal and e.kind == "done"}
-    remaining = sum(1 for p in item.partitions if p.index not in done)
-    reasons = [e.body["why"] for e in news if e.collection == item.ordinal and e.kind in ("failed", "drift")]
-    counts = {c: sum(e.body["records"] for e in mine if e.body["destroyed"] == c) for c in _CLASSES}
-    return DestroyedCollection(
-        ordinal=item.ordinal,
-        records=sum(counts.values()),
-        as_sealed=counts["as sealed"],
-        watched=counts["watched"],
-        unknown=counts["unknown"],
-        partitions=len(mine),
-        remaining=remaining,
-        reason=reasons[-1][:1000] if remaining and reasons else None,
-    )
-
-
-_CLASSES = ("as sealed", "watched", "unknown")
-
-
-def _complete(case: Case, estate: Estate, lines: list[Line]) -> bool:
-    done = {(e.store, e.collection, e.partition) for e in lines if e.kind == "done"}
-    for store, planned in zip(estate.stores, case.require(Plan).body(Plan).stores, strict=True):
-        for item in store.collections:
-            for partition in item.partitions if item.ordinal in planned.destroy else ():
-                if (store.name, item.ordinal, partition.index) not in done:
-                    return False
-    return True
-
-
-def _raise_for(outcomes: list[str], stopped: bool) -> None:
+def _raise_for(outcomes: list[str], stopped: bool, reasons: str) -> None:
     if "drift" in outcomes:
         raise DriftError(
-            "something changed since it was sealed; nothing of it was destroyed, the rest was signed",
+            f"something changed since it was sealed{reasons}; what was destroyed is signed",
             hint="see cenotaph status; take it out with: cenotaph plan, then destroy again",
         )
     if "refused" in outcomes:
         raise RefusedError(
             "a store refused to be erased; what was done before is signed",
-            hint="see cenotaph status for the reason; leave the collection out with: cenotaph plan --leave-out",
+            hint="see cenotaph status for the reason; leave it out with: cenotaph plan --leave-out",
         )
     if stopped:
         raise Interrupted("stopped between two partitions", hint="run the same command again to go on")
@@ -438,7 +435,7 @@ def _raise_for(outcomes: list[str], stopped: bool) -> None:
         raise PartialError("paused", hint="go on with: cenotaph pause --off, then destroy again")
     if "failed" in outcomes:
         raise PartialError(
-            "some partitions could not be erased; what was done is signed",
+            f"some partitions could not be erased{reasons}; what was done is signed",
             hint="see cenotaph status for the reasons, mend them, then run the same command again",
         )
 

@@ -6,10 +6,10 @@ import os
 
 from cenotaph.annex import Annex
 from cenotaph.config import CaseFile
-from cenotaph.desk import Desk
+from cenotaph.desk import Desk, alone
 from cenotaph.errors import RefusedError, UsageError
 from cenotaph_proof import note
-from cenotaph_proof.case import Case, Entry
+from cenotaph_proof.case import Entry
 from cenotaph_proof.errors import OrderError
 from cenotaph_proof.keys import PublicKey, SecretKey
 from cenotaph_proof.statements import (
@@ -28,12 +28,20 @@ from cenotaph_proof.trust import seconds
 PPM = 1_000_000
 
 
+@alone
 def open_case(desk: Desk) -> Entry:
     """Make the case's keys, sign the charter, log it. Safe to repeat after a crash.
 
     Raises: RefusedError when the case is open already; UsageError about the case file.
     """
     log = desk.log()
+    opened = _opened(desk)
+    if opened is not None:
+        if desk.finish():
+            return opened
+        raise RefusedError(
+            f"the case {desk.config.case.name} is open already", hint="see where it stands: cenotaph status"
+        )
     case_id = _case_id(desk)
     annex = Annex(desk.path / "annex", case_id)
     key = desk.key
@@ -92,17 +100,18 @@ def _with_operator(config: CaseFile) -> tuple[PublicKey, ...]:
     return (SecretKey.load(config.operator_key()).public, *parties)
 
 
+def _opened(desk: Desk) -> Entry | None:
+    """The charter, where the log holds it."""
+    try:
+        return desk.case().charter_entry
+    except OrderError:
+        return None
+
+
 def _case_id(desk: Desk) -> str:
     try:
-        case_id = desk.case_id()
+        return desk.case_id()
     except OrderError:
         case_id = os.urandom(32).hex()
         desk.begin(case_id)
         return case_id
-    try:
-        case: Case = desk.case()
-    except OrderError:
-        return case_id
-    raise RefusedError(
-        f"the case {case.charter.name} is open already", hint="see where it stands: cenotaph status"
-    )

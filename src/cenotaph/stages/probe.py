@@ -182,6 +182,8 @@ class _Search:
         ]
         if rows:
             limits.append(("none", f"the store still returns {rows} records of the scope"))
+        if not len(self.needles):
+            limits.append(("L1", "no sealed value is long enough to be searched for"))
         if residue:
             limits.append(("L1", f"{residue} destroyed values are still in the store's bytes"))
         if strangers:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cenotaph import estate as estates
 from cenotaph.annex import case_key
-from cenotaph.desk import Desk, cite, open_share
+from cenotaph.desk import Desk, alone, cite, open_share
 from cenotaph.engines import local
 from cenotaph.errors import RefusedError
 from cenotaph.estate import Estate, EstateStore, SealedChunks
@@ -20,6 +20,7 @@ from cenotaph_proof.seal import ChunkSeal
 from cenotaph_proof.statements import Approval, Inventory, Seal, SealCollection
 
 
+@alone
 def seal(desk: Desk, opener: OpenReader, tell: Tell = quiet) -> Entry:
     """Digest every selected record, write chunk lists and needles to the annex, sign and log the seal.
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from cenotaph import estate as estates
-from cenotaph.desk import Desk, cite
+from cenotaph.desk import Desk, alone, cite
 from cenotaph.discovery import alike
 from cenotaph.discovery.exposure import exposures
 from cenotaph.discovery.personal import ColumnFinding, ColumnSurvey, subject_column
@@ -57,6 +57,7 @@ class Surveyed:
     sketches: tuple[tuple[tuple[str, alike.Sketch], ...], ...] = field(repr=False)  # per collection
 
 
+@alone
 def survey(desk: Desk, opener: OpenReader, tell: Tell = quiet) -> Entry:
     """Read what there is, write the clear inventory to the annex, sign and log the inventory.
 
@@ -181,7 +182,9 @@ def _needles(collection: Collection, findings: Sequence[ColumnFinding]) -> tuple
     if collection.format == "opaque":
         names = [c.name for c in collection.columns]
         return tuple((names.index(name), kind) for name, kind in OPAQUE_NEEDLES.items() if name in names)
-    return tuple((f.column, f.needle_kind) for f in findings if f.needle and f.needle_kind is not None)
+    found = tuple((f.column, f.needle_kind) for f in findings if f.needle and f.needle_kind is not None)
+    # A search for nothing shows nothing: of a list whose names were masked, dates and places are sought.
+    return found or tuple((f.column, "text") for f in findings if f.text)
 
 
 def _subject(task: SurveyTask, collection: Collection, findings: Sequence[ColumnFinding]) -> int | None:
