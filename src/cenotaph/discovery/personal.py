@@ -59,6 +59,7 @@ class ColumnFinding:
         str | None
     )  # "id", "phone", "name", "address", "email", "text", "blob", "path", "geo", "number"
     subject: float  # 0 to 1: how well it names the person a record is about
+    text: bool = False  # texts of six bytes and more: to be searched for where a collection has no needle
 
     @property
     def personal(self) -> bool:
@@ -404,6 +405,7 @@ def _with_use(profile: _Profile, verdict: _Verdict) -> ColumnFinding:
     return ColumnFinding(
         profile.ordinal, profile.name, verdict.kind, verdict.confidence, verdict.evidence,
         round(profile.ratio, 4), profile.sampled, needle is not None, needle, _subject(profile, verdict),
+        profile.sample.family == "text" and profile.median_length >= 6 and profile.distinct > 1,
     )  # fmt: skip
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from cenotaph import estate as estates
-from cenotaph.desk import Desk, alone, cite
+from cenotaph.desk import Desk, cite
 from cenotaph.discovery import alike
 from cenotaph.discovery.exposure import exposures
 from cenotaph.discovery.personal import ColumnFinding, ColumnSurvey, subject_column
@@ -57,7 +57,6 @@ class Surveyed:
     sketches: tuple[tuple[tuple[str, alike.Sketch], ...], ...] = field(repr=False)  # per collection
 
 
-@alone
 def survey(desk: Desk, opener: OpenReader, tell: Tell = quiet) -> Entry:
     """Read what there is, write the clear inventory to the annex, sign and log the inventory.
 
