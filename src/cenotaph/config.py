@@ -6,8 +6,10 @@ that may hold personal data (predicates, subject lists) are never quoted in an e
 
 from __future__ import annotations
 
+import hashlib
 import os
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -144,7 +146,7 @@ class LimitsTable(_Table):
 
 
 class CaseFile(_Table):
-    """`case.toml` as it was read; `source` is its exact bytes, `base` its folder."""
+    """`case.toml` as it was read; `text` is its exact bytes, `base` its folder."""
 
     case: CaseTable
     app: tuple[AppTable, ...] = ()
@@ -157,7 +159,19 @@ class CaseFile(_Table):
     kept: tuple[NamedTable, ...] = ()
     limits: LimitsTable = LimitsTable()
     base: Path = Field(default=Path(), exclude=True)
-    source: bytes = Field(default=b"", exclude=True, repr=False)
+    text: bytes = Field(default=b"", exclude=True, repr=False)
+
+    @property
+    def source(self) -> bytes:
+        """What the charter fixes: `case.toml`, and the lists of subjects that it names, by digest.
+
+        Without the lists, whoever lengthens a held list makes destroyed records look kept.
+
+        Raises: UsageError when a list cannot be read.
+        """
+        lists = sorted({reference for reference in self._lists() if reference is not None})
+        marks = [f"{name} {hashlib.sha256(self._list(name)).hexdigest()}\n" for name in lists]
+        return self.text + b"\0" + "".join(marks).encode() if marks else self.text
 
     def find(self, name: str) -> StoreTable:
         for store in self.store:
@@ -224,16 +238,24 @@ class CaseFile(_Table):
     def _subjects(self, reference: str | None) -> frozenset[str] | None:
         if reference is None:
             return None
-        path = reference_path(reference, self.base)
         try:
-            lines = path.read_text("utf-8").splitlines()
-        except OSError as error:
-            raise UsageError(f"a list of subjects cannot be read: {error.strerror}") from None
+            lines = self._list(reference).decode().splitlines()
         except UnicodeDecodeError:
             raise UsageError("a list of subjects is not UTF-8 text, one subject a line") from None
         if len(lines) > SUBJECT_LINES:
             raise UsageError(f"a list of subjects has more than {SUBJECT_LINES:,} lines")
         return frozenset(line.strip() for line in lines if line.strip())
+
+    def _lists(self) -> Iterator[str | None]:
+        """The lists of subjects that scopes and holds name."""
+        yield from (store.scope.subjects for store in self.store if isinstance(store.scope, ScopeTable))
+        yield from (hold.subjects for hold in self.hold)
+
+    def _list(self, reference: str) -> bytes:
+        try:
+            return reference_path(reference, self.base).read_bytes()
+        except OSError as error:
+            raise UsageError(f"a list of subjects cannot be read: {error.strerror}") from None
 
 
 def load(path: Path) -> CaseFile:
@@ -251,7 +273,7 @@ def load(path: Path) -> CaseFile:
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise UsageError(f"{path} is not TOML: {error}") from None
     try:
-        case = CaseFile.model_validate({**table, "base": path.parent.absolute(), "source": source})
+        case = CaseFile.model_validate({**table, "base": path.parent.absolute(), "text": source})
     except ValidationError as error:
         raise UsageError(f"{path}: {_first(error)}") from None
     _check(case)
@@ -334,19 +356,38 @@ def _check(case: CaseFile) -> None:
 
 
 def _check_apart(case: CaseFile) -> None:
-    """No store inside another, and none that holds the case itself or its log."""
+    """No store inside another, and none that holds what the case itself needs."""
     places = {s.name: Path(os.path.realpath(case.path(s))) for s in case.store}
-    own = {
-        "the case directory": case.base,
-        "the log": case.log_path(),
-        "the operator's key": case.operator_key(),
-    }
     for name, place in places.items():
-        for what, path in own.items():
-            if Path(os.path.realpath(path)).is_relative_to(place):
+        for what, path in _own(case):
+            if _within(Path(os.path.realpath(path)), place):
                 raise UsageError(
                     f"store {name} contains {what}", hint="keep the case outside what it destroys"
                 )
         for other, beneath in places.items():
-            if other != name and beneath.is_relative_to(place):
+            if other != name and _within(beneath, place):
                 raise UsageError(f"store {other} lies inside store {name}: name each place once")
+
+
+def _own(case: CaseFile) -> Iterator[tuple[str, Path]]:
+    """What the case lives from, and would lose if a store held it."""
+    yield "the case directory", case.base
+    yield "the log", case.log_path()
+    yield "the operator's key", case.operator_key()
+    for reference in case._lists():
+        if reference is not None:
+            yield "a list of subjects", reference_path(reference, case.base)
+    for party in case.party:
+        yield f"the key of {party.organisation}", case.base / party.key
+        if party.cosign is not None and party.cosign.startswith("file:"):
+            yield f"the key of {party.organisation}", reference_path(party.cosign, case.base)
+
+
+def _within(path: Path, place: Path) -> bool:
+    """Whether a path is a place or beneath it, by name or, as bind and other mounts have it, by inode."""
+    if path.is_relative_to(place):
+        return True
+    try:
+        return any(os.path.samefile(above, place) for above in (path, *path.parents) if above.exists())
+    except OSError:  # the place is not there, or may not be looked at: its stage will say so
+        return False
