@@ -7,10 +7,10 @@ import shutil
 from pathlib import Path
 
 import pytest
-from small_case import SmallCase, people, person, table
 
 from cenotaph import config
 from cenotaph.errors import RefusedError, UsageError
+from small_case import SmallCase, people, person, table
 
 HELD = '[[hold]]\nby = "District court"\nsubjects = "file:../held.txt"\n\n'
 STORE = '[[store]]\nname = "health"\nurl = "sqlite:../estate/health.db"\nsubject = { "*" = "id_number" }\n\n'
