@@ -13,7 +13,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from cenotaph_proof import __version__, acts, trust, verify
+from cenotaph_proof import __version__, acts, bundle, history, trust, verify
 from cenotaph_proof.errors import OrderError, ProofError, ThresholdError
 from cenotaph_proof.folder import CaseFolder
 from cenotaph_proof.keys import ROLES, PublicKey, SecretKey
@@ -33,6 +33,12 @@ def verify_main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("proof", type=Path, help="the proof file (NAME.cenotaph)")
     parser.add_argument("--trust", type=Path, help="the trust file (TOML)")
+    parser.add_argument(
+        "--compare",
+        type=Path,
+        metavar="OTHER",
+        help="a proof file that another reader was given of the same log",
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--version", action="version", version=f"cenotaph-verify {__version__}")
     options = parser.parse_args(arguments)
@@ -42,6 +48,8 @@ def verify_main(arguments: Sequence[str] | None = None) -> int:
         return _fail("cenotaph-verify", _text(error), getattr(error, "hint", None), USAGE)
     try:
         verdict = verify.verify_file(options.proof, held)
+        if options.compare:
+            _compare(options.proof, options.compare, held)
     except ProofError as error:
         if options.json:
             refused = {"verdict": "does not verify", "step": error.step, "why": error.message}
@@ -56,6 +64,11 @@ def verify_main(arguments: Sequence[str] | None = None) -> int:
     else:
         print(verify.render(verdict), end="")
     return verdict.exit_code
+
+
+def _compare(one: Path, other: Path, held: trust.Trust | None) -> None:
+    with one.open("rb") as first, other.open("rb") as second:
+        history.compare(bundle.read(first), bundle.read(second), held)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -82,6 +82,23 @@ def certificate(case: Case, log: CheckpointRef, issued: int) -> Certificate:
     )
 
 
+def difference(said: Certificate, follows: Certificate) -> str:
+    """Where a certificate departs from what follows from the statements, in words."""
+    wrong = [k for k in Certificate.__slots__ if getattr(said, k) != getattr(follows, k)]
+    if "stores" not in wrong:
+        return ", ".join(wrong)
+    named, due = [s.name for s in said.stores], [s.name for s in follows.stores]
+    if named != due:
+        return f"it lists {len(named)} stores, not {len(due)}"
+    pairs = zip(said.stores, follows.stores, strict=True)
+    return "; ".join(
+        f"{k.replace('_', ' ')} of store {a.name}"
+        for a, b in pairs
+        for k in CertifiedStore.__slots__
+        if getattr(a, k) != getattr(b, k)
+    )
+
+
 def accepted(case: Case, counts: Callable[[PublicKey], bool] = lambda _: True) -> list[Entry]:
     """The newest probe of each auditor on the latest destruction, where it accepts."""
     last = case.latest(Destruction)

@@ -145,6 +145,12 @@ class Ceremony:
         }
         return Ceremony(**{**settings, **changes})
 
+    def follow(self, other: Ceremony, *, admit: bool = False) -> Ceremony:
+        """Go on in the log in which another case stands; `admit` names its charter as unfinished."""
+        self.entries, self.now = list(other.entries), other.now + 60
+        self.earlier = (other.newest["charter"],) if admit else ()
+        return self
+
     # ── telling ──────────────────────────────────────────────────────────────────────────────────
 
     def run(self, first: str = STEPS[0], last: str = STEPS[-1]) -> Ceremony:
