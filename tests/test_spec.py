@@ -65,7 +65,7 @@ def test_a_page_lists_the_members_of_its_statement(kind):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_page_names_what_is_inside_its_statement(kind):
-    """Members of stores, collections and the like stand on the page too, each one that may be missing with `?`."""
+    """Members of stores, collections and the like stand on the page too; what may be missing, with `?`."""
     text = page(kind)
     for cls in inner(KINDS[kind]):
         for name, gone in optional(cls).items():

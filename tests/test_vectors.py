@@ -205,10 +205,23 @@ def test_every_step_has_a_file_that_fails_at_it():
     assert steps == {None, 1, 2, 3, 4, 5, 6, 7}
 
 
+def verdict_of(name: str) -> verify.Verdict:
+    case = load(f"proof/{name}.json")
+    return verify.verify(io.BytesIO(case["proof"].encode()), trust.load(FOLDER / "proof" / case["trust"]))
+
+
+def test_what_else_the_log_holds_is_told():
+    """An attempt that was given up, and a case that ended without being checked here: both are told."""
+    attempt, other = verdict_of("honest-second-attempt"), verdict_of("honest-second-case")
+
+    assert any("1 earlier attempt" in fact.text for fact in attempt.proven)
+    assert any("1 other case" in fact.text for fact in other.not_shown)
+    assert not any("earlier attempt" in fact.text for fact in (*other.proven, *verdict_of("honest").proven))
+
+
 def test_a_testimony_is_told_as_attested():
     """What a party testifies stands in the second list, and in no other."""
-    case = load("proof/honest.json")
-    verdict = verify.verify(io.BytesIO(case["proof"].encode()), trust.load(FOLDER / "proof" / case["trust"]))
+    verdict = verdict_of("honest")
     told = "notary Vector & Partners testifies about the app of the health code: switched off"
 
     assert told in [f.text for f in verdict.attested]

@@ -85,7 +85,9 @@ class Lie:
     skip: frozenset[str] = frozenset()  # steps that are left out
     witnesses: Mapping[str, tuple[SecretKey, ...]] | None = None  # who cosigns after a step
     roots: Mapping[str, bytes] | None = None  # what the operator signs as the root after a step
-    earlier: bool = False  # the log holds an earlier charter
+    cites: Mapping[str, tuple[str, ...]] | None = None  # what a step cites
+    earlier: str = ""  # an earlier charter in the log: "open", "ended", "ended by a stranger"
+    listed: bool = False  # whether the charter lists it
 
 
 HONEST = Lie()
@@ -109,10 +111,8 @@ class Ceremony:
         return bundles.write(self._bundle())
 
     def _run(self) -> None:
-        if self._lie.earlier:
-            charter = replace(_charter(()), case=hashlib.sha256(b"earlier").hexdigest(), created=self._now)
-            self.entries.append(sign(charter, (Cite("case", charter.case),), OPERATOR)[0])
-        self._say("charter", OPERATOR, _charter(()), seen=True)
+        earlier = self._earlier()
+        self._say("charter", OPERATOR, _charter(earlier if self._lie.listed else ()), seen=True)
         self._say("auditor's countersignature", AUDITOR, _approval("charter", AUDITOR, self._now), "charter")
         self._say(
             "notary's countersignature", NOTARY, _approval("charter", NOTARY, self._now), "charter", seen=True
@@ -133,6 +133,19 @@ class Ceremony:
         self._say("testimony", NOTARY, _testimony(self._now), "charter", "destruction", seen=True)
         self._say("certificate", OPERATOR, self._certified(), "charter", "probe", seen=True)
 
+    def _earlier(self) -> tuple[str, ...]:
+        """Log an earlier case; returns the digest of its charter."""
+        if not self._lie.earlier:
+            return ()
+        charter = replace(_charter(()), case=hashlib.sha256(b"earlier").hexdigest())
+        opened, _ = sign(charter, (Cite("case", charter.case),), OPERATOR)
+        digest = hashlib.sha256(opened).hexdigest()
+        self.entries.append(opened)
+        if self._lie.earlier != "open":
+            signer = OPERATOR if self._lie.earlier == "ended" else STRANGER
+            self.entries.append(sign(_other_certificate(), (Cite("charter", digest),), signer)[0])
+        return (digest,)
+
     def _certified(self) -> Certificate:
         """The certificate that the statements allow; after a lie, what an honest case would have had."""
         if self._certificate is not None:
@@ -145,7 +158,8 @@ class Ceremony:
             return
         body = (lie.bodies or {}).get(step, _same)(body)
         kind = type(body).__name__.lower()
-        cites = tuple(self._cites[k] for k in cited) or (Cite("case", CASE),)
+        named = (lie.cites or {}).get(step, cited)
+        cites = tuple(self._cites[k] for k in named) or (Cite("case", CASE),)
         data, attachment = sign(body, cites, (lie.signers or {}).get(step, key))
         assert attachment is None, "the files of this folder carry everything inline"
         self.entries.append(data)
@@ -178,6 +192,16 @@ def scenarios() -> dict[str, dict[str, Any]]:
         "honest": _scenario("a whole case", honest.proof(), "verified"),
         "honest-without-trust": _scenario(
             "a whole case, and no trust file", honest.proof(), "unidentified", None
+        ),
+        "honest-second-attempt": _scenario(
+            "an earlier attempt was given up, and the charter says so",
+            Ceremony(Lie(earlier="open", listed=True)).proof(),
+            "verified",
+        ),
+        "honest-second-case": _scenario(
+            "an earlier case of this operator ended with a certificate",
+            Ceremony(Lie(earlier="ended")).proof(),
+            "verified",
         ),
         "trust-somebody-else": _scenario(
             "the trust file holds another operator's key", honest.proof(), 2, SOMEBODY_ELSE
@@ -387,6 +411,12 @@ def _testimony(now: int) -> Testimony:
     )
 
 
+def _other_certificate() -> Certificate:
+    """A certificate of another case, of which nothing but its kind matters here."""
+    nothing = CheckpointRef(1, "00" * 32)
+    return Certificate(nothing, START, 0, 0, 0, 0, 0, 0, 0, 0, 0, (), 0, (), (), ())
+
+
 # ── lies ─────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -423,7 +453,12 @@ _LIES: dict[str, tuple[str, int, Lie]] = {
     "hidden-attempt": (
         "the log holds an earlier charter that this one does not list",
         4,
-        Lie(earlier=True),
+        Lie(earlier="open"),
+    ),
+    "hidden-attempt-with-a-false-end": (
+        "an earlier charter seems to be closed by a certificate that the operator did not sign",
+        4,
+        Lie(earlier="ended by a stranger"),
     ),
     "not-countersigned": (
         "the notary did not approve the charter",
@@ -497,6 +532,26 @@ _LIES: dict[str, tuple[str, int, Lie]] = {
         "the probe grants L2 although it found residue",
         4,
         _bodies("probe", lambda b: _store_0(b, residue=1)),
+    ),
+    "probe-without-needles": (
+        "the probe grants L2 and searched for nothing",
+        4,
+        _bodies("probe", lambda b: replace(b, needles=0)),
+    ),
+    "complete-too-early": (
+        "the destruction says it is complete and destroyed one record of 9,000",
+        4,
+        _bodies("destruction", lambda b: _collection_0(b, records=1, as_sealed=1)),
+    ),
+    "dated-ahead": (
+        "the probe is dated after the witnesses saw it",
+        4,
+        _bodies("probe", lambda b: replace(b, signed=b.signed + DAY)),
+    ),
+    "certificate-without-its-probe": (
+        "the certificate does not cite the probe it stands on",
+        4,
+        Lie(cites={"certificate": ("charter",)}),
     ),
     "no-certificate": ("the case stops before its certificate", 4, Lie(skip=frozenset({"certificate"}))),
     "another-root": (
