@@ -93,6 +93,7 @@ def _commit(case: Case, key: SecretKey, secrets: Secrets, outside: Path | None) 
     records = outside.read_bytes() if outside is not None else b"[]"
     if len(records) > OUTSIDE_LIMIT:
         raise OrderError("the file of outside records is larger than 16 MiB")
+    brought = _count(records)
     secrets.remember(share=share.hex(), outside=salt.hex())
     (operator,) = case.parties("operator")
     sealed = operator.seal_to(share_info(case.charter.case), share)
@@ -101,7 +102,7 @@ def _commit(case: Case, key: SecretKey, secrets: Secrets, outside: Path | None) 
         challenge_nonce=new_nonce(secrets, "challenge"),
         probe_nonce=new_nonce(secrets, "probe"),
         outside=outside_commitment(salt, records),
-        outside_records=_count(records),
+        outside_records=brought,
     )
     return commitments, sealed
 
@@ -112,10 +113,29 @@ def share_info(case: str) -> bytes:
 
 
 def _count(records: bytes) -> int:
-    value = json.loads(records)
-    if not isinstance(value, list):
-        raise OrderError("the file of outside records must hold a JSON list")
+    try:
+        value = json.loads(records)
+    except (ValueError, RecursionError):
+        value = None  # the error's own text may quote a record
+    if not isinstance(value, list) or not all(_is_record(item) for item in value):
+        raise OrderError(
+            "the file of outside records is not a JSON list of objects with store, collection and values",
+            hint='write [{"store": "health", "collection": "visits", "values": {"column": "value"}}]',
+        )
     return len(value)
+
+
+def _is_record(item: object) -> bool:
+    """Strict, since a record that the challenge cannot read stops the case after everybody countersigned."""
+    return (
+        isinstance(item, dict)
+        and item.keys() == {"store", "collection", "values"}
+        and isinstance(item["store"], str)
+        and isinstance(item["collection"], str)
+        and isinstance(item["values"], dict)
+        and len(item["values"]) > 0
+        and all(isinstance(value, str | int | float) for value in item["values"].values())
+    )
 
 
 def _own_challenge(case: Case, key: SecretKey) -> tuple[Cite, ...]:

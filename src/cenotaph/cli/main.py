@@ -11,7 +11,8 @@ import os
 import resource
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
@@ -30,6 +31,8 @@ from cenotaph_proof.errors import (
 )
 
 F = TypeVar("F", bound=Callable[..., Any])
+A_FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
+A_FOLDER = click.Path(path_type=Path, file_okay=False)
 BLOCKED, USAGE, DOES_NOT_VERIFY, INTERRUPTED = 4, 2, 3, 130
 
 
@@ -114,9 +117,18 @@ def _store_option(function: F) -> F:
     )(function)
 
 
+@contextmanager
+def _usage() -> Iterator[None]:
+    """What is malformed here was typed by the user: wrong usage, not a signature that fails."""
+    try:
+        yield
+    except FormatError as error:
+        raise UsageError(error.message, hint=error.hint) from None
+
+
 def _addresses(values: tuple[str, ...]) -> dict[str, str]:
     pairs = [value.partition("=") for value in values]
-    if any(not sep for _, sep, _ in pairs):
+    if not all(name and url for name, _, url in pairs):
         raise UsageError("--store takes NAME=URL")
     return {name: url for name, _, url in pairs}
 
@@ -144,8 +156,9 @@ def keygen(role: str, organisation: str, out: Path) -> None:
 
     if role not in ROLES:
         raise UsageError(f"the role {role} is not one of {', '.join(ROLES)}")
+    with _usage():
+        key = SecretKey.generate(organisation, role)
     out.parent.mkdir(parents=True, exist_ok=True)
-    key = SecretKey.generate(organisation, role)
     key.save(out)
     click.echo(f"{out} (keep it) and {out}.pub (give it away): key {key.public.key_id[:16]}")
 
@@ -173,7 +186,7 @@ def open_(folder: Path, as_json: bool) -> None:
     "--find",
     "roots",
     multiple=True,
-    type=click.Path(path_type=Path),
+    type=click.Path(path_type=Path, exists=True),
     metavar="PATH",
     help="look for stores that nobody declared, and change nothing",
 )
@@ -293,7 +306,7 @@ def certify(folder: Path, as_json: bool) -> None:
 
 @cli.command()
 @with_case
-@click.option("--to", required=True, type=click.Path(path_type=Path), metavar="DIR")
+@click.option("--to", required=True, type=A_FOLDER, metavar="DIR")
 def publish(folder: Path, as_json: bool, to: Path) -> None:
     """Write a static page of what was signed until now."""
     from cenotaph.desk import Desk
@@ -318,15 +331,13 @@ def publish(folder: Path, as_json: bool, to: Path) -> None:
 )
 @click.option("--charter", is_flag=True, help="countersign the charter")
 @click.option("--withdraw", is_flag=True, help="take an approval back, before destruction")
-@click.option(
-    "--outside", type=click.Path(path_type=Path), metavar="FILE", help="an auditor's own records (JSON)"
-)
+@click.option("--outside", type=A_FILE, metavar="FILE", help="an auditor's own records (JSON)")
 @click.option("--lasts", metavar="TIME", help='how long it holds, such as "30d"')
 @click.option(
     "--add",
     "added",
     multiple=True,
-    type=click.Path(path_type=Path, exists=True),
+    type=A_FILE,
     metavar="FILE",
     help="operator: log an envelope that a party sent",
 )
@@ -358,14 +369,10 @@ def approve(
         return
     if key is None:
         raise UsageError("approve needs --key FILE, or --add FILE")
+    with _usage():
+        duration = seconds(lasts, "--lasts") if lasts else None
     path = stage.approve_here(
-        folder,
-        key,
-        wall_clock,
-        charter=charter,
-        withdraw=withdraw,
-        outside=outside,
-        lasts=seconds(lasts, "--lasts") if lasts else None,
+        folder, key, wall_clock, charter=charter, withdraw=withdraw, outside=outside, lasts=duration
     )
     _signed("approve", path, as_json)
 
@@ -374,9 +381,7 @@ def approve(
 @with_case
 @_key_option("the auditor's")
 @_store_option
-@click.option(
-    "--outside", type=click.Path(path_type=Path), metavar="FILE", help="the records you committed to"
-)
+@click.option("--outside", type=A_FILE, metavar="FILE", help="the records you committed to")
 def challenge(
     folder: Path, as_json: bool, key: Path, addresses: tuple[str, ...], outside: Path | None
 ) -> None:
@@ -465,6 +470,8 @@ def pause(folder: Path, as_json: bool, off: bool) -> None:
     """Stop destroying between two partitions, until --off."""
     from cenotaph.stages.destroy import PAUSE
 
+    if not (folder / "case.toml").exists():
+        raise UsageError(f"{folder} holds no case.toml", hint="pass --case DIR")
     flag = folder / PAUSE
     if off:
         flag.unlink(missing_ok=True)
@@ -474,15 +481,17 @@ def pause(folder: Path, as_json: bool, off: bool) -> None:
 
 
 @cli.command()
-@click.option("--residents", default=10_000, show_default=True)
-@click.option("--records", default=1_000_000, show_default=True)
-@click.option("--seed", default=20230302, show_default=True)
+@click.option("--residents", type=click.IntRange(min=100), default=10_000, show_default=True)
+@click.option("--records", type=click.IntRange(min=1_000), default=1_000_000, show_default=True)
+@click.option("--seed", type=click.IntRange(min=0), default=20230302, show_default=True)
 @click.option("--dir", "folder", type=click.Path(path_type=Path), default=Path("demo"), show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="end with one JSON object on stdout")
 def demo(residents: int, records: int, seed: int, folder: Path, as_json: bool) -> None:
     """Build a small invented city, and take a whole case through it, from opening to verifying."""
     from cenotaph.cli.demo import run
 
+    if records < 10 * residents:
+        raise UsageError("a city has at least ten records for each resident")
     sys.exit(run(folder, residents=residents, records=records, seed=seed, as_json=as_json))
 
 

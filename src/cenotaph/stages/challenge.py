@@ -314,8 +314,11 @@ def _find_outside(
     for number, record in enumerate(records):
         numbered.setdefault((record["store"], record["collection"]), []).append(number)
     where: list[list[int]] = []
+    known = {store.name: store for store in estate.stores}
     for (name, pattern), numbers in numbered.items():
-        store = estate.find(name)
+        store = known.get(name)
+        if store is None:
+            continue  # nobody declared it: its records are missing
         for item in store.collections:
             if fnmatchcase(item.collection.name, pattern) or item.collection.name == pattern:
                 parts = tuple((p, chunks.chunks[name, item.ordinal, p.index]) for p in item.partitions)
