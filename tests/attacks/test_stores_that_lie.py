@@ -161,7 +161,7 @@ def test_thinned_needles_are_rejected(case: SmallCase, monkeypatch: pytest.Monke
 
 
 def test_a_copy_made_before_the_seal_passes(case: SmallCase) -> None:
-    """Somebody copied the database elsewhere before it was sealed. The case verifies at L2; the copy stays."""
+    """Somebody copied the database elsewhere before it was sealed. The case verifies; the copy stays."""
     copy = case.root / "elsewhere.db"
     shutil.copyfile(case.root / "estate" / "health.db", copy)
     case.go("seal", "plan")
