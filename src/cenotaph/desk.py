@@ -157,10 +157,10 @@ class Desk:
         """
         if not self.journal_path().exists():
             return None
-        case = self.case()
-        older = case.latest(Destruction)
         with Journal(self.journal_path()) as journal:
             journal.check()
+            case = self.case()
+            older = case.latest(Destruction)
             covered = journal.covered(older.body(Destruction).journal) if older else 0
             if older and not covered:
                 raise JournalError(

@@ -26,7 +26,6 @@ from cenotaph.engines import local
 from cenotaph.errors import CenotaphError
 from cenotaph.journal import Journal
 from cenotaph_proof.errors import ProofError
-from cenotaph_proof.log import Log
 
 NEVER = -1
 PATIENCE = 120  # seconds after which a step that was not killed is stuck
@@ -122,8 +121,6 @@ def _wrap(event: _Count) -> None:
     _before(durable, "write_all", event)
     _before(durable, "_renameat2", event)
     _before(Journal, "append", event)
-    _before(Log, "append", event)
-    _before(Log, "store_cosigned", event)
     sqlite: Any = cenotaph.stores.sqlite
     sqlite.open_eraser = functools.partial(sqlite.open_eraser, step=lambda name: event(f"sqlite {name}"))
     os.fsync = os.fdatasync = lambda fd: None  # type: ignore[assignment]
@@ -146,4 +143,4 @@ def _before(place: Any, name: str, event: _Count) -> None:
 def _title(name: str, args: tuple[Any, ...]) -> str:
     if name == "append" and isinstance(args[0], Journal):
         return f"journal {args[1]}"
-    return f"log {name}" if isinstance(args[0], Log) else name
+    return name

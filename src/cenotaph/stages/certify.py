@@ -40,7 +40,7 @@ def _destroy_keys(desk: Desk, case: Case, body: Certificate) -> None:
     with Journal(desk.journal_path()) as journal:
         journal.append("certifying", content=content)
         files = desk.annex(case).destroy_all()
-        for share in sorted(desk.folder.incoming.glob("*.share")):  # what a cut-off approval left
+        for share in sorted(desk.folder.incoming.glob("*.share*")):  # what a cut-off approval left
             wipe(share)
         journal.append("annex destroyed", files=files)
 
