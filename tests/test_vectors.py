@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import math
 import sys
 from collections.abc import Iterator
 from fractions import Fraction
@@ -195,7 +196,7 @@ def test_proof_files(path):
 
     assert verdict.exit_code == {"verified": 0, "unidentified": 6}[case["expect"]]
     assert (verdict.certificate.sealed, verdict.certificate.destroyed) == (9029, 9029)
-    assert [s.reached for s in verdict.certificate.stores] == ["L2", "L2"]
+    assert [s.reached for s in verdict.certificate.stores] == ["L2", "L1"]
 
 
 def test_every_step_has_a_file_that_fails_at_it():
@@ -217,6 +218,28 @@ def test_what_else_the_log_holds_is_told():
     assert any("1 earlier attempt" in fact.text for fact in attempt.proven)
     assert any("1 other case" in fact.text for fact in other.not_shown)
     assert not any("earlier attempt" in fact.text for fact in (*other.proven, *verdict_of("honest").proven))
+
+
+def test_what_a_search_is_known_to_find_stands_beside_the_grades():
+    """Recall and its lower bound are attested, store by store; 12 of 12 show at least 77 %, not all."""
+    told = [fact.text for fact in verdict_of("honest").attested if "sampled values" in fact.text]
+
+    assert [text.count("found 12 of 12 sampled values") for text in told] == [1, 1]
+    assert all("at least 77 %" in text for text in told)
+
+
+@pytest.mark.parametrize(
+    ("found", "sampled", "bound"),
+    [(0, 0, 0.0), (0, 10, 0.0), (1, 1, 0.05), (12, 12, 0.77), (300, 300, 0.99), (299, 300, 0.92)],
+)
+def test_a_lower_bound_is_never_rounded_up(found, sampled, bound):
+    """With a share that is truly at the bound, so good a sample is seen at most one time in twenty."""
+    assert draw.at_least(found, sampled) == bound
+    if bound:
+        seen = sum(
+            math.comb(sampled, k) * bound**k * (1 - bound) ** (sampled - k) for k in range(found, sampled + 1)
+        )
+        assert seen <= 0.05 + 1e-12
 
 
 def test_a_testimony_is_told_as_attested():

@@ -33,6 +33,7 @@ from cenotaph_proof.statements import (
     DestroyedStore,
     Destruction,
     DrawnStore,
+    GradeName,
     Inventory,
     InventoryCollection,
     InventoryStore,
@@ -385,10 +386,11 @@ def _destruction(now: int) -> Destruction:
 
 
 def _probe(against: CheckpointRef, now: int) -> Probe:
-    def searched(name: str, unreachable: tuple[str, ...]) -> ProbedStore:
+    def searched(name: str, reached: GradeName, why: str, unreachable: tuple[str, ...]) -> ProbedStore:
         recall = (Recall(name, "any place", "any", 12, 12),)
-        why = "raw volumes are not read"
-        return ProbedStore(name, "L2", "L2", why, 3, 1_000_000, 0, 0, 0, (), recall, unreachable, read=True)
+        return ProbedStore(
+            name, "L2", reached, why, 3, 1_000_000, 0, 0, 0, (), recall, unreachable, read=True
+        )
 
     return Probe(
         organisation=AUDITOR.organisation,
@@ -397,7 +399,10 @@ def _probe(against: CheckpointRef, now: int) -> Probe:
         nonce=_secret("probe").hex(),
         next_nonce=draw.commitment("probe nonce", _secret("next probe")),
         needles=27_000,
-        stores=(searched("health", ()), searched("hotline", ("1 × backup",))),
+        stores=(
+            searched("health", "L2", "raw volumes are not read", ()),
+            searched("hotline", "L1", "a backup was not reached", ("1 × backup",)),
+        ),
         tool="a vector",
         share_destroyed=True,
         decision="accept",

@@ -36,6 +36,22 @@ def needed(bound_ppm: int, confidence_ppm: int) -> int:
     return math.ceil(n - 1e-9)
 
 
+def at_least(found: int, sampled: int) -> float:
+    """A lower bound, with 95 % confidence, of the share that a search finds, rounded down to percents.
+
+    Where all of a sample were found it is exact (Clopper and Pearson 1934), else Hoeffding's (1963), which is
+    lower. 0 without a sample.
+    """
+    if sampled == 0:
+        return 0.0
+    doubt = 0.05
+    if found == sampled:
+        bound = math.exp(math.log(doubt) / sampled)
+    else:
+        bound = found / sampled - math.sqrt(-math.log(doubt) / (2 * sampled))
+    return math.floor(100 * max(0.0, bound)) / 100
+
+
 def sample(seed_: bytes, label: str, population: int, count: int) -> list[int]:
     """`count` distinct numbers below `population`, ascending; all of them when count ≥ population.
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from cenotaph_proof import bundle as bundles
+from cenotaph_proof import draw
 from cenotaph_proof.case import Case, Entry
 from cenotaph_proof.errors import (
     FormatError,
@@ -175,6 +176,7 @@ def _attested(case: Case) -> tuple[Fact, ...]:
         lines.append(_said(case, entry, f"approved the plan, until {until}", "verify 4"))
     for entry in case.all(Challenge):
         lines.append(_said(case, entry, _challenged(case, entry.body(Challenge)), "verify 4"))
+        lines += [_said(case, entry, what, "verify 4") for what in _recalled(entry.body(Challenge))]
     for entry in case.all(Destruction):
         body = entry.body(Destruction)
         records = sum(c.records for s in body.stores for c in s.collections)
@@ -206,6 +208,17 @@ def _challenged(case: Case, body: Challenge) -> str:
         f"read {drawn} drawn chunks in the live stores, {matched} matched the seal ({bound}); "
         f"{body.found} of {body.brought} outside records were found; decision: {body.decision}"
     )
+
+
+def _recalled(body: Challenge) -> list[str]:
+    """What a search is known to find, store by store: printed beside every grade (spec/grades.md, rule 6)."""
+    return [
+        f"found {r.found} of {r.sampled} sampled values of store {r.store} raw before destruction, so a "
+        f"search like it finds at least {100 * draw.at_least(r.found, r.sampled):.0f} % of such values, "
+        "with 95 % confidence"
+        for r in body.recall
+        if r.place == "any place" and r.sampled
+    ]
 
 
 def _probed(body: Probe) -> str:
