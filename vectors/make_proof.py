@@ -89,6 +89,7 @@ class Lie:
     cites: Mapping[str, tuple[str, ...]] | None = None  # what a step cites
     earlier: str = ""  # an earlier charter in the log: "open", "ended", "ended by a stranger"
     listed: bool = False  # whether the charter lists it
+    amended: bool = False  # two collections drifted: a narrower plan, and a second batch
 
 
 HONEST = Lie()
@@ -129,7 +130,13 @@ class Ceremony:
             "notary's approval", NOTARY, _approval("plan", NOTARY, self._now), "charter", "plan", seen=True
         )
         self._now += NOTICE
-        self._say("destruction", OPERATOR, _destruction(self._now), "charter", "plan", seen=True)
+        if self._lie.amended:
+            self._say("first batch", OPERATOR, _first_batch(self._now), "charter", "plan", seen=True)
+            amended = _amended(self._cites["plan"].digest)
+            self._say("amended plan", OPERATOR, amended, "charter", "inventory", "seal", seen=True)
+            self._say("second batch", OPERATOR, _second_batch(self._now), "charter", "plan", seen=True)
+        else:
+            self._say("destruction", OPERATOR, _destruction(self._now), "charter", "plan", seen=True)
         self._say("probe", AUDITOR, _probe(self._against, self._now), "charter", "inventory", "destruction")
         self._say("testimony", NOTARY, _testimony(self._now), "charter", "destruction", seen=True)
         self._say("certificate", OPERATOR, self._certified(), "charter", "probe", seen=True)
@@ -204,6 +211,12 @@ def scenarios() -> dict[str, dict[str, Any]]:
             Ceremony(Lie(earlier="ended")).proof(),
             "verified",
         ),
+        "honest-amended": _scenario(
+            "two collections drifted: a narrower plan, approved with the older one, and a second batch",
+            Ceremony(Lie(amended=True)).proof(),
+            "verified",
+            outcomes=("destroyed", "left out", "destroyed"),
+        ),
         "trust-somebody-else": _scenario(
             "the trust file holds another operator's key", honest.proof(), 2, SOMEBODY_ELSE
         ),
@@ -237,16 +250,19 @@ def _trust(keys: list[Any], *, auditors: int) -> str:
     return "\n".join([*parties, policy])
 
 
-def _scenario(why: str, proof: bytes, verdict: str | int, trust: str | None = TRUST) -> dict[str, Any]:
+def _scenario(
+    why: str,
+    proof: bytes,
+    verdict: str | int,
+    trust: str | None = TRUST,
+    outcomes: tuple[str, ...] = ("destroyed", "destroyed", "destroyed"),
+) -> dict[str, Any]:
+    """A file: with the step that must fail, or with what the certificate must say of its collections."""
     if isinstance(verdict, int):
-        return {
-            "expect": "does not verify",
-            "step": verdict,
-            "why": why,
-            "trust": trust,
-            "proof": proof.decode(),
-        }
-    return {"expect": verdict, "why": why, "trust": trust, "proof": proof.decode()}
+        more: dict[str, Any] = {"expect": "does not verify", "step": verdict}
+    else:
+        more = {"expect": verdict, "outcomes": list(outcomes), "reached": ["L2", "L1"]}
+    return {**more, "why": why, "trust": trust, "proof": proof.decode()}
 
 
 def _same(value: Any) -> Any:
@@ -383,6 +399,29 @@ def _destruction(now: int) -> Destruction:
         stores=(erased("health", HEALTH), erased("hotline", HOTLINE)),
         complete=True,
     )
+
+
+def _first_batch(now: int) -> Destruction:
+    """Two collections of a store had changed since the seal, and were left as they are."""
+    whole = _destruction(now)
+    first, *others = whole.stores[0].collections
+    why = "not as it was sealed"
+    drifted = (DestroyedCollection(c.ordinal, 0, 0, 0, 0, 0, 1, why) for c in others)
+    return replace(_store_0(whole, collections=(first, *drifted)), complete=False)  # type: ignore[no-any-return]  # a Destruction
+
+
+def _amended(older: str) -> Plan:
+    left = (LeftOut(1, 4, "drifted"), LeftOut(2, 5, "drifted"))
+    plan = _store_0(_plan(), destroy=(0,), records=9000, left_out=left)
+    return replace(plan, number=2, records=9020, supersedes=older)  # type: ignore[no-any-return]  # a Plan
+
+
+def _second_batch(now: int) -> Destruction:
+    """Nothing was left to destroy: the batch says so, under the narrower plan."""
+    stores = tuple(
+        DestroyedStore(name, (), "L2", "raw volumes are not read", 0, 0, ()) for name in ("health", "hotline")
+    )
+    return Destruction(2, now, now + 20, "a4" * 32, stores, complete=True)
 
 
 def _probe(against: CheckpointRef, now: int) -> Probe:
@@ -557,6 +596,14 @@ _LIES: dict[str, tuple[str, int, Lie]] = {
         "the certificate does not cite the probe it stands on",
         4,
         Lie(cites={"certificate": ("charter",)}),
+    ),
+    "widened": (
+        "the amended plan takes an action that the approved one does not have",
+        4,
+        Lie(
+            amended=True,
+            bodies={"amended plan": lambda b: _store_0(b, own=(OwnAction("restart", 1, 0),))},
+        ),
     ),
     "no-certificate": ("the case stops before its certificate", 4, Lie(skip=frozenset({"certificate"}))),
     "another-root": (
