@@ -122,11 +122,12 @@ def put(path: Path, data: bytes) -> None:
 
 
 class SmallCase:
-    """A case directory `root/case`, keys in `root/keys`, the log in `root/log`; stores where they are."""
+    """A case directory `root/folder`, keys in `root/keys`, the log in `root/log`; stores where they are."""
 
-    def __init__(self, root: Path, clock: clocks.Clock = clocks.wall_clock) -> None:
+    def __init__(self, root: Path, clock: clocks.Clock = clocks.wall_clock, folder: str = "case") -> None:
         self.root = root
         self.clock = clock
+        self.folder = folder
 
     @classmethod
     def make(
@@ -143,7 +144,7 @@ class SmallCase:
         folder: str = "case",
     ) -> SmallCase:
         """Make keys and `case.toml`. `stores` are the tables of stores and holds; paths from `root/case`."""
-        made = cls(root, clock)
+        made = cls(root, clock, folder)
         for organisation, role, key in parties:
             if not (root / "keys" / key).exists():
                 (root / "keys").mkdir(parents=True, exist_ok=True)
@@ -163,7 +164,7 @@ class SmallCase:
 
     @property
     def path(self) -> Path:
-        return self.root / "case"
+        return self.root / self.folder
 
     def desk(self) -> Desk:
         return Desk(self.path, self.clock)

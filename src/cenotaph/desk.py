@@ -38,6 +38,7 @@ from cenotaph_proof.witness import Witness
 P = ParamSpec("P")
 R = TypeVar("R")
 INCOMING_LIMIT = 65_535
+OLDER_LOG = "the log was restored from an older copy: bring back the newest"
 LOG_PATIENCE = 60.0  # seconds to wait for another case's command that appends to the same log
 
 
@@ -140,9 +141,10 @@ class Desk:
 
     def finish(self) -> bool:
         """Do what a command that was killed after logging had left to do. Whether there was anything."""
-        log, copy = self.log(), self.folder.statements / SO_FAR
+        log = self.log()
+        self._check_newest(log)
         newest = self.folder.statements.glob(f"{log.size:04d}-*.json")
-        if log.size in log.cosigned() and copy.exists() and any(newest):
+        if log.size in log.cosigned() and any(newest):
             return False
         self.cosign()
         return True
@@ -240,15 +242,16 @@ class Desk:
         self.write_copies()
 
     def write_copies(self) -> None:
-        """Write `statements/` and the proof file so far from the log."""
+        """Write the proof file so far and `statements/` from the log; the newest statement's file is last,
+        so that where it is, all are."""
         bundle = self.bundle()
         folder = self.folder.statements
+        write_file(folder / SO_FAR, bundles.write(bundle), mode=0o644)
         for index, data in enumerate(bundle.entries):
             kind = statements.outline(envelope.open_(data).payload).kind
             path = folder / f"{index + 1:04d}-{kind}.json"
             if not path.exists():
                 write_file(path, data, mode=0o644)
-        write_file(folder / SO_FAR, bundles.write(bundle), mode=0o644)
 
     def statement_path(self, entry: Entry) -> Path:
         return self.folder.statements / f"{entry.index + 1:04d}-{entry.statement.kind}.json"
@@ -330,6 +333,18 @@ class Desk:
             path.with_suffix(suffix).unlink(missing_ok=True)
         return known
 
+    def _check_newest(self, log: Log) -> None:
+        """Nothing is appended to an older copy of the log. Raises: LogError."""
+        copies = (path.name[:4] for path in self.folder.statements.glob("[0-9][0-9][0-9][0-9]-*.json"))
+        if max((int(number) for number in copies), default=0) > log.size:
+            raise LogError("statements/ holds statements that the log does not", hint=OLDER_LOG)
+        for party in self.config.party:
+            witness = self._witness(party)
+            if witness is not None and witness.size(self.key.public) > log.size:
+                raise LogError(
+                    f"log witness {party.organisation} has seen a longer log than this one", hint=OLDER_LOG
+                )
+
     def _check_not_too_late(self, data: bytes, attachments: dict[str, bytes]) -> None:
         """Destruction begins with the journal's first *begun*, which only this side can see."""
         body = statements.parse(envelope.open_(data).payload, attachments).body
@@ -370,22 +385,24 @@ class Desk:
         return lines, missing
 
     def _cosign_one(self, party: config.PartyTable, log: Log, signed: bytes) -> bytes | None:
+        witness = self._witness(party)
+        if witness is None:
+            return None
+        self._check_newest(log)
+        old = witness.size(self.key.public)
+        proof = merkle.consistency_proof(log.leaf_hashes(), old) if old else []
+        return witness.add_checkpoint(old, proof, signed, now=self.clock())
+
+    def _witness(self, party: config.PartyTable) -> Witness | None:
+        """A log witness that signs in this process; None for other parties."""
         if party.cosign is None:
             return None
         if not party.cosign.startswith("file:"):
             raise UsageError(f"log witness {party.organisation}: this version cosigns with file: keys only")
         key_file = config.reference_path(party.cosign, self.config.base)
-        witness = Witness(
+        return Witness(
             key_file.with_name(key_file.name + ".witness"), SecretKey.load(key_file), [self.key.public]
         )
-        old = witness.size(self.key.public)
-        if old > log.size:
-            raise LogError(
-                f"log witness {party.organisation} has seen a longer log than this one",
-                hint="the log was restored from an older copy: bring back the newest",
-            )
-        proof = merkle.consistency_proof(log.leaf_hashes(), old) if old else []
-        return witness.add_checkpoint(old, proof, signed, now=self.clock())
 
     def _keep_attachment(self, data: bytes) -> None:
         self.folder.attachments.mkdir(parents=True, exist_ok=True)
