@@ -10,9 +10,10 @@ from __future__ import annotations
 import base64
 import json
 import sqlite3
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import compress
+from itertools import chain, compress
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -159,6 +160,8 @@ def array(values: Sequence[Value]) -> pa.Array:
 
 _TARGET_BYTES = 16 << 20
 _FIRST_FETCH = 64
+_STEP, _LOOKED_AT = 16, 8
+_LONG_ROW = 64 << 10  # bytes; longer ones are fetched one by one
 _KINDS: list[type] = [int, float, str, bytes, RawText]
 _ARROW = {int: pa.int64(), float: pa.float64(), str: pa.string(), bytes: pa.binary()}
 
@@ -172,11 +175,27 @@ def _read(db: sqlite3.Connection, table: Table, bounds: Bounds) -> Iterator[Slic
         f"SELECT {columns} FROM {quoted(table.name)} WHERE {where} ORDER BY {', '.join(table.key)}", values
     )
     ask = _FIRST_FETCH
-    while rows := cursor.fetchmany(ask):
+    while rows := _fetch(cursor, ask):
         transposed = list(zip(*rows, strict=True))
         batch = pa.RecordBatch.from_arrays([array(column) for column in transposed[width:]], names=names)
         ask = max(1, min(4 * ask, PARTITION_RECORDS, ask * _TARGET_BYTES // max(batch.nbytes, 1)))
         yield Slice(transposed[:width], batch)
+
+
+def _fetch(cursor: sqlite3.Cursor, ask: int) -> list[tuple[Value, ...]]:
+    """Up to `ask` rows; fewer where they are long. A table may have scans behind thousands of rows without
+    any, so the size is watched on the way, of one row in `_LOOKED_AT`."""
+    rows: list[tuple[Value, ...]] = []
+    step, size = 1, 0
+    while (
+        len(rows) < ask and size < _TARGET_BYTES and (piece := cursor.fetchmany(min(step, ask - len(rows))))
+    ):
+        rows += piece
+        looked = piece[::_LOOKED_AT]
+        found = sum(map(sys.getsizeof, chain.from_iterable(looked)))
+        size += found * len(piece) // len(looked)
+        step = 1 if found > len(looked) * _LONG_ROW else _STEP
+    return rows
 
 
 def _fetch_key(db: sqlite3.Connection, sql: str, values: list[Value]) -> list[Key]:
