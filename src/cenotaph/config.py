@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import PydanticCustomError
 
 from cenotaph.errors import UsageError
 from cenotaph.scope import Hold, Predicate, Selection, parse_predicate
@@ -36,7 +38,28 @@ SHARED = (
 SUBJECT_LINES = 1_000_000
 
 Grade = Literal["L1", "L2", "L3", "L4", "L5"]
-ShortText = Annotated[str, Field(min_length=1, max_length=200)]
+_NOT_SHOWN = re.compile(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+
+
+def _shown(text: str) -> str:
+    """What enters a statement, a page and a terminal: no controls, nothing that turns text around."""
+    if _NOT_SHOWN.search(text):
+        raise PydanticCustomError("not_shown", "control characters and direction marks do not belong here")
+    return text
+
+
+def _file_name(text: str) -> str:
+    """The case's name becomes the name of its proof file."""
+    if "/" in text or text.startswith((".", "-")) or len(text.encode()) > 200:
+        raise PydanticCustomError(
+            "file_name", "must be a plain file name of at most 200 bytes: it names the proof file"
+        )
+    return text
+
+
+ShortText = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_shown)]
+LongText = Annotated[str, Field(max_length=1000), AfterValidator(_shown)]
+FileName = Annotated[ShortText, AfterValidator(_file_name)]
 
 
 class _Table(BaseModel):
@@ -44,18 +67,18 @@ class _Table(BaseModel):
 
 
 class CaseTable(_Table):
-    name: ShortText
+    name: FileName
     operator: ShortText
     key: str
     log: str = "log"
-    basis: str = ""
+    basis: LongText = ""
     notice: str = "0h"
     search: tuple[str, ...] = ()
 
 
 class AppTable(_Table):
     name: ShortText
-    purpose: str = ""
+    purpose: LongText = ""
     stores: tuple[str, ...] = ()
 
 
@@ -96,8 +119,8 @@ class StoreTable(_Table):
 
 
 class HoldTable(_Table):
-    by: str
-    reference: str = ""
+    by: LongText
+    reference: LongText = ""
     stores: tuple[str, ...] | None = None
     collections: tuple[str, ...] = ("*",)
     rows: str | None = Field(default=None, repr=False)
@@ -135,7 +158,7 @@ class PolicyTable(_Table):
 
 class NamedTable(_Table):
     name: ShortText
-    why: str = ""
+    why: LongText = ""
 
 
 class LimitsTable(_Table):

@@ -6,6 +6,9 @@ their name in the case, collections and partitions by ordinal.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class CenotaphError(Exception):
     """Something cenotaph refuses or failed to do. `exit_code` is what the command returns."""
@@ -56,3 +59,12 @@ class TransientStoreError(StoreError):
 
 class PermanentStoreError(StoreError):
     """The partition is reported as failed; the run goes on with the others."""
+
+
+@contextmanager
+def naming(store: str) -> Iterator[None]:
+    """Tell a store's errors with its name in the case, which the store itself does not know."""
+    try:
+        yield
+    except StoreError as error:
+        raise type(error)(f"store {store}: {error.message}", hint=error.hint) from None

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -19,7 +20,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 
 from cenotaph.annex import Annex
-from cenotaph.errors import DriftError
+from cenotaph.errors import DriftError, naming
 from cenotaph.records import Chunk, Chunker, Digester, record_key
 from cenotaph.residue.needles import NeedleBuilder, Needles
 from cenotaph.scope import Selection
@@ -91,15 +92,12 @@ def seal_partition(task: SealTask) -> PartitionResult:
     subjects = Subjects(task.case_key)
     hasher = _Hasher(task.case_key, target)
     values = _Distinct(builder, target.needles)
-    reader = target.opener(target.url, target.selection)
-    try:
+    with naming(target.store), closing(target.opener(target.url, target.selection)) as reader:
         for batch in reader.batches(task.partition):
             hasher.add(batch)
             if target.subject is not None:
                 subjects.add(batch.column(target.subject))
             values.add(batch)
-    finally:
-        reader.close()
     values.flush()
     return PartitionResult(tuple(hasher.finish()), builder.finish().to_bytes(), subjects.to_bytes())
 

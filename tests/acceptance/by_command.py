@@ -172,7 +172,12 @@ def _party(organisation: str, role: str, *, at: str, cosign: bool) -> str:
 
 def store(name: str, url: str, *more: str) -> str:
     """A [[store]] table."""
-    return "\n".join(["[[store]]", f"name = {json.dumps(name)}", f"url = {json.dumps(url)}", *more]) + "\n\n"
+    return "\n".join(["[[store]]", f"name = {toml(name)}", f"url = {toml(url)}", *more]) + "\n\n"
+
+
+def toml(text: str) -> str:
+    """A TOML string: JSON's, as far as these tests go."""
+    return json.dumps(text, ensure_ascii=False)
 
 
 # ── independent eyes ─────────────────────────────────────────────────────────────────────────────

@@ -77,6 +77,9 @@ def _clock() -> Check:
 def _stores(desk: Desk, opener: OpenReader) -> Iterator[Check]:
     for store in desk.config.store:
         what = f"store {store.name}"
+        if not desk.config.path(store).exists():
+            yield Check(what, False, "there is nothing at its address", "correct its url in case.toml")
+            continue
         try:
             reader = opener(desk.config.url(store), desk.config.selection(store))
             try:

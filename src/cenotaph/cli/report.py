@@ -291,7 +291,7 @@ def status(desk: Desk) -> tuple[dict[str, Any], list[str]]:
     waiting = (
         sorted(p.name for p in desk.folder.incoming.glob("*.json")) if desk.folder.incoming.exists() else []
     )
-    following = next_steps(desk, case)
+    following = next_steps(desk, desk.folder.replay_with_waiting())
     signed = [
         {"number": e.index + 1, "kind": e.statement.kind, "by": e.signer.organisation} for e in case.entries
     ]
@@ -299,12 +299,13 @@ def status(desk: Desk) -> tuple[dict[str, Any], list[str]]:
     lines += [f"  {s['number']:>4}  {s['kind']:<12} {s['by']}" for s in signed]
     lines += [f"  waiting to be logged: {name}" for name in waiting]
     lines += [f"next: {step}" for step in following]
-    lines += _troubles(desk)
-    return {"stage": "status", "statements": signed, "waiting": waiting, "next": following}, lines
+    troubles = _troubles(desk)
+    value = {"statements": signed, "waiting": waiting, "next": following, "troubles": troubles}
+    return {"stage": "status", **value}, lines + troubles
 
 
 def next_steps(desk: Desk, case: Case) -> list[str]:
-    """Who must do what now."""
+    """Who must do what now; `case` is as it will stand once what waits is logged."""
     if case.latest(Certificate):
         return ["anyone: cenotaph-verify the proof file"]
     missing = case.countersigning_missing()
@@ -338,6 +339,9 @@ def _before_destruction(desk: Desk, case: Case) -> list[str]:
             for p in case.parties("auditor", "notary", "owner")
             if p.key_id not in have
         ]
+        if not steps and desk.folder.incoming.exists() and any(desk.folder.incoming.glob("*.json")):
+            then = ", which logs what waits and begins the notice period" if case.charter.notice else ""
+            steps = [f"operator: cenotaph destroy --confirm {plan.digest[:8]}{then}"]
         return steps or [f"wait: {error.message}"]
     return [f"operator: cenotaph destroy --confirm {approved.digest[:8]}"]
 
@@ -348,4 +352,8 @@ def _troubles(desk: Desk) -> list[str]:
     with Journal(desk.journal_path()) as journal:
         done = {(e.store, e.collection, e.partition) for e in journal.entries() if e.kind == "done"}
         lines = [e for e in journal.entries() if e.kind in ("failed", "drift", "reclaim failed")]
-    return [f"{e.kind}: {e.body['why']}" for e in lines if (e.store, e.collection, e.partition) not in done]
+    return [
+        f"{e.kind}, store {e.store}: {e.body['why']}"
+        for e in lines
+        if (e.store, e.collection, e.partition) not in done
+    ]

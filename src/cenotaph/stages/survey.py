@@ -6,19 +6,20 @@ import datetime
 import time
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pyarrow as pa
 
 from cenotaph import estate as estates
-from cenotaph.desk import Desk, cite
+from cenotaph.desk import Desk, alone, cite
 from cenotaph.discovery import alike
 from cenotaph.discovery.exposure import exposures
 from cenotaph.discovery.personal import ColumnFinding, ColumnSurvey, subject_column
 from cenotaph.discovery.undeclared import find
 from cenotaph.engines import local
-from cenotaph.errors import UsageError
+from cenotaph.errors import UsageError, naming
 from cenotaph.estate import Estate, EstateCollection, EstateCopy, EstateStore
 from cenotaph.progress import Tell, quiet
 from cenotaph.scope import Selection
@@ -57,6 +58,7 @@ class Surveyed:
     sketches: tuple[tuple[tuple[str, alike.Sketch], ...], ...] = field(repr=False)  # per collection
 
 
+@alone
 def survey(desk: Desk, opener: OpenReader, tell: Tell = quiet) -> Entry:
     """Read what there is, write the clear inventory to the annex, sign and log the inventory.
 
@@ -93,12 +95,9 @@ def survey_store(task: SurveyTask) -> Surveyed:
             f"there is nothing at the address of store {task.name}",
             hint="correct its url in case.toml, or take the store out",
         )
-    reader = task.opener(task.url, task.selection)
-    try:
+    with naming(task.name), closing(task.opener(task.url, task.selection)) as reader:
         parts = [_survey_collection(task, reader, c) for c in reader.collections()]
         capability = reader.capabilities
-    finally:
-        reader.close()
     exposed = exposures(task.path, kind=task.kind)
     return Surveyed(
         EstateStore(
