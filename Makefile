@@ -40,8 +40,8 @@ format: $(VENV)/dev.stamp ## let ruff lay out the code
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-crash: $(VENV)/dev.stamp ## kill a full case at every line of its journal, resume, compare
-	$(PYTEST) -n $(WORKERS) -v tests/crash
+crash: $(VENV)/dev.stamp ## kill a full case at every change it makes to the disk, resume, compare
+	CENOTAPH_CRASH=every $(PYTEST) -n $(WORKERS) -v tests/crash
 
 attacks: $(VENV)/dev.stamp ## let a lying operator try every lie we know
 	$(PYTEST) -n $(WORKERS) -v tests/attacks
