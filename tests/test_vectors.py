@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import io
+import itertools
 import json
 import math
+import struct
 import sys
 from collections.abc import Iterator
 from fractions import Fraction
@@ -111,6 +113,75 @@ def test_samples(case):
     assert drawn == case["drawn"] == sorted(set(drawn))
     assert len(drawn) == min(case["count"], case["population"])
     assert draw.digest(drawn) == case["digest"]
+
+
+# Written from the pages alone, to show that they suffice (spec/challenge.md, spec/approval.md).
+
+
+def lp(*parts: bytes) -> bytes:
+    return b"".join(struct.pack(">I", len(part)) + part for part in parts)
+
+
+def sha(*parts: bytes) -> bytes:
+    return hashlib.sha256(b"".join(parts)).digest()
+
+
+def drawn_by_the_page(seed: bytes, label: str, population: int, count: int) -> list[int]:
+    numbers = (
+        number
+        for i in itertools.count()
+        for number in struct.unpack(">4Q", sha(lp(seed, label.encode(), struct.pack(">Q", i))))
+    )
+
+    def below(n: int) -> int:
+        return next(x for x in numbers if x < 2**64 - 2**64 % n) % n
+
+    if count >= population:
+        return list(range(population))
+    chosen: list[int] = []
+    for top in range(population - count, population):
+        p = below(top + 1)
+        chosen.append(top if p in chosen else p)
+    return sorted(chosen)
+
+
+def test_the_pages_alone_give_the_same_draws():
+    """Commitments, seeds, samples and digests, by a second program that shares nothing with the first."""
+    for case in DRAW["commitments"]:
+        secret = bytes.fromhex(case["secret"])
+        assert sha(lp(b"cenotaph/v1 commitment", case["what"].encode(), secret)).hex() == case["commitment"]
+    for case in DRAW["seeds"]:
+        ids = [bytes.fromhex(case[k]) for k in ("case", "statement", "key_id", "nonce")]
+        assert sha(lp(case["domain"].encode(), *ids)).hex() == case["seed"]
+    for case in DRAW["samples"]:
+        drawn = drawn_by_the_page(
+            bytes.fromhex(case["seed"]), case["label"], case["population"], case["count"]
+        )
+        assert drawn == case["drawn"]
+        packed = struct.pack(f">{len(drawn)}Q", *drawn)
+        assert sha(b"cenotaph/v1 draw\0", packed).hex() == case["digest"]
+
+
+def test_the_page_alone_gives_the_same_entries():
+    """The entries of chunks, collections and stores, laid out by hand (spec/seal.md)."""
+    for store in SEAL["stores"]:
+        collections = {}
+        for ordinal, item in enumerate(store["collections"]):
+            for number, c in enumerate(item["chunks"]):
+                entry = b"chunk" + struct.pack(">3Q", number, c["records"], c["bytes"])
+                assert (entry + bytes.fromhex(c["hash"])).hex() == c["entry"]
+            sums = [sum(c[k] for c in item["chunks"]) for k in ("records", "bytes")]
+            collections[ordinal] = [*sums, len(item["chunks"])]
+        totals = [0, 0, 0]
+        for item in store["published"]:
+            counts = [sum(column) for column in zip(*(collections[o] for o in item["ordinals"]), strict=True)]
+            totals = [a + b for a, b in zip(totals, counts, strict=True)]
+            numbers = [len(item["ordinals"]), *item["ordinals"], *counts]
+            entry = b"collection" + struct.pack(f">{len(numbers)}Q", *numbers)
+            assert (entry + bytes.fromhex(item["root"])).hex() == item["entry"]
+        name = store["name"].encode()
+        entry = b"store" + struct.pack(">Q", len(name)) + name + struct.pack(">3Q", *totals)
+        assert (entry + bytes.fromhex(store["root"])).hex() == store["entry"]
 
 
 # ── seals ────────────────────────────────────────────────────────────────────────────────────────
