@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from cenotaph.cli.main import cli
+
 ROOT = Path(__file__).resolve().parents[1]
 TRAVELS = (ROOT / "docs/how-a-record-travels.md").read_text("utf-8")
 NAMES = sorted(set(re.findall(r"\bcenotaph(?:_proof)?(?:\.\w+)+", TRAVELS)))
@@ -46,3 +48,38 @@ def test_pages_that_the_drawing_names_exist():
 
     assert len(pages) >= 4
     assert [page for page in pages if not (ROOT / page).exists()] == []
+
+
+COMMAND = re.compile(r"\bcenotaph ([a-z]+)((?: --?[\w-]+(?: [^-\s`\"')]+)?)*)")
+TEXTS = [
+    path.read_text("utf-8")
+    for folder, kind in (("src", "py"), ("proof/src", "py"), ("docs", "md"))
+    for path in sorted((ROOT / folder).rglob(f"*.{kind}"))
+]
+
+
+def commands(text: str) -> set[tuple[str, str]]:
+    """The commands in a text, alone and with each of their options."""
+    return {
+        (found[1], option)
+        for found in COMMAND.finditer(text)
+        for option in ("", *re.findall(r"--[\w-]+", found[2]))
+        if found[1] in cli.commands or option
+    }
+
+
+SHOWN = sorted(set().union(*map(commands, TEXTS)))
+
+
+@pytest.mark.parametrize(("command", "option"), SHOWN)
+def test_commands_that_hints_and_pages_show_exist(command, option):
+    """Whoever does what a hint says is not told that there is no such option."""
+    options = {name for parameter in cli.commands[command].params for name in parameter.opts}
+
+    assert not option or option in options
+
+
+def test_hints_are_found():
+    """The check above sees commands with and without options, in brackets too."""
+    assert commands("go on (cenotaph plan --amend)") == {("plan", ""), ("plan", "--amend")}
+    assert {("plan", "--show"), ("approve", "--charter"), ("destroy", "")} <= set(SHOWN)

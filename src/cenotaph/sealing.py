@@ -172,7 +172,7 @@ class SealedPartition:
             raise DriftError(
                 f"collection {self._target.ordinal} of store {self._target.store} is not as it was "
                 f"sealed: {what}",
-                hint="take it out with an amended plan (cenotaph plan --amend), or survey and seal again",
+                hint="take it out with an amended plan (cenotaph plan), or survey and seal again",
             )
         self.digests = b"".join(sorted(hasher.seen)) if len(hasher.seen) == self.records else b""
 
@@ -188,7 +188,7 @@ class SealedPartition:
             raise DriftError(
                 f"collection {self._target.ordinal} of store {self._target.store} holds records, in a "
                 "partition that was begun, that were not sealed",
-                hint="take it out with an amended plan (cenotaph plan --amend)",
+                hint="take it out with an amended plan (cenotaph plan)",
             )
         return len(hasher.seen)
 
