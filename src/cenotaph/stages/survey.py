@@ -8,11 +8,13 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import pyarrow as pa
 
 from cenotaph import estate as estates
+from cenotaph.config import CaseFile
 from cenotaph.desk import Desk, alone, cite
 from cenotaph.discovery import alike
 from cenotaph.discovery.exposure import exposures
@@ -77,6 +79,7 @@ def survey(desk: Desk, opener: OpenReader, tell: Tell = quiet) -> Entry:
         done[task.name] = result
         tell("stores surveyed", len(done), len(tasks))
     found = [done[store.name] for store in desk.config.store]
+    _check_holds(desk.config, found)
     clear = Estate(tuple(s.estate for s in found))
     inventory = Inventory(
         stores=tuple(s.inventory for s in found),
@@ -206,6 +209,24 @@ def _copy_lines(copies: Sequence[Copy]) -> tuple[CopyLine, ...]:
         CopyLine(kind, len(sizes), sum(sizes), disposition)
         for (kind, disposition), sizes in sorted(groups.items())
     )
+
+
+def _check_holds(config: CaseFile, found: Sequence[Surveyed]) -> None:
+    """Raises: UsageError for a hold that names a collection no store has: misspelt, it would hold nothing,
+    and what a court asked for would be destroyed."""
+    for hold in config.hold:
+        names = [
+            c.collection.name
+            for s in found
+            if hold.stores is None or s.estate.name in hold.stores
+            for c in s.estate.collections
+        ]
+        for pattern in hold.collections:
+            if pattern != "*" and not any(fnmatchcase(name, pattern) for name in names):
+                raise UsageError(
+                    f"the hold by {hold.by} names a collection that no store of it has",
+                    hint="correct [[hold]] collections in case.toml (capitals count), and open the case anew",
+                )
 
 
 def _look_alikes(found: Sequence[Surveyed]) -> tuple[LookAlike, ...]:
