@@ -21,20 +21,22 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from cenotaph.desk import cite
+from cenotaph.discovery.personal import ColumnSurvey
 from cenotaph.engines import local
-from cenotaph.errors import StoreError, UsageError
+from cenotaph.errors import StoreError, TransientStoreError, UsageError
 from cenotaph.estate import Estate, EstateStore, SealedChunks
 from cenotaph.progress import Tell, quiet
 from cenotaph.residue.needles import NeedleBuilder, Needles
 from cenotaph.residue.scan import scan
 from cenotaph.sealing import LOOSE_KINDS, NeedleSource, Target, needle_key, partition_chunks
 from cenotaph.session import TOOL, Session
-from cenotaph.store import OpenReader, Partition
+from cenotaph.store import Column, OpenReader, Partition
 from cenotaph_proof import draw
 from cenotaph_proof.acts import new_nonce, outside_commitment
 from cenotaph_proof.seal import ChunkSeal
 from cenotaph_proof.statements import Approval, Challenge, Decision, DrawnStore, Plan, Recall
 
+LOOKED_AT = 6  # partitions of a collection whose columns this auditor looks at too
 SAMPLED_ROWS = 4  # rows of each drawn partition's batches whose values are sampled for recall
 
 
@@ -48,6 +50,8 @@ class ChunkTask:
     sealed: tuple[ChunkSeal, ...]
     drawn: tuple[int, ...]
     needles: NeedleSource
+    columns: tuple[Column, ...]
+    look: bool  # at what the columns hold, as the survey did
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +59,7 @@ class ChunkResult:
     matched: int
     unread: bool  # the store could not be reached
     unsought: int  # sampled values that are not among the needles
+    overlooked: bool  # columns hold personal data by this auditor's look, and are no needles
     sample: bytes = field(repr=False)
 
 
@@ -75,7 +80,8 @@ class OutsideTask:
 def challenge(session: Session, opener: OpenReader, outside: Path | None = None, tell: Tell = quiet) -> Path:
     """Draw, read, compare, decide; sign the challenge. Returns the envelope's file in `incoming/`.
 
-    Raises: OrderError before the plan; UsageError when `outside` is not the file committed to.
+    Raises: OrderError before the plan; UsageError when `outside` is not the file committed to;
+    TransientStoreError when no store could be read.
     """
     case = session.case
     plan = case.require(Plan)
@@ -89,6 +95,12 @@ def challenge(session: Session, opener: OpenReader, outside: Path | None = None,
         "challenge", case.charter.case, session.seal_entry.digest, session.public.key_id, bytes.fromhex(nonce)
     )
     stores, samples, reasons = _read_drawn(session, opener, estate, chunks, seed, tell)
+    if any(s.chunks for s in stores) and not any(s.read for s in stores):
+        # Nothing leaves, so that the nonce stays unrevealed: a rejection would be final for this seal.
+        raise TransientStoreError(
+            "no store could be read, so nothing was signed",
+            hint="check the addresses: cenotaph challenge --store NAME=URL, then run it again",
+        )
     found = _find_outside(session, opener, estate, chunks, records)
     if found < len(records):
         reasons.append(f"{len(records) - found} of {len(records)} outside records are missing")
@@ -146,6 +158,8 @@ def _read_drawn(
             )
         if any(r.unsought for r in mine_results):
             reasons.append(f"store {store.name}: values of drawn records are missing from the needles")
+        if any(r.overlooked for r in mine_results):
+            reasons.append(f"store {store.name}: columns of personal data are not among the needles")
     samples = {name: [r.sample for r in found if not r.unread] for name, found in results.items()}
     return stores, samples, reasons
 
@@ -173,10 +187,13 @@ def _draw_store(
             sealed=chunks.chunks[store.name, collection.ordinal, partition.index],
             drawn=tuple(by_partition[collection.ordinal, partition.index]),
             needles=session.needles(),
+            columns=collection.collection.columns,
+            look=nth < LOOKED_AT and collection.collection.format != "opaque",  # whose needles are fixed
         )
         for collection in store.collections
-        for partition in collection.partitions
-        if (collection.ordinal, partition.index) in by_partition
+        for nth, partition in enumerate(
+            p for p in collection.partitions if (collection.ordinal, p.index) in by_partition
+        )
     ]
     return picked, tasks
 
@@ -193,14 +210,16 @@ def read_chunks(task: ChunkTask) -> ChunkResult:
         finally:
             reader.close()
     except StoreError:
-        return ChunkResult(0, True, 0, b"")
+        return ChunkResult(0, True, 0, False, b"")
     same = [
         number < len(found)
         and (found[number].records, found[number].bytes, found[number].hash)
         == (task.sealed[number].records, task.sealed[number].bytes, task.sealed[number].hash)
         for number in task.drawn
     ]
-    return ChunkResult(sum(same), False, sampler.unsought, sampler.builder.finish().to_bytes())
+    return ChunkResult(
+        sum(same), False, sampler.unsought, sampler.overlooked(), sampler.builder.finish().to_bytes()
+    )
 
 
 class _Sampler:
@@ -212,11 +231,31 @@ class _Sampler:
         self._key = needle_key(task.case_key)
         self.builder = NeedleBuilder(needle_key(task.case_key))
         self.unsought = 0
+        self._width = len(task.columns)
+        self._look = ColumnSurvey(task.columns) if task.look else None
+        self._seen = 0
 
     def watch(self, batches: Any) -> Any:
         for batch in batches:
-            self._sample(batch)
+            if batch.num_columns == self._width:  # else the chunks will not match
+                self._sample(batch)
+                if self._look is not None and not self._seen:  # the batch that a survey looks at
+                    self._look.add(batch)
+                self._seen += 1
             yield batch
+
+    def overlooked(self) -> bool:
+        """Whether the operator's choice of needles leaves out a column that proves itself personal, or most
+        of those that look it. One that merely looks it may be missed in good faith: both looks are samples.
+        """
+        if self._look is None or not self._seen:
+            return False
+        chosen = {column for column, _ in self._columns}
+        found = [
+            f for f in self._look.findings() if f.personal and f.needle and f.needle_kind not in LOOSE_KINDS
+        ]
+        missed = [f for f in found if f.column not in chosen]
+        return any(f.confidence == "proved" for f in missed) or 2 * len(missed) > len(found)
 
     def _sample(self, batch: pa.RecordBatch) -> None:
         step = max(1, batch.num_rows // SAMPLED_ROWS)
