@@ -10,12 +10,12 @@ from __future__ import annotations
 import hashlib
 import json
 import sqlite3
-import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cenotaph.clock import Clock, wall_clock
 from cenotaph.errors import CenotaphError
 
 GENESIS = hashlib.sha256(b"cenotaph/v1 journal").hexdigest()
@@ -46,7 +46,8 @@ class JournalError(CenotaphError):
 class Journal:
     """An open journal. Close it; it is also a context manager."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, clock: Clock = wall_clock) -> None:
+        self._clock = clock
         try:
             self._db = sqlite3.connect(path, isolation_level=None, timeout=60)
             self._db.execute("PRAGMA journal_mode=WAL")
@@ -64,7 +65,7 @@ class Journal:
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 seq, head = self._last()
-                now = int(time.time())
+                now = self._clock()
                 fields = (seq + 1, now, kind, store, collection, partition, text)
                 digest = _link(head, *fields)
                 self._db.execute("INSERT INTO entry VALUES (?,?,?,?,?,?,?,?)", (*fields, digest))

@@ -77,6 +77,8 @@ def test_the_notice_period_is_waited_for(waiting: SmallCase, clock: Clock) -> No
     clock.pass_(600)
     assert waiting.destroy() is not None
     assert not untouched(waiting)
+    waiting.go("probe", "certify")
+    assert waiting.verdict().exit_code == 0
 
 
 def test_narrowing_the_plan_needs_no_new_notice(waiting: SmallCase, clock: Clock) -> None:

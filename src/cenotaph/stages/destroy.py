@@ -23,7 +23,7 @@ from typing import TypeAlias, TypeVar
 from cenotaph import estate as estates
 from cenotaph import lock
 from cenotaph.annex import Annex
-from cenotaph.clock import wall_clock
+from cenotaph.clock import Clock
 from cenotaph.desk import Desk, alone
 from cenotaph.engines import local
 from cenotaph.errors import (
@@ -78,6 +78,7 @@ class EraseTask:
     case_id: str
     lock_timeout: int
     bytes_per_second: int | None
+    clock: Clock
 
 
 @alone
@@ -127,10 +128,14 @@ def erase_store(task: EraseTask) -> str:
     "refused", "failed" or "stopped"."""
     case = CaseFolder(task.folder).replay()
     mine = task.folder / f".erasing-{task.number}"
-    with lock.held(mine, wait=task.lock_timeout) as alone, Journal(task.folder / "journal.sqlite") as journal:
+    with lock.held(mine, wait=task.lock_timeout) as alone, _journal(task) as journal:
         if not alone:
             raise PartialError(f"another process is still erasing store {task.estate.name}", hint=AGAIN)
         return _Run(task, case, journal).run()
+
+
+def _journal(task: EraseTask) -> Journal:
+    return Journal(task.folder / "journal.sqlite", task.clock)
 
 
 class _Run:
@@ -226,7 +231,7 @@ class _Run:
 
     def _erase(self, item: EstateCollection, partition: Partition, last: Line | None) -> None:
         """Raises: DriftError; a failure of the store is journalled, and the next partition follows."""
-        approved = self.case.approved_plan(wall_clock())
+        approved = self.case.approved_plan(self.task.clock())
         if approved.digest != self.task.plan or item.ordinal not in _planned(approved, self.task.estate.name):
             raise RefusedError("the approved plan changed while it was carried out")
         resume = self._resume(item.ordinal, partition.index) if last is not None else None
@@ -389,6 +394,7 @@ def _tasks(
                 case_id=case.charter.case,
                 lock_timeout=seconds(limits.lock_timeout, "lock_timeout"),
                 bytes_per_second=limits.bytes_per_second,
+                clock=desk.clock,
             )
         )
     return tasks
