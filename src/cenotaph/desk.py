@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import os
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -120,7 +122,7 @@ class Desk:
         self.finish()
         self.say_done()
         admitted: list[Entry] = []
-        waiting = sorted(self.folder.incoming.glob("*.json")) if self.folder.incoming.exists() else []
+        waiting = self._waiting()
         case = self.case()
         self._give_keys(case)
         progress = bool(waiting)
@@ -180,8 +182,8 @@ class Desk:
 
     def add(self, file: Path) -> Path:
         """Bring in an envelope that a remote party sent, with what lies beside it."""
-        if file.stat().st_size > INCOMING_LIMIT:
-            raise UsageError(f"{file} is larger than an envelope may be")
+        if file.suffix != ".json" or not file.is_file() or file.stat().st_size > INCOMING_LIMIT:
+            raise UsageError(f"{file} is no envelope", hint="envelopes are plain files, named NAME.json")
         self.folder.incoming.mkdir(parents=True, exist_ok=True)
         target = self.folder.incoming / file.name
         for suffix in (".share", ".attachment"):
@@ -309,6 +311,20 @@ class Desk:
             case.skip(data, outline.kind, outline.charter)
         return case
 
+    def _waiting(self) -> list[Path]:
+        """The envelopes in `incoming`. Parties may leave anything there: what could stop a run, or lead it to
+        files elsewhere, is told and not opened."""
+        found = []
+        for path in sorted(self.folder.incoming.glob("*.json")):
+            beside = [
+                path.with_suffix(s) for s in (".share", ".attachment") if os.path.lexists(path.with_suffix(s))
+            ]
+            if _plain(path, INCOMING_LIMIT) and all(_plain(b, statements.ATTACHMENT_LIMIT) for b in beside):
+                found.append(path)
+            else:
+                self.refused.append(f"{path.name}: not a plain file, or larger than an envelope may be")
+        return found
+
     def _admit(self, case: Case, path: Path) -> Entry | None:
         data = path.read_bytes()
         digest = hashlib.sha256(data).hexdigest()
@@ -432,6 +448,12 @@ def alone(stage: Callable[Concatenate[Desk, P], R]) -> Callable[Concatenate[Desk
 def cite(entry: Entry) -> Cite:
     """A citation of an admitted statement."""
     return Cite(entry.statement.kind, entry.digest)
+
+
+def _plain(path: Path, limit: int) -> bool:
+    """Whether this is a regular file with this one name, no link, and no larger than `limit`."""
+    info = path.lstat()
+    return stat.S_ISREG(info.st_mode) and info.st_nlink == 1 and info.st_size <= limit
 
 
 def share_name(auditor: PublicKey) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import re
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -152,7 +153,7 @@ def _survey_collection(task: SurveyTask, reader: Reader, collection: Collection)
         personal=tuple(Personal(kind, sure, count) for (kind, sure), count in sorted(personal.items())),
         copies=_copy_lines(copies),
         notes=tuple(note[:1000] for note in collection.notes),
-        name=collection.name[:200] if task.publish and _printable(collection.name) else None,
+        name=collection.name if task.publish and _publishable(collection.name) else None,
     )
     places = tuple(
         EstateCopy(collection.ordinal, c.kind, c.place, c.bytes, str(c.disposition)) for c in copies
@@ -276,8 +277,13 @@ def _month(path: Path) -> str | None:
     return datetime.datetime.fromtimestamp(newest, datetime.UTC).strftime("%Y-%m") if newest else None
 
 
-def _printable(name: str) -> bool:
-    return name.isprintable() and len(name) <= 200
+def _publishable(name: str) -> bool:
+    """Names of tables are made by programs, and some make one a person: no telephone or identity number
+    leaves the record in a name."""
+    return name.isprintable() and len(name) <= 200 and not _NUMBERED.search(name)
+
+
+_NUMBERED = re.compile(r"(?:\d[\s_-]?){11}|@")
 
 
 def _sketchable(kind: pa.DataType) -> bool:
