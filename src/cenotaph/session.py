@@ -30,7 +30,8 @@ TOOL = "cenotaph 0.1.0"
 class Session:
     """What an auditor's stages work with. `addresses` are store → address of the auditor's own way in.
 
-    Raises: SignatureError when the key is no auditor's; RefusedError when annex and statements differ.
+    Raises: SignatureError when the key is no auditor's; RefusedError when annex and statements differ;
+    UsageError for an address of another kind of store.
     """
 
     def __init__(
@@ -48,8 +49,13 @@ class Session:
         self.key = SecretKey.load(key_file)
         self.addresses = dict(addresses or {})
         party_role(self.case, self.key, "auditor")
-        for name in self.addresses:
-            self.config.find(name)
+        for name, address in self.addresses.items():
+            kind = self.config.find(name).kind
+            if not address.startswith(f"{kind}:"):
+                raise UsageError(
+                    f"store {name} is of kind {kind}, and the address given for it is not",
+                    hint=f"name it as --store {name}={kind}:PATH",
+                )
         self.secrets = Secrets(key_file, self.case.charter.case)
         self.annex = Annex(self.path / "annex", self.case.charter.case)
         self.seal_entry = self.case.require(Seal)
@@ -65,7 +71,9 @@ class Session:
         annex_key = self.annex.unwrap("annex-key", self.key)
         source = self.annex.read("case-file", annex_key, self.case.charter.annex)
         if source != self.config.source:
-            raise RefusedError("case.toml is not the one that the charter was signed for")
+            raise RefusedError(
+                "case.toml, or a list of subjects that it names, is not the one that the charter was signed for"
+            )
         inventory = self.case.require(Inventory).body(Inventory)
         return estates.from_json(self.annex.read_json("inventory", annex_key, inventory.annex))
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from cenotaph.errors import TransientStoreError, UsageError
 from cenotaph.residue.needles import NeedleBuilder, Needles
 from cenotaph.stages import seal as seal_stage
 from cenotaph.stages.approve import approve_here
@@ -193,3 +194,46 @@ def test_a_copy_inside_the_estate_after_the_survey_is_residue(case: SmallCase) -
     assert case.now().require(Inventory)
     with pytest.raises(OrderError, match="no accepted probe"):
         case.certify()
+
+
+def test_after_a_rejection_the_case_goes_on_with_a_new_seal(case: SmallCase) -> None:
+    """The store is put back as it was, sealed again under a fresh nonce, challenged, and destroyed."""
+    export = case.root / "estate" / "export" / "a.csv"
+    honest = export.read_bytes()
+    case.go("seal", "plan")
+    export.write_bytes(honest.replace(b"2020", b"2019"))
+    assert challenged(case).decision == "reject"
+    export.write_bytes(honest)
+
+    case.go("seal", "plan")
+    assert challenged(case).decision == "accept"
+    case.go("approve-auditor", "certify")
+
+    verdict = case.verdict()
+    assert verdict.exit_code == 0
+    assert any("decision: reject" in f.text for f in verdict.attested)
+
+
+def test_an_auditor_who_can_read_no_store_signs_nothing(tmp_path: Path) -> None:
+    """That nothing could be opened is no reason to accept, nor to reject a seal for ever: the nonce stays
+    unrevealed."""
+    build_estate(tmp_path / "estate")
+    case = SmallCase.make(tmp_path, STORES.partition("\n\n")[0] + "\n")
+    case.go("open", "plan")
+    put(tmp_path / "broken.db", b"SQLite format 3\0" + b"\xff" * 4096)
+
+    with pytest.raises(TransientStoreError, match="no store could be read, so nothing was signed"):
+        case.challenge({"health": f"sqlite:{tmp_path / 'broken.db'}"})
+
+    assert not list(case.path.glob("statements/incoming/*"))
+    case.challenge()
+    case.admit()
+    assert case.now().require(Challenge).body(Challenge).decision == "accept"
+
+
+def test_an_address_of_another_kind_of_store_is_refused(case: SmallCase) -> None:
+    """A database cannot stand in for a folder: the auditor is told before anything is read."""
+    case.go("seal", "plan")
+
+    with pytest.raises(UsageError, match="store export is of kind files"):
+        challenged(case, {"export": f"sqlite:{case.root / 'estate' / 'health.db'}"})
