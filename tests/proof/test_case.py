@@ -1,4 +1,4 @@
-"""The case goes on wherever a rule lets it: what must not be refused. (Refusals: tests/attacks.)"""
+"""The case goes on wherever a rule lets it: what must not be refused. Refusals are in tests/attacks."""
 
 from __future__ import annotations
 
