@@ -293,7 +293,7 @@ class Desk:
         kept = self.annex(case).read("case-file", annex_key, case.charter.annex)
         if kept != self.config.source:
             raise RefusedError(
-                "case.toml is not the one that the charter was signed for",
+                "case.toml, or a list it names, is not the one that the charter was signed for",
                 hint="restore it, or open a new case",
             )
 
