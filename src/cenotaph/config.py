@@ -17,6 +17,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import PydanticCustomError
 
+from cenotaph.clock import window
 from cenotaph.errors import UsageError
 from cenotaph.scope import Hold, Predicate, Selection, parse_predicate
 from cenotaph_proof.errors import ProofError
@@ -232,6 +233,10 @@ class CaseFile(_Table):
             raise UsageError(error.message) from None
         return keys
 
+    def window(self) -> tuple[int, int] | None:
+        """The daily hours in which anything may be destroyed. Raises: ValueError."""
+        return window(self.limits.window) if self.limits.window is not None else None
+
     def operator_key(self) -> Path:
         return reference_path(self.case.key, self.base)
 
@@ -365,6 +370,10 @@ def _check(case: CaseFile) -> None:
             raise UsageError(
                 f"the hold by {hold.by} names a store that the case does not have: {min(missing)}"
             )
+    try:
+        case.window()
+    except ValueError as error:
+        raise UsageError(f"limits.window: {error}") from None
     for key, text in (
         ("case.notice", case.case.notice),
         ("policy.clock_skew", case.policy.clock_skew),

@@ -66,6 +66,7 @@ approval_lasts = "90d"
 [limits]
 lock_timeout = "30s"
 # bytes_per_second = 50000000
+# window = "22:00-06:00"               # destroy only then, UTC
 workers = 2
 """
 

@@ -23,7 +23,7 @@ from typing import TypeAlias, TypeVar
 from cenotaph import estate as estates
 from cenotaph import lock
 from cenotaph.annex import Annex
-from cenotaph.clock import Clock
+from cenotaph.clock import Clock, inside
 from cenotaph.desk import Desk, alone
 from cenotaph.engines import local
 from cenotaph.errors import (
@@ -78,6 +78,7 @@ class EraseTask:
     case_id: str
     lock_timeout: int
     bytes_per_second: int | None
+    window: tuple[int, int] | None
     clock: Clock
 
 
@@ -107,6 +108,8 @@ def destroy(
     (desk.path / STOP).unlink(missing_ok=True)
     if (desk.path / PAUSE).exists():
         raise RefusedError("the case is paused", hint="go on with: cenotaph pause --off")
+    if not inside(desk.config.window(), desk.clock()):
+        raise RefusedError(f"the case destroys only between {desk.config.limits.window} UTC")
     outcomes: list[str] = []
     with _stop_on_signal(desk.path / STOP) as stopped:
         try:
@@ -311,7 +314,8 @@ class _Run:
         ]
 
     def _must_stop(self) -> bool:
-        return (self.task.folder / STOP).exists() or (self.task.folder / PAUSE).exists()
+        asked = (self.task.folder / STOP).exists() or (self.task.folder / PAUSE).exists()
+        return asked or not inside(self.task.window, self.task.clock())
 
     def _append(self, kind: str, collection: int = -1, partition: int = -1, **body: object) -> None:
         self.journal.append(kind, self.task.estate.name, collection, partition, **body)
@@ -394,6 +398,7 @@ def _tasks(
                 case_id=case.charter.case,
                 lock_timeout=seconds(limits.lock_timeout, "lock_timeout"),
                 bytes_per_second=limits.bytes_per_second,
+                window=desk.config.window(),
                 clock=desk.clock,
             )
         )
@@ -438,7 +443,10 @@ def _raise_for(outcomes: list[str], stopped: bool, reasons: str) -> None:
     if stopped:
         raise Interrupted("stopped between two partitions", hint="run the same command again to go on")
     if "stopped" in outcomes:
-        raise PartialError("paused", hint="go on with: cenotaph pause --off, then destroy again")
+        raise PartialError(
+            "paused, or the case's time window is over",
+            hint="go on with: cenotaph pause --off, or in the window; then destroy again",
+        )
     if "failed" in outcomes:
         raise PartialError(
             f"some partitions could not be erased{reasons}; what was done is signed",
