@@ -19,6 +19,7 @@ from cenotaph.clock import Clock, wall_clock
 from cenotaph.errors import CenotaphError
 
 GENESIS = hashlib.sha256(b"cenotaph/v1 journal").hexdigest()
+_MAKE_ROOM = "make room on its disk, then run the same command again"
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS entry (
   seq INTEGER PRIMARY KEY, time INTEGER NOT NULL, kind TEXT NOT NULL, store TEXT NOT NULL,
@@ -54,7 +55,7 @@ class Journal:
             self._db.execute("PRAGMA synchronous=FULL")
             self._db.execute(_SCHEMA)
         except sqlite3.Error as error:
-            raise JournalError(f"the journal cannot be opened: {error}") from None
+            raise JournalError(f"the journal cannot be opened: {error}", hint=_MAKE_ROOM) from None
 
     def append(
         self, kind: str, store: str = "", collection: int = -1, partition: int = -1, **body: Any
@@ -74,9 +75,7 @@ class Journal:
                 raise
             self._db.execute("COMMIT")
         except sqlite3.Error as error:
-            raise JournalError(
-                f"the journal cannot be written: {error}", hint="make room, then run the same command again"
-            ) from None
+            raise JournalError(f"the journal cannot be written: {error}", hint=_MAKE_ROOM) from None
         return Entry(seq + 1, now, kind, store, collection, partition, body, digest)
 
     def entries(self, after: int = 0) -> Iterator[Entry]:

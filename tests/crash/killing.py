@@ -1,4 +1,5 @@
-"""Ends a process at the N-th change that it makes to the disk, as a power cut or `kill -9` would.
+"""Ends a process at the N-th change that it makes to the disk, as a power cut or `kill -9` would; or lets
+every write from the N-th on fail, as a full disk does.
 
 A step of a case runs in a forked process whose calls that change something durable (journal entries,
 renames, removals, overwriting, the steps of an erasing in SQLite) are counted before they are made.
@@ -8,6 +9,8 @@ too, instead of coming from the fork server, so that they inherit the wraps and 
 
 from __future__ import annotations
 
+import enum
+import errno
 import functools
 import mmap
 import multiprocessing
@@ -24,11 +27,23 @@ import cenotaph.stores.sqlite
 from cenotaph import durable
 from cenotaph.engines import local
 from cenotaph.errors import CenotaphError
-from cenotaph.journal import Journal
+from cenotaph.journal import Journal, JournalError
 from cenotaph_proof.errors import ProofError
 
 NEVER = -1
 PATIENCE = 120  # seconds after which a step that was not killed is stuck
+
+WRITES = ("write_all", "replace", "journal")  # what needs room
+
+
+class How(enum.Enum):
+    """GROUP: all processes are killed. ALONE: the one that is about to make the change; the others are left
+    to themselves. DISK_FULL: this write and all after it fail."""
+
+    GROUP = enum.auto()
+    ALONE = enum.auto()
+    DISK_FULL = enum.auto()
+
 
 SYSTEM_CALLS = ("rename", "replace", "unlink", "rmdir", "pwrite", "ftruncate", "removexattr")
 
@@ -47,26 +62,32 @@ class Ended:
 class _Count:
     """The number of the next event, shared by all processes of a run, and where to end."""
 
-    def __init__(self, target: int, *, alone: bool, names: int) -> None:
+    def __init__(self, target: int, *, how: How, names: int) -> None:
         self._shared = mmap.mmap(-1, 8)
-        self._target, self._alone, self._names = target, alone, names
+        self._target, self._how, self._names = target, how, names
         self._write = os.write
 
     def __call__(self, name: str) -> None:
         (number,) = struct.unpack("=q", self._shared[:8])
         self._shared[:8] = struct.pack("=q", number + 1)
         self._write(self._names, f"{name}\n".encode())
-        if number == self._target:
-            if self._alone:
+        if self._how is How.DISK_FULL:
+            if NEVER < self._target <= number and name.startswith(WRITES):
+                raise _full(name)
+        elif number == self._target:
+            if self._how is How.ALONE:
                 os.kill(os.getpid(), signal.SIGKILL)
             os.killpg(os.getpgrp(), signal.SIGKILL)
 
 
-def run(step: Callable[[], object], kill_at: int = NEVER, *, alone: bool = False) -> Ended:
-    """Run a step in a process group of its own, and kill the group before change `kill_at`.
+def _full(name: str) -> Exception:
+    if name.startswith("journal"):
+        return JournalError("the journal cannot be written: database or disk is full")
+    return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    `alone`: kill the one process that is about to make the change; the others are left to themselves.
-    """
+
+def run(step: Callable[[], object], at: int = NEVER, how: How = How.GROUP) -> Ended:
+    """Run a step in a process group of its own, which meets its end at change `at`."""
     names, into_names = os.pipe()
     said, into_said = os.pipe()
     child = os.fork()
@@ -74,7 +95,7 @@ def run(step: Callable[[], object], kill_at: int = NEVER, *, alone: bool = False
         os.close(names)
         os.close(said)
         os.setpgid(0, 0)
-        os._exit(_in_child(step, _Count(kill_at, alone=alone, names=into_names), into_said))
+        os._exit(_in_child(step, _Count(at, how=how, names=into_names), into_said))
     os.close(into_names)
     os.close(into_said)
     events, stuck = _read(names)
@@ -108,6 +129,9 @@ def _in_child(step: Callable[[], object], event: _Count, said: int) -> int:
     except (CenotaphError, ProofError) as error:
         os.write(said, f"{type(error).__name__}: {error}".encode())
         return int(getattr(error, "exit_code", 4))
+    except OSError as error:
+        os.write(said, f"OSError: {error.strerror}".encode())
+        return 1
     except BaseException:  # noqa: BLE001  # a forked copy of pytest must not go on
         os.write(said, traceback.format_exc().encode())
         return 99

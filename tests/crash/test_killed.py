@@ -15,6 +15,7 @@ from pathlib import Path
 import killing
 import pytest
 from estates import ESTATES, KillEstate
+from killing import How
 
 from cenotaph_proof.statements import Destruction
 from small_case import SmallCase, grep, packed_with
@@ -117,9 +118,10 @@ CASES = [("mixed", step) for step in STEPS] + [
     (name, step) for name in ESTATES if name != "mixed" for step in STORE_STEPS
 ]
 ALONE = [name for name in ESTATES if name != "mixed"]
+FULL = [(name, step) for name in ALONE for step in ("destroy", "certify")]
 if not EVERY:
     CASES = [("mixed", "open"), ("mixed", "plan"), ("mixed", "certify"), ("files-part", "destroy")]
-    ALONE = ["sqlite-part"]
+    ALONE, FULL = ["sqlite-part"], [("files-part", "destroy")]
 
 
 @pytest.mark.parametrize(("name", "step"), CASES)
@@ -164,7 +166,7 @@ def test_a_process_that_is_killed_alone_leaves_nothing_running(
     lost = []
     for point in points:
         case = ref.restore("destroy", tmp_path / "work")
-        ended = killing.run(case.steps()["destroy"], point, alone=True)
+        ended = killing.run(case.steps()["destroy"], point, How.ALONE)
         try:
             assert not ended.orphans, "a worker outlived the command"
             assert ended.killed or ended.code == 5, f"ended with {ended.code}: {ended.said}"
@@ -173,4 +175,33 @@ def test_a_process_that_is_killed_alone_leaves_nothing_running(
             lost.append(f"killed alone before {point} ({ended.events[-1]}): {error}")
     record_property("kill points", len(points))
     record_property("survived", len(points) - len(lost))
+    assert not lost, "\n\n".join(lost)
+
+
+@pytest.mark.parametrize(("name", "step"), FULL)
+def test_a_disk_that_is_full_from_any_write_on_loses_nothing(
+    name: str,
+    step: str,
+    references: dict[str, Reference],
+    tmp_path_factory: pytest.TempPathFactory,
+    tmp_path: Path,
+    record_property: pytest.RecordProperty,
+) -> None:
+    """Every write from some point on fails: the command says so and ends without success; with room again,
+    the same command goes on."""
+    ref = reference(name, references, tmp_path_factory)
+    events = ref.events[step]
+    writes = [at for at, event in enumerate(events) if event.startswith(killing.WRITES)]
+    points = [writes[i] for i in _points(len(writes))]
+    lost = []
+    for point in points:
+        case = ref.restore(step, tmp_path / "work")
+        ended = killing.run(case.steps()[step], point, How.DISK_FULL)
+        try:
+            assert ended.code in (1, 5), f"ended with {ended.code}: {ended.said}"
+            _goes_on(ref, step, tmp_path / "work")
+        except AssertionError as error:
+            lost.append(f"full from {point} ({events[point]}): {error}")
+    record_property("full disks", len(points))
+    record_property("survived full disks", len(points) - len(lost))
     assert not lost, "\n\n".join(lost)
