@@ -72,8 +72,7 @@ class Session:
         source = self.annex.read("case-file", annex_key, self.case.charter.annex)
         if source != self.config.source:
             raise RefusedError(
-                "case.toml, or a list of subjects that it names, is not the one that the charter was "
-                "signed for"
+                "case.toml, or a list it names, is not the one that the charter was signed for"
             )
         inventory = self.case.require(Inventory).body(Inventory)
         return estates.from_json(self.annex.read_json("inventory", annex_key, inventory.annex))
