@@ -316,6 +316,7 @@ LIES: dict[str, tuple[type[ProofError], str, str]] = {
     ),
     "no_witness": (ThresholdError, "verify 4", "without one nobody can tell when"),
     "no_bound": (FormatError, "verify 4", "the charter's bound and confidence must lie between 0 and 1"),
+    "endless_draw": (FormatError, "verify 4", "draws more than 1,000,000 chunks of a store"),
     "doubled_policy": (FormatError, "verify 4", "names a role twice"),
 }
 ELSEWHERE = {  # told by tests of their own below: they need another trust file, or a second reader

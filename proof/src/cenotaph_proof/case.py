@@ -55,6 +55,7 @@ from cenotaph_proof.statements import (
     parse,
 )
 
+MOST_DRAWN = 1_000_000  # chunks of a store: a bound that no verifier could draw again shows nothing
 COUNTERSIGN = ("auditor", "notary", "owner")
 MAKERS: Mapping[type, tuple[str, ...]] = {
     Charter: ("operator",),
@@ -867,6 +868,8 @@ def _check_policy(body: Charter) -> None:
         raise FormatError("the charter's policy names a role twice, or one that approves nothing")
     if not (0 < policy.bound_ppm < draw.PPM and 0 < policy.confidence_ppm < draw.PPM):
         raise FormatError("the charter's bound and confidence must lie between 0 and 1")
+    if draw.needed(policy.bound_ppm, policy.confidence_ppm) > MOST_DRAWN:
+        raise FormatError(f"the charter's bound draws more than {MOST_DRAWN:,} chunks of a store")
     witnesses = sum(1 for p in body.parties if p.role == "log-witness")
     if not 1 <= policy.witness <= witnesses:
         raise ThresholdError(

@@ -719,6 +719,10 @@ class LyingOperator:
         """The charter's bound is met without drawing anything."""
         return self._with_policy(bound_ppm=1_000_000)
 
+    def endless_draw(self) -> bytes:
+        """The charter's bound is so tight that no verifier lives to draw it again."""
+        return self._with_policy(bound_ppm=1, confidence_ppm=999_999)
+
     def doubled_policy(self) -> bytes:
         """The charter's policy says two things about auditors, the weaker one last."""
         return self._with_policy(approve=(RoleCount("auditor", 1), RoleCount("auditor", 0)))
