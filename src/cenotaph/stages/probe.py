@@ -123,6 +123,7 @@ class _Search:
         self.strangers = Findings()
         self.by_place: Counter[tuple[str, str, str]] = Counter()
         self.places = 0
+        self.unread = 0
 
     def run(self) -> ProbedStore:
         rows = sum(c.records for c in self.reader.collections())
@@ -132,6 +133,8 @@ class _Search:
         residue, strangers = len(self.values.residue), len(self.strangers.residue)
         grade, why = self._grade(rows, residue, strangers, moved)
         problems = tuple(f"{p}: could not be decoded to its end" for p in self.values.problems)
+        if self.unread:
+            problems += (f"{self.unread} places could not be read",)
         return ProbedStore(
             name=self.task.target.store,
             asked=self.task.asked,
@@ -153,9 +156,13 @@ class _Search:
 
     def _read(self, extent: Extent) -> tuple[int, int]:
         self.places += 1
-        with extent.open() as stream:
-            found = scan(stream, extent.length, self.needles, extent.kept)
-            shaped = scan(stream, extent.length, self.shapes, extent.kept)
+        try:
+            with extent.open() as stream:
+                found = scan(stream, extent.length, self.needles, extent.kept)
+                shaped = scan(stream, extent.length, self.shapes, extent.kept)
+        except OSError:
+            self.unread += 1
+            return -1, -1
         for (lane, _, kind, kept), hits in found.counts.items():
             if not kept:
                 self.by_place[extent.kind, lane, kind] += hits
@@ -167,8 +174,11 @@ class _Search:
         """Draw 2: places nobody could foresee are read again. True if one of them moved."""
         for number in draw.sample(self.task.seed, self.task.target.store, len(extents), READ_TWICE):
             extent = extents[number]
-            with extent.open() as stream:
-                again = scan(stream, extent.length, self.needles, extent.kept)
+            try:
+                with extent.open() as stream:
+                    again = scan(stream, extent.length, self.needles, extent.kept)
+            except OSError:
+                return True
             if (len(again.residue), len(again.kept)) != first[number]:
                 return True
         return False
@@ -188,6 +198,8 @@ class _Search:
             limits.append(("L1", f"{residue} destroyed values are still in the store's bytes"))
         if strangers:
             limits.append(("L1", f"{strangers} persons whom no seal knows are in the store's bytes"))
+        if self.unread:
+            limits.append(("L1", f"{self.unread} places of the store could not be read"))
         if moved:
             limits.append(("L1", "the store was moving while it was searched"))
         return min(limits, key=lambda limit: GRADES.index(limit[0]))
