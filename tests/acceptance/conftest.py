@@ -3,24 +3,14 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from by_command import Ground, Ran, make_keys
 
-from cenotaph.testing.city import City, build_city
+from by_command import CityCase, Ground, make_keys
+from cenotaph.testing.city import build_city
 
 SEED = 46_864
-
-
-@dataclass(frozen=True)
-class CityCase:
-    """A city on its ground, what its stages said, and where it stands."""
-
-    city: City
-    ground: Ground
-    ran: dict[str, Ran]
 
 
 @pytest.fixture(scope="session")

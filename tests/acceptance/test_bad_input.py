@@ -10,6 +10,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+
 from by_command import Ground, Ran, bytes_in, command, fingerprints, grep, store, toml
 
 DATA = store("data", "files:../estate/data")
@@ -26,6 +27,19 @@ def chartered(tmp_path_factory: pytest.TempPathFactory, keys: Path) -> dict[str,
         ground.lay(keys, table, policy=LIMITS).upto("charter")
         grounds[name] = ground
     return grounds
+
+
+@pytest.fixture(scope="module")
+def ready(tmp_path_factory: pytest.TempPathFactory, keys: Path) -> Ground:
+    """A database and a folder of one CSV file, approved and not begun."""
+    ground = Ground(tmp_path_factory.mktemp("ready") / "ground")
+    ground.lay(keys, DATA + DATABASE, policy=LIMITS)
+    (ground.estate / "data").mkdir()
+    lines = "".join(f"{n},Resident {n:05d} of Wuxi\n" for n in range(50))
+    (ground.estate / "data/list.csv").write_text("id,name\n" + lines)
+    a_database(ground.estate / "app.db").close()
+    ground.upto("approve")
+    return ground
 
 
 def a_database(path: Path, people: int = 300) -> sqlite3.Connection:
@@ -91,24 +105,30 @@ def test_a_corrupt_database_is_refused_and_left_alone(
     assert fingerprints(ground.estate) == before
 
 
-def test_a_locked_database_is_waited_for(chartered: dict[str, Ground], tmp_path: Path) -> None:
-    """A lock while surveying is told with the store; while destroying it is partial, and resumes."""
+def test_a_locked_database_is_not_surveyed(chartered: dict[str, Ground], tmp_path: Path) -> None:
+    """A lock of another process while surveying is told, with the store."""
     ground = chartered["app"].copy(tmp_path / "ground")
     db = a_database(ground.estate / "app.db")
     db.execute("BEGIN EXCLUSIVE")
+
     told(ground.run("survey", code=None), 1, "store app", "locked")
-    db.rollback()
-    for name in ("survey", "seal", "plan", "challenge", "approve"):
-        ground.stage(name)
+    db.close()
+
+
+def test_a_locked_database_is_waited_for(ready: Ground, tmp_path: Path) -> None:
+    """A lock while destroying is partial: the rest is destroyed, exit 5, and the next run goes on to L2."""
+    ground = ready.copy(tmp_path / "ground")
+    db = sqlite3.connect(ground.estate / "app.db")
     db.execute("BEGIN IMMEDIATE")
 
     told(ground.stage("destroy", code=None), 5, "run the same command again")
     assert db.execute("SELECT count(*) FROM people").fetchone() == (300,)
+    assert not (ground.estate / "data/list.csv").exists()
     db.rollback()
     db.close()
 
     assert ground.stage("destroy").value["records"] == 300
-    assert [s["grade_reached"] for s in ground.stage("probe").value["stores"]] == ["L2"]
+    assert [s["grade_reached"] for s in ground.stage("probe").value["stores"]] == ["L2", "L2"]
     assert ground.stage("certify").code == 0
 
 
@@ -203,19 +223,16 @@ def test_what_links_lead_to_is_untouched(hostile: tuple[Ground, dict[str, Ran], 
     assert (hostile[2] / "kept.csv").read_text() == "id,name\n1,Somebody Else of Beijing\n"
 
 
-def test_hard_links_from_outside_are_refused(chartered: dict[str, Ground], tmp_path: Path) -> None:
-    """A file with a second name outside the scope is not destroyed: exit 4 before anything of it changes."""
-    ground = chartered["data"].copy(tmp_path / "ground")
-    (ground.estate / "data").mkdir()
-    (ground.estate / "data/list.csv").write_text("id,name\n1,Resident 00001 of Wuxi\n")
-    for name in ("survey", "seal", "plan", "challenge", "approve"):
-        ground.stage(name)
+def test_hard_links_from_outside_are_refused(ready: Ground, tmp_path: Path) -> None:
+    """A file with a second name outside the scope is not destroyed: exit 4, and `status` says why."""
+    ground = ready.copy(tmp_path / "ground")
+    before = (ground.estate / "data/list.csv").read_bytes()
     os.link(ground.estate / "data/list.csv", ground.root / "second name")
 
     told(ground.stage("destroy", code=None), 4, "refused")
-    assert "hard links" in "".join(ground.run("status").value["troubles"])
 
-    assert (ground.root / "second name").read_text() == "id,name\n1,Resident 00001 of Wuxi\n"
+    assert "hard links" in "".join(ground.run("status").value["troubles"])
+    assert (ground.root / "second name").read_bytes() == before
 
 
 def test_reflinked_files_do_not_get_the_grade(chartered: dict[str, Ground], tmp_path: Path) -> None:
@@ -237,30 +254,24 @@ def test_reflinked_files_do_not_get_the_grade(chartered: dict[str, Ground], tmp_
     assert (ground.root / "clone").read_bytes().count(b"of Wuxi") == 4_000
 
 
-def test_a_file_that_grew_is_left_and_the_rest_goes_on(keys: Path, tmp_path: Path) -> None:
+def test_a_file_that_grew_is_left_and_the_rest_goes_on(ready: Ground, tmp_path: Path) -> None:
     """Drift in one store: exit 4, nothing of it destroyed; after an amended plan the other is certified."""
-    ground = Ground(tmp_path / "ground").lay(keys, DATA + DATABASE)
-    (ground.estate / "data").mkdir()
+    ground = ready.copy(tmp_path / "ground")
     file = ground.estate / "data/list.csv"
-    file.write_text("id,name\n" + "".join(f"{n},Resident {n:05d} of Wuxi\n" for n in range(50)))
-    a_database(ground.estate / "app.db").close()
-    ground.upto("approve")
     with file.open("a") as stream:
         stream.write("51,Newcomer of Wuxi\n")
     before = file.read_bytes()
 
     told(ground.stage("destroy", code=None), 4, "changed since it was sealed")
     assert file.read_bytes() == before
-    amended = ground.run("plan")
-    assert amended.value["records"] == 300
+    assert ground.run("plan").value["records"] == 300
     ground.stage("destroy", code=None)
 
     assert file.read_bytes() == before
     assert grep([b"Person 000017 of Wuxi"], ground.estate) == set()
-    probe = ground.stage("probe")
-    certify = ground.stage("certify", code=None)
-    assert {s["name"]: s["grade_reached"] for s in probe.value["stores"]}["app"] == "L2"
-    assert {s["name"]: s["grade_reached"] for s in certify.value["stores"]}["app"] == "L2"
+    probed, certified = ground.stage("probe"), ground.stage("certify", code=None)
+    for ran in (probed, certified):
+        assert {s["name"]: s["grade_reached"] for s in ran.value["stores"]}["app"] == "L2"
 
 
 # ── case files ───────────────────────────────────────────────────────────────────────────────────

@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from by_command import Ran, grep
-from conftest import CityCase
+
+from by_command import CityCase, Ran, grep
 
 HERE = Path(__file__).parent
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from by_command import bytes_in, fingerprints, grep
-from conftest import CityCase
+
+from by_command import CityCase, bytes_in, fingerprints, grep
 
 PACKED = {"gzip", "zip", "parquet"}  # grep is blind to these: they are unpacked before
 BINARY = {"sqlite integer", "sqlite utf-16"}  # needles that are no lines of text

@@ -10,8 +10,8 @@ import time
 from pathlib import Path
 
 import pytest
-from by_command import BIN, bytes_in, grep, numbers, spelled
-from conftest import CityCase
+
+from by_command import BIN, CityCase, bytes_in, grep, numbers, spelled
 
 FORBIDDEN = "Max core file size 0 0 bytes"
 SHORTEST = 6  # bytes; a four-byte name in GB 18030 turns up in random bytes by chance

@@ -306,12 +306,13 @@ def certify(folder: Path, as_json: bool) -> None:
 
 @cli.command()
 @with_case
-@click.option("--to", required=True, type=A_FOLDER, metavar="DIR")
-def publish(folder: Path, as_json: bool, to: Path) -> None:
+@click.option("--to", type=A_FOLDER, metavar="DIR", help="where to; the case's folder site if not told")
+def publish(folder: Path, as_json: bool, to: Path | None) -> None:
     """Write a static page of what was signed until now."""
     from cenotaph.desk import Desk
     from cenotaph.stages.publish import publish as run
 
+    to = to or folder / "site"
     files = run(Desk(folder), to)
     page = to / "index.html"
     ui.result(

@@ -1,7 +1,7 @@
 """A case driven through the real commands, each a process of its own, and what they said.
 
-Nothing here imports cenotaph: the commands, their exit codes and the last line of `--json` are the contract.
-Searching is GNU grep's and find's work, never ours.
+Nothing here runs cenotaph but as a command: the commands, their exit codes and the last line of
+`--json` are the contract. Searching is GNU grep's and find's work, never ours.
 """
 
 from __future__ import annotations
@@ -16,10 +16,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from cenotaph.testing.city import City
 
 BIN = Path(sys.executable).parent
 ESCAPE = "\x1b"
+PEOPLE, CSV_ROWS = 40, 25
 OPERATOR, AUDITOR, NOTARY, PAPER = "Big Data Bureau", "Audit Co", "Zhao & Partners", "Daily Paper"
 PARTIES = ((OPERATOR, "operator"), (AUDITOR, "auditor"), (NOTARY, "notary"), (PAPER, "log-witness"))
 UPTO = ("open", "charter", "survey", "seal", "plan", "challenge", "approve", "destroy", "probe", "certify")
@@ -67,6 +71,25 @@ def command(
 
 def _clean() -> dict[str, str]:
     return {k: v for k, v in os.environ.items() if not k.startswith("CENOTAPH") and k != "NO_COLOR"}
+
+
+@dataclass(frozen=True)
+class CityCase:
+    """A generated city on its ground, and what its stages said."""
+
+    city: City
+    ground: Ground
+    ran: dict[str, Ran]
+
+
+@dataclass(frozen=True)
+class Whole:
+    """A tiny case of one database (PEOPLE rows) and one CSV file (CSV_ROWS): what each stage said, and what
+    `status` said after it."""
+
+    ground: Ground
+    ran: dict[str, Ran]
+    status: dict[str, Ran]
 
 
 class Ground:
