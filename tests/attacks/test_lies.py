@@ -253,9 +253,9 @@ LIES: dict[str, tuple[type[ProofError], str, str]] = {
     "signed_by_the_operator": (
         SignatureError,
         "verify 3",
-        "Big Data Bureau, operator, may not sign a approval",
+        "Big Data Bureau, operator, may sign no approval",
     ),
-    "wrong_role": (SignatureError, "verify 3", "Zhao & Partners, notary, may not sign a probe"),
+    "wrong_role": (SignatureError, "verify 3", "Zhao & Partners, notary, may sign no probe"),
     "words_in_anothers_mouth": (
         SignatureError,
         "verify 3",

@@ -163,7 +163,7 @@ class Case:
         signer = self._signer(statement, sealed.keyid)
         envelope.verify(sealed, signer)  # (1)
         if signer.role not in MAKERS[type(statement.body)]:
-            raise SignatureError(f"{signer.organisation}, {signer.role}, may not sign a {statement.kind}")
+            raise SignatureError(f"{signer.organisation}, {signer.role}, may sign no {statement.kind}")
         entry = Entry(len(self._leaves), hashlib.sha256(data).hexdigest(), signer, statement)
         if entry.digest in self.by_digest:
             raise OrderError(f"this {statement.kind} is in the log twice")
