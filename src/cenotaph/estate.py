@@ -6,8 +6,10 @@ the survey starts from here, so that no later stage looks elsewhere than where t
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from cenotaph.config import CaseFile
@@ -48,6 +50,7 @@ class EstateStore:
     name: str
     collections: tuple[EstateCollection, ...]
     copies: tuple[EstateCopy, ...]
+    anchor: tuple[int, int] | None = None  # see `anchor`; None where the store has no folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +96,19 @@ def narrowed(selection: Selection, store: EstateStore, left_out: Iterable[LeftOu
     return replace(selection, holds=(*selection.holds, Hold(collections=out)))
 
 
+def anchor(path: Path) -> tuple[int, int] | None:
+    """What tells the folder of a store from any other: its file system's id and its inode.
+
+    The folder outlives the store: of a directory it is the directory, of a file the one that holds it.
+    A volume that is not mounted, or a link put in its place, has another anchor. None: not there.
+    """
+    try:
+        folder = path if path.is_dir() else path.parent
+        return os.statvfs(folder).f_fsid, folder.stat().st_ino
+    except OSError:
+        return None
+
+
 # ── JSON, for the annex ──────────────────────────────────────────────────────────────────────────
 
 
@@ -100,6 +116,7 @@ def to_json(estate: Estate) -> Any:
     return [
         {
             "name": s.name,
+            "anchor": s.anchor,
             "collections": [_collection_json(c) for c in s.collections],
             "copies": [[c.collection, c.kind, c.place, c.bytes, c.disposition] for c in s.copies],
         }
@@ -114,6 +131,7 @@ def from_json(value: Any) -> Estate:
                 s["name"],
                 tuple(_collection(c) for c in s["collections"]),
                 tuple(EstateCopy(*c) for c in s["copies"]),
+                tuple(s["anchor"]) if s["anchor"] else None,
             )
             for s in value
         )

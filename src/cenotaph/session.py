@@ -107,6 +107,21 @@ class Session:
         """Where this auditor reaches a store."""
         return self.addresses.get(store) or self.config.url(self.config.find(store))
 
+    def misplaced(self, store: EstateStore) -> bool:
+        """Whether the store's folder is not the one that was surveyed: unmounted, moved, or a link.
+
+        Not asked of a store that this auditor reaches at an address of their own.
+        """
+        if store.name in self.addresses or store.anchor is None:
+            return False
+        return estates.anchor(self.config.path(self.config.find(store.name))) != store.anchor
+
+    def tool(self) -> str:
+        """The program, and whose addresses led to the stores."""
+        own = len(self.addresses)
+        where = f"{own} of them at the auditor's own addresses" if own else "at the operator's addresses"
+        return f"{TOOL}, {len(self.config.store)} stores, {where}"
+
     def reveal(self, commitment: str) -> str:
         """The nonce behind a commitment of ours. Raises: UsageError when it was lost."""
         nonce = self.secrets.load().get(commitment)

@@ -206,7 +206,8 @@ def _challenged(case: Case, body: Challenge) -> str:
     )
     return (
         f"read {drawn} drawn chunks in the live stores, {matched} matched the seal ({bound}); "
-        f"{body.found} of {body.brought} outside records were found; decision: {body.decision}"
+        f"{body.found} of {body.brought} outside records were found; decision: {body.decision} "
+        f"(with {body.tool})"
     )
 
 
@@ -230,6 +231,7 @@ def _probed(body: Probe) -> str:
         f"{_many(body.needles, 'value')}: {residue} found outside what is kept, "
         f"{elsewhere} inside what is kept; decision: {body.decision}"
         + ("; destroyed their key share" if body.share_destroyed else "")
+        + f" (with {body.tool})"
     )
 
 

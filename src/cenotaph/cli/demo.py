@@ -32,6 +32,7 @@ from cenotaph.stages.survey import survey
 from cenotaph.stores import open_eraser, open_reader
 from cenotaph.testing.city import City, build_city
 from cenotaph_proof import trust, verify
+from cenotaph_proof.folder import wipe
 from cenotaph_proof.keys import SecretKey
 from cenotaph_proof.statements import Certificate, Plan, Probe
 
@@ -151,6 +152,7 @@ def _before(case: Path, keys: Path, show: _Show) -> None:
         "the auditor draws, and reads the live stores",
         lambda: challenge(session, open_reader, outside, show.progress),
     )
+    wipe(outside)  # the volunteers keep their records; the demo leaves no copy of them
     desk.admit_incoming()
     for name in ("audit-co", "zhao"):
         _approve(case, keys / name, show, charter=False, outside=None)

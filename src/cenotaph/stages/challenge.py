@@ -29,7 +29,7 @@ from cenotaph.progress import Tell, quiet
 from cenotaph.residue.needles import NeedleBuilder, Needles
 from cenotaph.residue.scan import scan
 from cenotaph.sealing import LOOSE_KINDS, NeedleSource, Target, needle_key, partition_chunks
-from cenotaph.session import TOOL, Session
+from cenotaph.session import Session
 from cenotaph.store import Column, OpenReader, Partition
 from cenotaph_proof import draw
 from cenotaph_proof.acts import new_nonce, outside_commitment
@@ -115,7 +115,7 @@ def challenge(session: Session, opener: OpenReader, outside: Path | None = None,
         brought=len(records),
         found=found,
         recall=recall,
-        tool=TOOL,
+        tool=session.tool(),
         decision=_decision(reasons),
         reasons=tuple(reasons),
     )

@@ -11,6 +11,7 @@ killed may live on for a moment.
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -24,6 +25,7 @@ from cenotaph import estate as estates
 from cenotaph import lock
 from cenotaph.annex import Annex
 from cenotaph.clock import Clock, inside
+from cenotaph.config import StoreTable
 from cenotaph.desk import Desk, alone
 from cenotaph.engines import local
 from cenotaph.errors import (
@@ -382,6 +384,7 @@ def _tasks(
         table = desk.config.find(store.name)
         if not store.collections:
             continue
+        _check_place(desk, table, store)
         target = estates.target(desk.config, reader, store, store.collections[0], desk.config.url(table))
         tasks.append(
             EraseTask(
@@ -403,6 +406,21 @@ def _tasks(
             )
         )
     return tasks
+
+
+def _check_place(desk: Desk, table: StoreTable, store: EstateStore) -> None:
+    """The eraser goes where the survey looked, and nowhere else. Raises: RefusedError."""
+    if store.anchor is None:
+        return
+    if estates.anchor(desk.config.path(table)) != store.anchor:
+        raise RefusedError(
+            f"the folder of store {store.name} is not the one that was surveyed",
+            hint="mount it, or bring it back; if it was replaced on purpose, survey and seal again",
+        )
+    read = os.path.realpath(desk.config.path(table))
+    erase = os.path.realpath(desk.config.url(table, erase=True).partition(":")[2])
+    if read != erase:
+        raise RefusedError(f"erase_url of store {store.name} leads to another place than its url")
 
 
 def _planned(plan: ApprovedPlan, store: str) -> tuple[int, ...]:

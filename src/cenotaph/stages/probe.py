@@ -19,7 +19,7 @@ from cenotaph.progress import Tell, quiet
 from cenotaph.residue.scan import Findings, scan
 from cenotaph.residue.shapes import Shapes
 from cenotaph.sealing import NeedleSource, Target
-from cenotaph.session import TOOL, Session
+from cenotaph.session import Session
 from cenotaph.store import Extent, OpenReader, Reader
 from cenotaph_proof import draw
 from cenotaph_proof.acts import new_nonce
@@ -37,6 +37,8 @@ from cenotaph_proof.statements import (
 )
 
 READ_TWICE = 16  # places that draw 2 picks, read again at the end: a store that moves is noticed
+APPEARED = "collections appeared since the survey"
+MISPLACED = "its folder is not the one that was surveyed (not mounted, moved, or a link in its place)"
 GRADES = ("none", "L1", "L2", "L3", "L4", "L5")
 
 
@@ -52,6 +54,8 @@ class ProbeTask:
     remaining: int  # records that the plan left out, and that are therefore still there
     recall: tuple[Recall, ...]
     not_reached: tuple[str, ...]
+    known: frozenset[str] = field(repr=False)  # names of the inventory's collections
+    misplaced: bool
 
 
 def probe(session: Session, opener: OpenReader, tell: Tell = quiet) -> Path:
@@ -67,7 +71,8 @@ def probe(session: Session, opener: OpenReader, tell: Tell = quiet) -> Path:
     against = session.checkpoint(last.index)
     seed = draw.seed("probe", case.charter.case, last.digest, session.public.key_id, bytes.fromhex(nonce))
     tasks = _tasks(session, opener, seed)
-    found: dict[str, ProbedStore] = {}
+    found = {task.target.store: _unread(task, MISPLACED) for task in tasks if task.misplaced}
+    tasks = [task for task in tasks if not task.misplaced]
     for done, (task, result) in enumerate(
         local.run(probe_store, tasks, workers=session.config.limits.workers), 1
     ):
@@ -85,7 +90,7 @@ def probe(session: Session, opener: OpenReader, tell: Tell = quiet) -> Path:
         next_nonce=new_nonce(session.secrets, "probe"),
         needles=len(session.needles().load(session.case_key)),
         stores=stores,
-        tool=TOOL,
+        tool=session.tool(),
         share_destroyed=not reasons,
         decision="reject" if reasons else "accept",
         reasons=reasons,
@@ -124,9 +129,12 @@ class _Search:
         self.by_place: Counter[tuple[str, str, str]] = Counter()
         self.places = 0
         self.unread = 0
+        self.appeared = 0
 
     def run(self) -> ProbedStore:
-        rows = sum(c.records for c in self.reader.collections())
+        collections = self.reader.collections()
+        rows = sum(c.records for c in collections)
+        self.appeared = sum(1 for c in collections if c.name not in self.task.known)
         extents = list(self.reader.raw())
         first = [self._read(extent) for extent in extents]
         moved = self._read_twice(extents, first)
@@ -200,6 +208,8 @@ class _Search:
             limits.append(("L1", f"{strangers} persons whom no seal knows are in the store's bytes"))
         if self.unread:
             limits.append(("L1", f"{self.unread} places of the store could not be read"))
+        if self.appeared:
+            limits.append(("L1", f"{self.appeared} {APPEARED}"))
         if moved:
             limits.append(("L1", "the store was moving while it was searched"))
         return min(limits, key=lambda limit: GRADES.index(limit[0]))
@@ -228,6 +238,8 @@ def _tasks(session: Session, opener: OpenReader, seed: bytes) -> list[ProbeTask]
                 remaining=sum(o.records for o in planned.left_out),
                 recall=_recall(session, store.name),
                 not_reached=_not_reached(store),
+                known=frozenset(c.collection.name for c in store.collections),
+                misplaced=session.misplaced(store),
             )
         )
     return tasks
@@ -265,8 +277,9 @@ def _reasons(session: Session, stores: tuple[ProbedStore, ...]) -> tuple[str, ..
         for s in stores
         if s.read
         and GRADES.index(s.reached) < GRADES.index(promised[s.name])
-        and (s.residue or s.strangers or s.reached == "none")
+        and (s.residue or s.strangers or s.reached == "none" or APPEARED in s.why_not_higher)
     ]
+    reasons += [f"store {s.name}: {MISPLACED}" for s in stores if MISPLACED in s.why_not_higher]
     if not session.case.require(Destruction).body(Destruction).complete:
         reasons.append("the destruction is not complete")
     return tuple(r[:1000] for r in reasons)

@@ -108,6 +108,7 @@ def survey_store(task: SurveyTask) -> Surveyed:
             task.name,
             tuple(p.clear for p in parts),
             tuple(copy for p in parts for copy in p.copies),
+            estates.anchor(task.path),
         ),
         InventoryStore(
             name=task.name,
