@@ -153,3 +153,4 @@ def test_the_demo_ends_verified_in_json(tmp_path: Path) -> None:
     assert value["verdict"] == "verified"
     assert Path(value["proof"]).exists()
     assert (tmp_path / "demo/site/index.html").exists()
+    assert not (tmp_path / "demo/outside.json").exists()  # it held people
