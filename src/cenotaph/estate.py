@@ -50,7 +50,9 @@ class EstateStore:
     name: str
     collections: tuple[EstateCollection, ...]
     copies: tuple[EstateCopy, ...]
-    anchor: tuple[int, int] | None = None  # see `anchor`; None where the store has no folder
+    anchor: tuple[int, str] | None = field(
+        default=None, repr=False
+    )  # see `anchor`; None where the store has no folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,15 +98,16 @@ def narrowed(selection: Selection, store: EstateStore, left_out: Iterable[LeftOu
     return replace(selection, holds=(*selection.holds, Hold(collections=out)))
 
 
-def anchor(path: Path) -> tuple[int, int] | None:
-    """What tells the folder of a store from any other: its file system's id and its inode.
+def anchor(path: Path, base: Path) -> tuple[int, str] | None:
+    """What tells where a store lies: its file system's id, and the way there from the case, links followed.
 
     The folder outlives the store: of a directory it is the directory, of a file the one that holds it.
-    A volume that is not mounted, or a link put in its place, has another anchor. None: not there.
+    A volume that is not mounted has another file system, a link put in its place another way. None:
+    there is no such folder.
     """
+    folder = path if path.is_dir() else path.parent
     try:
-        folder = path if path.is_dir() else path.parent
-        return os.statvfs(folder).f_fsid, folder.stat().st_ino
+        return os.statvfs(folder).f_fsid, os.path.relpath(os.path.realpath(path), os.path.realpath(base))
     except OSError:
         return None
 

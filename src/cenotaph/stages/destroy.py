@@ -412,7 +412,7 @@ def _check_place(desk: Desk, table: StoreTable, store: EstateStore) -> None:
     """The eraser goes where the survey looked, and nowhere else. Raises: RefusedError."""
     if store.anchor is None:
         return
-    if estates.anchor(desk.config.path(table)) != store.anchor:
+    if estates.anchor(desk.config.path(table), desk.config.base) != store.anchor:
         raise RefusedError(
             f"the folder of store {store.name} is not the one that was surveyed",
             hint="mount it, or bring it back; if it was replaced on purpose, survey and seal again",

@@ -48,6 +48,7 @@ class SurveyTask:
     kind: str
     url: str = field(repr=False)
     path: Path = field(repr=False)
+    base: Path = field(repr=False)
     selection: Selection = field(repr=False)
     subjects: dict[str, str] = field(repr=False)
     publish: bool
@@ -108,7 +109,7 @@ def survey_store(task: SurveyTask) -> Surveyed:
             task.name,
             tuple(p.clear for p in parts),
             tuple(copy for p in parts for copy in p.copies),
-            estates.anchor(task.path),
+            estates.anchor(task.path, task.base),
         ),
         InventoryStore(
             name=task.name,
@@ -258,6 +259,7 @@ def _task(desk: Desk, opener: OpenReader, name: str, key: bytes) -> SurveyTask:
         kind=store.kind,
         url=desk.config.url(store),
         path=desk.config.path(store),
+        base=desk.config.base,
         selection=desk.config.selection(store),
         subjects=store.subject,
         publish=store.names_published,
