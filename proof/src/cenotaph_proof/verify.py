@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import datetime
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -62,6 +63,7 @@ class Verdict:
     operator: str
     identified: bool
     certificate: Certificate
+    recall: Mapping[str, str]  # store → lower bound of what a search finds, in words
     proven: tuple[Fact, ...]
     attested: tuple[Fact, ...]
     not_shown: tuple[Fact, ...]
@@ -124,6 +126,7 @@ def _verdict(case: Case, last: Entry) -> Verdict:
         operator=case.charter.operator,
         identified=not case.trust.named_by_operator,
         certificate=certificate,
+        recall={s.name: _recall_of(case, s.name) for s in certificate.stores},
         proven=_proven(case, certificate),
         attested=_attested(case),
         not_shown=_not_shown(case, certificate),
@@ -212,14 +215,32 @@ def _challenged(case: Case, body: Challenge) -> str:
 
 
 def _recalled(body: Challenge) -> list[str]:
-    """What a search is known to find, store by store: printed beside every grade (spec/grades.md, rule 6)."""
+    """What a search is known to find; store by store it stands beside the grades (spec/grades.md, rule 6)."""
+    measured = [r for r in body.recall if r.place == "any place" and r.sampled]
+    if not measured:
+        return []
+    found, sampled = sum(r.found for r in measured), sum(r.sampled for r in measured)
+    least = min(measured, key=lambda r: draw.at_least(r.found, r.sampled))
     return [
-        f"found {r.found} of {r.sampled} sampled values of store {r.store} raw before destruction, so a "
-        f"search like it finds at least {100 * draw.at_least(r.found, r.sampled):.0f} % of such values, "
-        "with 95 % confidence"
-        for r in body.recall
-        if r.place == "any place" and r.sampled
+        f"found {found:,} of {sampled:,} sampled values raw before destruction; a search like it finds, with "
+        f"95 % confidence, at least {_percent(least.found, least.sampled)} of such values in any store"
     ]
+
+
+def _recall_of(case: Case, store: str) -> str:
+    """The best lower bound that an auditor measured for a store, or "not measured"."""
+    rows = [
+        r
+        for entry in case.challenges(case.require(Plan))
+        for r in entry.body(Challenge).recall
+        if r.store == store and r.place == "any place" and r.sampled
+    ]
+    best = max(rows, key=lambda r: draw.at_least(r.found, r.sampled), default=None)
+    return _percent(best.found, best.sampled) if best is not None else "not measured"
+
+
+def _percent(found: int, sampled: int) -> str:
+    return f"{100 * draw.at_least(found, sampled):.0f} %"
 
 
 def _probed(body: Probe) -> str:
@@ -330,10 +351,11 @@ def render(verdict: Verdict) -> str:
         f"{c.destroyed:,} of {c.sealed:,} sealed records destroyed ({c.as_sealed:,} as sealed, {c.watched:,} "
         f"watched, {c.unknown:,} unknown); {c.held:,} held, {c.kept:,} kept; {c.returned:,} bytes returned",
         "",
-        f"{'store':<24} {'asked':>5} {'reached':>7} {'destroyed':>12} {'of sealed':>12}",
+        f"{'store':<24} {'asked':>5} {'reached':>7} {'destroyed':>12} {'of sealed':>12}  searches find ≥",
     ]
     for s in c.stores:
-        out.append(f"{s.name[:24]:<24} {s.asked:>5} {s.reached:>7} {s.destroyed:>12,} {s.sealed:>12,}")
+        counts = f"{s.destroyed:>12,} {s.sealed:>12,}"
+        out.append(f"{s.name[:24]:<24} {s.asked:>5} {s.reached:>7} {counts}  {verdict.recall[s.name]:>12}")
     for title, lines in (
         ("PROVEN, by mathematics", verdict.proven),
         ("ATTESTED, by whom", verdict.attested),
@@ -361,7 +383,13 @@ def to_json(verdict: Verdict) -> dict[str, object]:
         "operator": verdict.operator,
         "records": {"sealed": c.sealed, "destroyed": c.destroyed, "held": c.held, "kept": c.kept},
         "stores": [
-            {"name": s.name, "grade_asked": s.asked, "grade_reached": s.reached, "records": s.destroyed}
+            {
+                "name": s.name,
+                "grade_asked": s.asked,
+                "grade_reached": s.reached,
+                "records": s.destroyed,
+                "recall": verdict.recall[s.name],
+            }
             for s in c.stores
         ],
         "proven": facts_json(verdict.proven),

@@ -37,7 +37,7 @@ from cenotaph_proof.seal import ChunkSeal
 from cenotaph_proof.statements import Approval, Challenge, Decision, DrawnStore, Plan, Recall
 
 LOOKED_AT = 6  # partitions of a collection whose columns this auditor looks at too
-SAMPLED_ROWS = 4  # rows of each drawn partition's batches whose values are sampled for recall
+SAMPLED_ROWS = 16  # of each batch of a drawn partition: their values are sampled for recall
 
 
 @dataclass(frozen=True, slots=True)
