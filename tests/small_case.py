@@ -33,7 +33,8 @@ from cenotaph.stages.seal import seal
 from cenotaph.stages.survey import survey
 from cenotaph.stores import open_eraser, open_reader
 from cenotaph_proof import trust, verify
-from cenotaph_proof.case import Case, Entry
+from cenotaph_proof.case import Case
+from cenotaph_proof.casebook import Entry
 from cenotaph_proof.keys import SecretKey
 from cenotaph_proof.statements import Certificate, Plan
 

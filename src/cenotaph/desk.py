@@ -29,7 +29,8 @@ from cenotaph_proof import bundle as bundles
 from cenotaph_proof import envelope, merkle, note, statements
 from cenotaph_proof.acts import share_info
 from cenotaph_proof.bundle import Bundle
-from cenotaph_proof.case import Case, Entry
+from cenotaph_proof.case import Case
+from cenotaph_proof.casebook import Entry
 from cenotaph_proof.errors import LogError, OrderError, ProofError, ThresholdError
 from cenotaph_proof.folder import SO_FAR, CaseFolder, sign, wipe
 from cenotaph_proof.keys import PublicKey, SecretKey

@@ -9,6 +9,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+
 from by_command import Ground, Ran, grep, store
 
 SHARED = Path(__file__).resolve().parents[3] / "shared"

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from by_command import Ground, grep, store
 
 SHARED = 1_000

@@ -1,5 +1,6 @@
-"""Ends a process at the N-th change that it makes to the disk, as a power cut or `kill -9` would; or lets
-every write from the N-th on fail, as a full disk does.
+"""Ends a process at the N-th change that it makes to the disk, as `kill -9` would.
+
+Or lets every write from the N-th on fail, as a full disk does.
 
 A step of a case runs in a forked process whose calls that change something durable (journal entries,
 renames, removals, overwriting, the steps of an erasing in SQLite) are counted before they are made.

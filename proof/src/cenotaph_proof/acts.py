@@ -7,7 +7,8 @@ import os
 from pathlib import Path
 
 from cenotaph_proof import draw
-from cenotaph_proof.case import COUNTERSIGN, Case
+from cenotaph_proof.case import Case
+from cenotaph_proof.casebook import COUNTERSIGN
 from cenotaph_proof.errors import OrderError, SignatureError
 from cenotaph_proof.folder import CaseFolder, Secrets
 from cenotaph_proof.keys import SecretKey

@@ -36,6 +36,7 @@ from typing import TypeVar
 from cenotaph_proof import accounts, draw, envelope, facts, merkle, note, quorum
 from cenotaph_proof import seal as seals
 from cenotaph_proof import trust as trusts
+from cenotaph_proof.casebook import COUNTERSIGN, Casebook, Cosigned, Entry, claimed, named_checkpoint
 from cenotaph_proof.errors import FormatError, LogError, OrderError, SignatureError, ThresholdError
 from cenotaph_proof.keys import PublicKey
 from cenotaph_proof.statements import (
@@ -56,7 +57,6 @@ from cenotaph_proof.statements import (
 )
 
 MOST_DRAWN = 1_000_000  # chunks of a store: a bound that no verifier could draw again shows nothing
-COUNTERSIGN = ("auditor", "notary", "owner")
 MAKERS: Mapping[type, tuple[str, ...]] = {
     Charter: ("operator",),
     Inventory: ("operator",),
@@ -71,30 +71,6 @@ MAKERS: Mapping[type, tuple[str, ...]] = {
 }
 
 B = TypeVar("B")
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """A statement that was admitted."""
-
-    index: int
-    digest: str
-    signer: PublicKey
-    statement: Statement
-
-    def body(self, cls: type[B]) -> B:
-        assert isinstance(self.statement.body, cls)
-        return self.statement.body
-
-
-@dataclass(frozen=True, slots=True)
-class Cosigned:
-    """A checkpoint whose quorum of log witnesses counts."""
-
-    size: int
-    root: bytes
-    time: int  # when the quorum was complete
-    witnesses: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +95,7 @@ class ApprovedPlan:
 _MAKER = object()
 
 
-class Case:
+class Case(Casebook):
     """One case of one operator's log.
 
     Feed it every log entry in order with `admit`, and each cosigned checkpoint with `observe` when
@@ -127,21 +103,8 @@ class Case:
     """
 
     def __init__(self, trust: trusts.Trust | None = None) -> None:
+        super().__init__(trust)
         self._given_trust = trust
-        self.trust = trust
-        self.entries: list[Entry] = []
-        self.by_digest: dict[str, Entry] = {}
-        self.cosigned: list[Cosigned] = []
-        self.charter_entry: Entry | None = None
-        self.untrusted: set[str] = set()  # organisations of the charter that the trust file lacks
-        self.ended_elsewhere: tuple[
-            str, ...
-        ] = ()  # charters of other cases, by certificates not checked here
-        self._charters_open: list[str] = []
-        self._said_closed: list[tuple[str, bytes]] = []
-        self._leaves: list[bytes] = []
-        self._frontier = merkle.Frontier()
-        self._parties: dict[str, PublicKey] = {}
 
     # ── feeding ──────────────────────────────────────────────────────────────────────────────────
 
@@ -203,76 +166,6 @@ class Case:
 
     # ── asking ───────────────────────────────────────────────────────────────────────────────────
 
-    @property
-    def charter(self) -> Charter:
-        if self.charter_entry is None:
-            raise OrderError("the case has not been opened", hint="run: cenotaph open")
-        return self.charter_entry.body(Charter)
-
-    @property
-    def open_charters(self) -> tuple[str, ...]:
-        """Charters of other cases in the log, so far, that no certificate closed."""
-        closed = {charter for charter, _ in self._said_closed}
-        return tuple(c for c in self._charters_open if c not in closed)
-
-    @property
-    def size(self) -> int:
-        return len(self._leaves)
-
-    @property
-    def skew(self) -> int:
-        assert self.trust is not None
-        return self.trust.clock_skew
-
-    def all(self, cls: type) -> list[Entry]:
-        return [e for e in self.entries if isinstance(e.statement.body, cls)]
-
-    def latest(self, cls: type) -> Entry | None:
-        found = self.all(cls)
-        return found[-1] if found else None
-
-    def require(self, cls: type) -> Entry:
-        """The newest statement of a kind. Raises: OrderError with the command that makes it."""
-        found = self.latest(cls)
-        if found is None:
-            kind = cls.__name__.lower()
-            raise OrderError(f"the case has no {kind} yet", hint=f"run: cenotaph {_COMMANDS.get(kind, kind)}")
-        return found
-
-    def parties(self, *roles: str) -> list[PublicKey]:
-        return [p for p in self._parties.values() if p.role in roles]
-
-    def cosigned_time(self, index: int) -> int | None:
-        """By when a quorum had seen entry `index`; None while it has not."""
-        return next((c.time for c in self.cosigned if c.size > index), None)
-
-    def charter_approvals(self) -> list[Entry]:
-        """The standing approvals of the charter, at most one a party."""
-        assert self.charter_entry is not None
-        return self._standing("charter", self.charter_entry.digest)
-
-    def countersigning_missing(self) -> list[PublicKey]:
-        """Who has not countersigned the charter."""
-        have = {e.signer.key_id for e in self.charter_approvals()}
-        return [p for p in self.parties(*COUNTERSIGN) if p.key_id not in have]
-
-    def plan_approvals(self, plan: Entry) -> list[Entry]:
-        """Standing approvals of a plan, or of a plan that it only narrows (9)."""
-        found = list(self._standing("plan", plan.digest))
-        older = self._narrowed(plan)
-        if older is not None:
-            have = {e.signer.key_id for e in found} | self._withdrawn(plan.digest)
-            found += [e for e in self.plan_approvals(older) if e.signer.key_id not in have]
-        return found
-
-    def challenges(self, plan: Entry) -> list[Entry]:
-        """The newest challenge of each auditor on this plan, or on a plan that it only narrows."""
-        newest: dict[str, Entry] = {}
-        for challenge in self.all(Challenge):
-            if self._covers(challenge.statement.cited("plan"), plan):
-                newest[challenge.signer.key_id] = challenge
-        return list(newest.values())
-
     def approved_plan(self, now: int) -> ApprovedPlan:
         """The newest plan, if every gate before destruction is open at `now` (6, 7, 9).
 
@@ -292,22 +185,6 @@ class Case:
             checked_at=now,
             _maker=_MAKER,
         )
-
-    def nonce_commitment(self, auditor: PublicKey, what: type, before: int) -> str:
-        """The commitment an auditor's next nonce must open: the newest one logged before `before`."""
-        commitment: str | None = None
-        for entry in self.entries:
-            if entry.signer.key_id != auditor.key_id or entry.index >= before:
-                continue
-            body = entry.statement.body
-            if isinstance(body, Approval) and body.commitments is not None and commitment is None:
-                c = body.commitments
-                commitment = c.challenge_nonce if what is Challenge else c.probe_nonce
-            elif isinstance(body, Challenge | Probe) and isinstance(body, what):
-                commitment = body.next_nonce
-        if commitment is None:
-            raise OrderError(f"auditor {auditor.organisation} committed to no nonce before the draw")
-        return commitment
 
     # ── checks, one a rule ───────────────────────────────────────────────────────────────────────
 
@@ -496,7 +373,7 @@ class Case:
         previous = self.latest(Plan)
         if body.supersedes != (previous.digest if previous else None):
             raise OrderError("the plan does not name the plan it supersedes")
-        if self.latest(Destruction) is not None and not self._narrows(body, self.require(Plan).body(Plan)):
+        if self.latest(Destruction) is not None and not self.narrows(body, self.require(Plan).body(Plan)):
             raise OrderError("after destruction began a plan may only become narrower")
         if body.number != (previous.body(Plan).number if previous else 0) + 1:
             raise OrderError("plans are not numbered one after the other")
@@ -558,7 +435,7 @@ class Case:
         ):
             raise OrderError(f"auditor {body.organisation} accepts a seal without having read any store")
         _check_recall(body.recall)
-        if body.brought != self._outside_records(entry.signer):
+        if body.brought != self.outside_records(entry.signer):
             raise OrderError(f"auditor {body.organisation} brings other outside records than it committed to")
         if body.found != body.brought:
             raise OrderError("a challenge accepts although outside records are missing")
@@ -566,7 +443,7 @@ class Case:
     def _check_destruction(self, entry: Entry, body: Destruction) -> None:
         plan = self.require(Plan)
         cited = entry.statement.cited("plan")
-        if not self._covers(cited, plan) and cited != plan.digest:
+        if not self.covers(cited, plan) and cited != plan.digest:
             raise OrderError("a destruction follows a plan that is not the approved one")
         self._check_gates(plan, body.started)
         if body.number != len(self.all(Destruction)) + 1:
@@ -593,15 +470,6 @@ class Case:
         accounts.check_totals(body, plan.body(Plan), sealed, self.destroyed())
         if body.complete and any(c.remaining for s in body.stores for c in s.collections):
             raise FormatError("a destruction says it is complete and that partitions remain")
-
-    def destroyed(self) -> dict[tuple[str, int], int]:
-        """Records destroyed so far by (store, collection ordinal)."""
-        totals: dict[tuple[str, int], int] = {}
-        for entry in self.all(Destruction):
-            for item in entry.body(Destruction).stores:
-                for c in item.collections:
-                    totals[item.name, c.ordinal] = totals.get((item.name, c.ordinal), 0) + c.records
-        return totals
 
     def _check_probe(self, entry: Entry, body: Probe) -> None:
         last = self.require(Destruction)
@@ -711,7 +579,7 @@ class Case:
     def _check_notice(self, plan: Entry, approvals: Sequence[Entry], at: int) -> None:
         # (9) narrowing restarts no notice: what a plan left out of an announced one was announced as well
         announced = plan
-        while (older := self._narrowed(announced)) is not None:
+        while (older := self.narrowed(announced)) is not None:
             announced = older
         last = max(
             [announced.index, *(e.index for e in approvals), *(e.index for e in self.challenges(plan))]
@@ -741,19 +609,19 @@ class Case:
         for entry in self.entries:
             if before is not None and entry.index < before.size:
                 continue
-            claimed = _claimed(entry)
-            if claimed is None:
+            told = claimed(entry)
+            if told is None:
                 continue
-            if claimed > new.time + self.skew:
+            if told > new.time + self.skew:
                 raise OrderError(f"a {entry.statement.kind} is dated after the log witnesses saw it")
-            if claimed < self._not_before(entry) - self.skew:
+            if told < self._not_before(entry) - self.skew:
                 raise OrderError(f"a {entry.statement.kind} is backdated: older than what it cites")
 
     def _not_before(self, entry: Entry) -> int:
         """A time at which what this entry cites did not exist yet, as the witnesses saw."""
         cited = [self.by_digest[c.digest].index for c in entry.statement.cites if c.digest in self.by_digest]
         newest = max(cited, default=0)
-        named = _named_checkpoint(entry)
+        named = named_checkpoint(entry)
         return max(
             (c.time for c in self.cosigned if c.size <= newest or (named is not None and c.size <= named)),
             default=0,
@@ -788,56 +656,6 @@ class Case:
     def _witness_threshold(self) -> int:
         return self.charter.policy.witness
 
-    def _standing(self, of: str, digest: str) -> list[Entry]:
-        newest: dict[str, Entry] = {}
-        for entry in self.all(Approval):
-            if entry.body(Approval).of == of and entry.statement.cited(of) == digest:
-                newest[entry.signer.key_id] = entry
-        return [e for e in newest.values() if e.body(Approval).decision == "approve"]
-
-    def _outside_records(self, auditor: PublicKey) -> int:
-        """How many outside records an auditor committed to bring, by its newest word before the survey."""
-        survey = self.require(Inventory).index
-        mine = [e for e in self.all(Approval) if e.signer.key_id == auditor.key_id and e.index < survey]
-        said = [e.body(Approval).commitments for e in mine]
-        return next((c.outside_records for c in reversed(said) if c is not None), 0)
-
-    def _withdrawn(self, plan: str) -> set[str]:
-        """Keys whose last word on this very plan was to withdraw."""
-        newest = {
-            e.signer.key_id: e.body(Approval).decision
-            for e in self.all(Approval)
-            if e.body(Approval).of == "plan" and e.statement.cited("plan") == plan
-        }
-        return {key for key, decision in newest.items() if decision == "withdraw"}
-
-    def _narrowed(self, plan: Entry) -> Entry | None:
-        """The plan that this one supersedes and only narrows, if it does."""
-        older = self.by_digest.get(plan.body(Plan).supersedes or "")
-        if older is None or older.statement.cited("seal") != plan.statement.cited("seal"):
-            return None
-        return older if self._narrows(plan.body(Plan), older.body(Plan)) else None
-
-    def _covers(self, digest: str | None, plan: Entry) -> bool:
-        """Whether `digest` is this plan or one that it narrows, step by step."""
-        step: Entry | None = plan
-        while step is not None:
-            if step.digest == digest:
-                return True
-            step = self._narrowed(step)
-        return False
-
-    @staticmethod
-    def _narrows(new: Plan, old: Plan) -> bool:
-        before = {s.name: s for s in old.stores}
-        return new.annex == old.annex and all(
-            item.name in before
-            and set(item.destroy) <= set(before[item.name].destroy)
-            and set(item.shared) <= set(before[item.name].shared)
-            and {a.kind for a in item.own} <= {a.kind for a in before[item.name].own}
-            for item in new.stores
-        )
-
     def _must_cite(self, entry: Entry, *required: Entry) -> None:
         for other in required:
             if entry.statement.cited(other.statement.kind) != other.digest:
@@ -850,15 +668,6 @@ class Case:
     def _refuse_after_destruction(self, kind: str) -> None:
         if self.latest(Destruction) is not None:
             raise OrderError(f"a new {kind} after destruction began")
-
-
-_COMMANDS = {
-    "charter": "open",
-    "inventory": "survey",
-    "destruction": "destroy",
-    "approval": "approve",
-    "certificate": "certify",
-}
 
 
 def _check_policy(body: Charter) -> None:
@@ -881,23 +690,3 @@ def _check_policy(body: Charter) -> None:
 def _check_recall(recall: Sequence[Recall]) -> None:
     if any(r.found > r.sampled for r in recall):
         raise FormatError("a recall finds more values than were sampled")
-
-
-def _named_checkpoint(entry: Entry) -> int | None:
-    """The size of the checkpoint that a statement says it was made against."""
-    body = entry.statement.body
-    if isinstance(body, Challenge | Probe):
-        return body.against.size
-    return body.log.size if isinstance(body, Certificate) else None
-
-
-def _claimed(entry: Entry) -> int | None:
-    """The time a statement claims for what it reports, in seconds since the epoch."""
-    body = entry.statement.body
-    if isinstance(body, Charter):
-        return body.created
-    if isinstance(body, Approval | Challenge | Probe | Testimony):
-        return body.signed
-    if isinstance(body, Destruction):
-        return body.finished
-    return body.issued if isinstance(body, Certificate) else None

@@ -7,9 +7,9 @@ and the verifier refuses a certificate that says anything else.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
 
 from cenotaph_proof import quorum
+from cenotaph_proof.casebook import Casebook, Entry
 from cenotaph_proof.errors import OrderError
 from cenotaph_proof.keys import PublicKey
 from cenotaph_proof.statements import (
@@ -32,9 +32,6 @@ from cenotaph_proof.statements import (
     SealStore,
 )
 
-if TYPE_CHECKING:
-    from cenotaph_proof.case import Case, Entry
-
 GRADES: tuple[GradeName, ...] = ("none", "L1", "L2", "L3", "L4", "L5")
 NOT_DESTROYED = "not everything that the plan names was destroyed"
 NOTHING_DESTROYED = "nothing of this store was destroyed"
@@ -52,7 +49,7 @@ LIMITS = (
 )
 
 
-def certificate(case: Case, log: CheckpointRef, issued: int) -> Certificate:
+def certificate(case: Casebook, log: CheckpointRef, issued: int) -> Certificate:
     """The one certificate that the statements allow.
 
     Raises: OrderError, ThresholdError when the case is not ready for it.
@@ -99,7 +96,7 @@ def difference(said: Certificate, follows: Certificate) -> str:
     )
 
 
-def accepted(case: Case, counts: Callable[[PublicKey], bool] = lambda _: True) -> list[Entry]:
+def accepted(case: Casebook, counts: Callable[[PublicKey], bool] = lambda _: True) -> list[Entry]:
     """The newest probe of each auditor on the latest destruction, where it accepts."""
     last = case.latest(Destruction)
     newest: dict[str, Entry] = {}
@@ -110,7 +107,7 @@ def accepted(case: Case, counts: Callable[[PublicKey], bool] = lambda _: True) -
 
 
 def reached(
-    case: Case, store: str, probes: Iterable[Entry], counts: Callable[[PublicKey], bool] = lambda _: True
+    case: Casebook, store: str, probes: Iterable[Entry], counts: Callable[[PublicKey], bool] = lambda _: True
 ) -> tuple[GradeName, str]:
     """The grade of a store, and why not a higher one: the lowest that anything allows."""
     sealed = next(s for s in case.require(Seal).body(Seal).stores if s.name == store)
@@ -152,7 +149,7 @@ def outcome(sealed: int, destroyed: int, left_out: bool) -> str:
     return "left out" if left_out else "not destroyed"
 
 
-def _check_ready(case: Case, probes: list[Entry]) -> None:
+def _check_ready(case: Casebook, probes: list[Entry]) -> None:
     case.require(Destruction)
     need = {"auditor": max(1, {r.role: r.count for r in case.charter.policy.approve}.get("auditor", 0))}
     if quorum.missing([p.signer for p in probes], need):
@@ -167,7 +164,7 @@ def _check_ready(case: Case, probes: list[Entry]) -> None:
         raise OrderError(f"the latest probe of {', '.join(rejecting)} rejects the destruction")
 
 
-def _store(case: Case, sealed: SealStore, probes: list[Entry]) -> CertifiedStore:
+def _store(case: Casebook, sealed: SealStore, probes: list[Entry]) -> CertifiedStore:
     planned = _plan(case, sealed.name)
     grade, why = reached(case, sealed.name, probes)
     probed = [s for p in probes for s in p.body(Probe).stores if s.name == sealed.name]
@@ -191,7 +188,7 @@ def _store(case: Case, sealed: SealStore, probes: list[Entry]) -> CertifiedStore
     )
 
 
-def _collection(case: Case, store: str, sealed: SealCollection) -> CertifiedCollection:
+def _collection(case: Casebook, store: str, sealed: SealCollection) -> CertifiedCollection:
     mine = [c for name, c in _runs(case) if name == store and c.ordinal in sealed.ordinals]
     as_sealed, watched, unknown = _classes(mine)
     destroyed = as_sealed + watched + unknown
@@ -208,11 +205,11 @@ def _collection(case: Case, store: str, sealed: SealCollection) -> CertifiedColl
     )
 
 
-def _plan(case: Case, store: str) -> PlanStore:
+def _plan(case: Casebook, store: str) -> PlanStore:
     return next(s for s in case.require(Plan).body(Plan).stores if s.name == store)
 
 
-def _runs(case: Case) -> list[tuple[str, DestroyedCollection]]:
+def _runs(case: Casebook) -> list[tuple[str, DestroyedCollection]]:
     return [
         (store.name, collection)
         for entry in case.all(Destruction)
@@ -221,7 +218,7 @@ def _runs(case: Case) -> list[tuple[str, DestroyedCollection]]:
     ]
 
 
-def _last_run(case: Case, store: str) -> tuple[GradeName, str] | None:
+def _last_run(case: Casebook, store: str) -> tuple[GradeName, str] | None:
     """What the newest reclamation of a store reached by its own account."""
     for entry in reversed(case.all(Destruction)):
         for item in entry.body(Destruction).stores:
@@ -230,7 +227,7 @@ def _last_run(case: Case, store: str) -> tuple[GradeName, str] | None:
     return None
 
 
-def _destroyed(case: Case, store: str) -> int:
+def _destroyed(case: Casebook, store: str) -> int:
     return sum(c.records for name, c in _runs(case) if name == store)
 
 
@@ -243,7 +240,7 @@ def _classes(runs: Iterable[DestroyedCollection]) -> tuple[int, int, int]:
     return totals[0], totals[1], totals[2]
 
 
-def _measured(case: Case, store: str, counts: Callable[[PublicKey], bool]) -> bool:
+def _measured(case: Casebook, store: str, counts: Callable[[PublicKey], bool]) -> bool:
     """Whether an auditor found real sampled values of this store before destruction."""
     return any(
         r.found
@@ -258,7 +255,7 @@ def _merged(probed: Iterable[ProbedStore]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(line for item in probed for line in item.unreachable))
 
 
-def _shares(case: Case) -> tuple[str, ...]:
+def _shares(case: Casebook) -> tuple[str, ...]:
     """Auditors who gave a key share and have not said that it is destroyed."""
     gave = {
         e.signer.organisation for e in case.charter_approvals() if e.body(Approval).commitments is not None

@@ -20,7 +20,8 @@ from typing import BinaryIO
 
 from cenotaph_proof import bundle as bundles
 from cenotaph_proof import draw
-from cenotaph_proof.case import Case, Entry
+from cenotaph_proof.case import Case
+from cenotaph_proof.casebook import Entry
 from cenotaph_proof.errors import (
     FormatError,
     LogError,

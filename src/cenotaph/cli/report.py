@@ -13,7 +13,8 @@ from cenotaph.errors import UsageError
 from cenotaph.journal import Journal
 from cenotaph.session import Session
 from cenotaph_proof import envelope, facts, statements
-from cenotaph_proof.case import Case, Entry
+from cenotaph_proof.case import Case
+from cenotaph_proof.casebook import Entry
 from cenotaph_proof.errors import ProofError
 from cenotaph_proof.statements import (
     Approval,

@@ -7,7 +7,7 @@ from pathlib import Path
 from cenotaph.clock import Clock
 from cenotaph.desk import Desk, alone
 from cenotaph_proof import acts
-from cenotaph_proof.case import Entry
+from cenotaph_proof.casebook import Entry
 from cenotaph_proof.folder import CaseFolder
 
 

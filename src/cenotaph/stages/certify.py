@@ -9,7 +9,8 @@ from cenotaph.durable import write_file
 from cenotaph.journal import Journal
 from cenotaph_proof import bundle as bundles
 from cenotaph_proof import canonical, facts
-from cenotaph_proof.case import Case, Entry
+from cenotaph_proof.case import Case
+from cenotaph_proof.casebook import Entry
 from cenotaph_proof.errors import OrderError
 from cenotaph_proof.folder import wipe
 from cenotaph_proof.statements import Certificate, CheckpointRef, to_json

@@ -42,7 +42,8 @@ from cenotaph.journal import Journal
 from cenotaph.progress import Tell, quiet
 from cenotaph.sealing import SealedPartition, Target
 from cenotaph.store import Collection, Eraser, OpenEraser, OpenReader, Partition, State
-from cenotaph_proof.case import ApprovedPlan, Case, Entry
+from cenotaph_proof.case import ApprovedPlan, Case
+from cenotaph_proof.casebook import Entry
 from cenotaph_proof.folder import CaseFolder
 from cenotaph_proof.seal import ChunkSeal
 from cenotaph_proof.statements import Destruction, Seal

@@ -9,7 +9,7 @@ from cenotaph.config import CaseFile
 from cenotaph.desk import Desk, alone
 from cenotaph.errors import RefusedError, UsageError
 from cenotaph_proof import note
-from cenotaph_proof.case import Entry
+from cenotaph_proof.casebook import Entry
 from cenotaph_proof.errors import OrderError
 from cenotaph_proof.keys import PublicKey, SecretKey
 from cenotaph_proof.statements import (

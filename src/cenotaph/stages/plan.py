@@ -9,7 +9,8 @@ from typing import Literal, TypeAlias
 from cenotaph.desk import Desk, alone, cite
 from cenotaph.errors import UsageError
 from cenotaph.journal import Journal
-from cenotaph_proof.case import Case, Entry
+from cenotaph_proof.case import Case
+from cenotaph_proof.casebook import Entry
 from cenotaph_proof.statements import (
     GradeName,
     Inventory,

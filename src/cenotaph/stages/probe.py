@@ -23,7 +23,7 @@ from cenotaph.session import Session
 from cenotaph.store import Extent, OpenReader, Reader
 from cenotaph_proof import draw
 from cenotaph_proof.acts import new_nonce
-from cenotaph_proof.case import Entry
+from cenotaph_proof.casebook import Entry
 from cenotaph_proof.statements import (
     Challenge,
     Destruction,

@@ -14,7 +14,8 @@ from pathlib import Path
 from cenotaph.desk import Desk
 from cenotaph.durable import write_file
 from cenotaph_proof import bundle as bundles
-from cenotaph_proof.case import Case, Entry
+from cenotaph_proof.case import Case
+from cenotaph_proof.casebook import Entry
 from cenotaph_proof.statements import (
     Approval,
     Certificate,

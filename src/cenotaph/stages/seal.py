@@ -14,7 +14,8 @@ from cenotaph.sealing import PartitionResult, SealTask, count_subjects, seal_par
 from cenotaph.store import OpenReader
 from cenotaph_proof import draw
 from cenotaph_proof import seal as seals
-from cenotaph_proof.case import Case, Entry
+from cenotaph_proof.case import Case
+from cenotaph_proof.casebook import Entry
 from cenotaph_proof.errors import OrderError
 from cenotaph_proof.seal import ChunkSeal
 from cenotaph_proof.statements import Approval, Inventory, Seal, SealCollection

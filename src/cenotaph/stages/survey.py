@@ -27,7 +27,7 @@ from cenotaph.estate import Estate, EstateCollection, EstateCopy, EstateStore
 from cenotaph.progress import Tell, quiet
 from cenotaph.scope import Selection
 from cenotaph.store import Collection, Copy, OpenReader, Partition, Reader
-from cenotaph_proof.case import Entry
+from cenotaph_proof.casebook import Entry
 from cenotaph_proof.statements import (
     CopyLine,
     Inventory,

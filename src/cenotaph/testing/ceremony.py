@@ -17,7 +17,8 @@ from cenotaph_proof import bundle as bundles
 from cenotaph_proof import draw, envelope, facts, merkle, note, statements
 from cenotaph_proof import seal as seals
 from cenotaph_proof.bundle import Bundle
-from cenotaph_proof.case import Case, Cosigned, Entry
+from cenotaph_proof.case import Case
+from cenotaph_proof.casebook import Cosigned, Entry
 from cenotaph_proof.folder import sign
 from cenotaph_proof.keys import SecretKey
 from cenotaph_proof.seal import CHUNK_RECORDS, ChunkSeal

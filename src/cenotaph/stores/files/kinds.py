@@ -1,5 +1,4 @@
-"""What a file is: its format, packing and schema, told from its first bytes and, where those leave a
-choice, its name."""
+"""What a file is: its format, packing and schema, told from its first bytes, and if need be its name."""
 
 from __future__ import annotations
 
