@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import closing
@@ -102,6 +103,26 @@ def seal_partition(task: SealTask) -> PartitionResult:
     return PartitionResult(tuple(hasher.finish()), builder.finish().to_bytes(), subjects.to_bytes())
 
 
+def numbers_in(texts: pa.Array) -> dict[str, pa.Array]:
+    """Identity numbers and mobile numbers that stand inside free text, lines and JSON, by needle kind.
+
+    A line is one record, and its middle one needle; but a person in it is found elsewhere by number.
+    """
+    texts = pc.drop_null(texts)
+    if not (len(texts) and (pa.types.is_binary(texts.type) or pa.types.is_string(texts.type))):
+        return {}
+    joined = pc.binary_join(pa.ListArray.from_arrays([0, len(texts)], texts.cast(pa.binary())), b"\n")
+    data = joined[0].as_buffer()
+    found = {kind: sorted(set(shape.findall(data))) for kind, shape in _SHAPES.items()}
+    return {kind: pa.array(numbers, pa.binary()) for kind, numbers in found.items() if numbers}
+
+
+_SHAPES = {
+    "id": re.compile(rb"(?<![0-9])[1-9][0-9]{16}[0-9Xx](?![0-9])"),
+    "phone": re.compile(rb"(?<![0-9])1[3-9][0-9]{9}(?![0-9])"),
+}
+
+
 class _Distinct:
     """Hands each distinct value of a partition's needle columns to the builder about once.
 
@@ -112,27 +133,33 @@ class _Distinct:
     def __init__(self, builder: NeedleBuilder, columns: Sequence[tuple[int, str]]) -> None:
         self._builder = builder
         self._columns = columns
-        self._pending: dict[int, list[pa.Array]] = {column: [] for column, _ in columns}
+        self._pending: dict[tuple[int, str], list[pa.Array]] = {}
         self._loose = dict.fromkeys((c for c, kind in columns if kind in LOOSE_KINDS), 0)
 
     def add(self, batch: pa.RecordBatch) -> None:
         for column, kind in self._columns:
             values = pc.unique(batch.column(column))
+            if kind == "text":
+                for found, numbers in numbers_in(values).items():
+                    self._take((column, found), numbers)
             if column in self._loose:
                 values = values.slice(0, max(0, LOOSE_NEEDLES - self._loose[column]))
                 self._loose[column] += len(values)
-            self._pending[column].append(values)
-            if sum(map(len, self._pending[column])) > PENDING_VALUES:
-                self._settle(column, kind)
+            self._take((column, kind), values)
 
     def flush(self) -> None:
-        for column, kind in self._columns:
-            self._settle(column, kind)
+        for which in self._pending:
+            self._settle(which)
 
-    def _settle(self, column: int, kind: str) -> None:
-        pending, self._pending[column] = self._pending[column], []
+    def _take(self, which: tuple[int, str], values: pa.Array) -> None:
+        self._pending.setdefault(which, []).append(values)
+        if sum(map(len, self._pending[which])) > PENDING_VALUES:
+            self._settle(which)
+
+    def _settle(self, which: tuple[int, str]) -> None:
+        pending, self._pending[which] = self._pending[which], []
         if pending:
-            self._builder.add(pc.unique(pa.chunked_array(pending)), kind)
+            self._builder.add(pc.unique(pa.chunked_array(pending)), which[1])
 
 
 def partition_chunks(case_key: bytes, target: Target, batches: Iterable[pa.RecordBatch]) -> list[Chunk]:

@@ -28,7 +28,7 @@ from cenotaph.estate import Estate, EstateStore, SealedChunks
 from cenotaph.progress import Tell, quiet
 from cenotaph.residue.needles import NeedleBuilder, Needles
 from cenotaph.residue.scan import scan
-from cenotaph.sealing import LOOSE_KINDS, NeedleSource, Target, needle_key, partition_chunks
+from cenotaph.sealing import LOOSE_KINDS, NeedleSource, Target, needle_key, numbers_in, partition_chunks
 from cenotaph.session import Session
 from cenotaph.store import Column, OpenReader, Partition
 from cenotaph_proof import draw
@@ -262,10 +262,16 @@ class _Sampler:
         rows = pa.array(np.arange(0, batch.num_rows, step)[:SAMPLED_ROWS])
         for column, kind in self._columns:
             values = pc.drop_null(pc.take(batch.column(column), rows))
-            known = self._known.contains(values, kind)
-            if kind not in LOOSE_KINDS:
-                self.unsought += int((self._searchable(values, kind) & ~known).sum())
-            self.builder.add(values.filter(pa.array(known)), kind)
+            for found, numbers in numbers_in(values).items() if kind == "text" else ():
+                self._seek(numbers, found)
+            self._seek(values, kind)
+
+    def _seek(self, values: pa.Array, kind: str) -> None:
+        """Hold sampled values against the needles, and remember them for the positive control."""
+        known = self._known.contains(values, kind)
+        if kind not in LOOSE_KINDS:
+            self.unsought += int((self._searchable(values, kind) & ~known).sum())
+        self.builder.add(values.filter(pa.array(known)), kind)
 
     def _searchable(self, values: pa.Array, kind: str) -> npt.NDArray[np.bool_]:
         """Which values are long enough to be searched for at all."""
