@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -75,7 +76,7 @@ def _in_slack(path: Path) -> None:
 
 def _in_a_free_page(path: Path) -> None:
     """Let SQLite itself leave one number in a page of its freelist."""
-    with sqlite3.connect(path) as db:
+    with closing(sqlite3.connect(path)) as db:
         db.execute("PRAGMA secure_delete = OFF")
         db.execute("CREATE TABLE scratch (value TEXT)")
         db.execute("INSERT INTO scratch VALUES (?)", (IDS[17],))
@@ -102,3 +103,25 @@ def test_one_extra_copy_is_residue(destroyed: Ground, tmp_path: Path, plant: Cal
     assert [s["grade_reached"] for s in probe.value["stores"]] == ["L1"]
     assert probe.value["decision"] == "reject"
     assert ground.stage("certify", code=4).out == ""
+
+
+@pytest.mark.parametrize("plant", [_in_slack, _in_a_free_page])
+def test_destroying_again_after_a_rejecting_probe_reaches_the_grade(
+    destroyed: Ground, tmp_path: Path, plant: Callable[[Path], None]
+) -> None:
+    """A probe that found residue sends the case back: destroy reclaims anew, and the next probe accepts."""
+    ground = destroyed.copy(tmp_path / "ground")
+    plant(ground.estate / "register.db")
+    ground.stage("probe", code=3)
+    status = ground.run("status").out
+
+    again = ground.stage("destroy")
+    probe = ground.stage("probe")
+    certificate = ground.stage("certify")
+
+    assert "cenotaph destroy" in status
+    assert again.value["records"] == 0
+    assert [s["grade_reached"] for s in probe.value["stores"]] == ["L2"]
+    assert [s["grade_reached"] for s in certificate.value["stores"]] == ["L2"]
+    ground.verify()
+    assert len(grep([i.encode() for i in IDS], ground.estate)) == SHARED

@@ -152,6 +152,16 @@ class Casebook:
                     totals[item.name, c.ordinal] = totals.get((item.name, c.ordinal), 0) + c.records
         return totals
 
+    def rejected(self) -> bool:
+        """Whether the newest word of an auditor on the latest destruction is that residue is left."""
+        last = self.latest(Destruction)
+        words = {
+            e.signer.key_id: e.body(Probe).decision
+            for e in self.all(Probe)
+            if last is not None and e.statement.cited("destruction") == last.digest
+        }
+        return "reject" in words.values()
+
     def nonce_commitment(self, auditor: PublicKey, what: type, before: int) -> str:
         """The commitment an auditor's next nonce must open: the newest one logged before `before`."""
         commitment: str | None = None

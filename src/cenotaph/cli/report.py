@@ -318,6 +318,9 @@ def next_steps(desk: Desk, case: Case) -> list[str]:
     last = case.latest(Destruction)
     if last is None or not last.body(Destruction).complete:
         return _before_destruction(desk, case)
+    if case.rejected():
+        digest = case.require(Plan).digest[:8]
+        return [f"operator: cenotaph destroy --confirm {digest} (a probe rejects: see its reasons)"]
     if not facts.accepted(case):
         return [f"auditor {p.organisation}: cenotaph probe --key FILE" for p in case.parties("auditor")]
     return ["operator: cenotaph certify"]

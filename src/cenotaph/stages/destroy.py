@@ -82,6 +82,8 @@ class EraseTask:
     lock_timeout: int
     bytes_per_second: int | None
     window: tuple[int, int] | None
+    since: int  # the journal line up to which everything is signed; a probe that rejected wants more
+    rejected: bool
     clock: Clock
 
 
@@ -285,9 +287,13 @@ class _Run:
             pause = min(2 * pause, 2.0)
 
     def _reclaim(self) -> bool:
-        """Reclaim after the partitions, unless it was done since the last of them. False if it failed."""
+        """Reclaim after the partitions, unless it was done since the last of them. False if it failed.
+
+        After a probe that rejected, what was reclaimed before it does not count.
+        """
         lines = self._lines()
         last_done = max((e.seq for e in lines if e.kind == "done"), default=0)
+        last_done = max(last_done, self.task.since) if self.task.rejected else last_done
         last_reclaimed = max((e.seq for e in lines if e.kind == "reclaimed"), default=-1)
         if last_reclaimed > last_done:
             return True
@@ -380,6 +386,9 @@ def _tasks(
     key = desk.case_key(case)
     sealed = estates.sealed_from_json(annex.read_json("seal", key, case.require(Seal).body(Seal).annex))
     limits = desk.config.limits
+    last = case.latest(Destruction)
+    with Journal(desk.journal_path()) as journal:
+        since = journal.covered(last.body(Destruction).journal) if last else 0
     tasks = []
     for number, (store, planned) in enumerate(zip(estate.stores, plan.plan.stores, strict=True)):
         table = desk.config.find(store.name)
@@ -403,6 +412,8 @@ def _tasks(
                 lock_timeout=seconds(limits.lock_timeout, "lock_timeout"),
                 bytes_per_second=limits.bytes_per_second,
                 window=desk.config.window(),
+                since=since,
+                rejected=case.rejected(),
                 clock=desk.clock,
             )
         )
