@@ -30,7 +30,7 @@ TOOL = "cenotaph 0.1.0"
 class Session:
     """What an auditor's stages work with. `addresses` are store → address of the auditor's own way in.
 
-    Raises: SignatureError when the key is no auditor's; RefusedError when annex and statements differ;
+    Raises: KeyFileError when the key is no auditor's; RefusedError when annex and statements differ;
     UsageError for an address of another kind of store.
     """
 

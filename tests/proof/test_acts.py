@@ -11,7 +11,7 @@ import pytest
 from cenotaph.testing.ceremony import AUDITORS, NOTARY, OPERATOR, Ceremony
 from cenotaph_proof import acts, draw, envelope, statements
 from cenotaph_proof.case import Case
-from cenotaph_proof.errors import FormatError, OrderError, SignatureError
+from cenotaph_proof.errors import FormatError, KeyFileError, OrderError
 from cenotaph_proof.folder import SO_FAR, CaseFolder, Secrets, wipe
 from cenotaph_proof.statements import Approval, Challenge
 
@@ -154,7 +154,7 @@ def test_a_withdrawal_needs_no_challenge(tmp_path: Path) -> None:
 def test_an_operator_approves_nothing(tmp_path: Path) -> None:
     """The operator is no party that approves."""
     c = Ceremony().run(last="open")
-    with pytest.raises(SignatureError, match="is not auditor or notary or owner in this case"):
+    with pytest.raises(KeyFileError, match="is not auditor or notary or owner in this case"):
         Party(tmp_path, c, OPERATOR).approve(charter=True)
 
 

@@ -84,7 +84,7 @@ def test_keygen(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["keygen", "--role", "notary", "--organisation", NOTARY, "--out", str(tmp_path / "zhao")]
 
     assert main(arguments) == 0
-    assert main(arguments) == 1
+    assert main(arguments) == 2
 
     said = capsys.readouterr()
     public = PublicKey.load(tmp_path / "zhao.pub")

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cenotaph_proof import __version__, acts, bundle, history, trust, verify
-from cenotaph_proof.errors import OrderError, ProofError, ThresholdError
+from cenotaph_proof.errors import KeyFileError, OrderError, ProofError, ThresholdError
 from cenotaph_proof.folder import CaseFolder
 from cenotaph_proof.keys import ROLES, PublicKey, SecretKey
 from cenotaph_proof.witness import Request, Witness
@@ -78,6 +78,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return int(options.run(options))
     except (OrderError, ThresholdError) as error:
         return _fail("cenotaph-proof", error.message, error.hint, BLOCKED)
+    except KeyFileError as error:
+        return _fail("cenotaph-proof", error.message, error.hint, USAGE)
     except ProofError as error:
         return _fail("cenotaph-proof", error.message, error.hint, FAILED)
     except (OSError, ValueError) as error:

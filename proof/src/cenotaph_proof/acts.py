@@ -9,7 +9,7 @@ from pathlib import Path
 from cenotaph_proof import draw
 from cenotaph_proof.case import Case
 from cenotaph_proof.casebook import COUNTERSIGN
-from cenotaph_proof.errors import OrderError, SignatureError
+from cenotaph_proof.errors import KeyFileError, OrderError
 from cenotaph_proof.folder import CaseFolder, Secrets
 from cenotaph_proof.keys import SecretKey
 from cenotaph_proof.statements import Approval, Challenge, Cite, Commitments, Plan, Role
@@ -33,7 +33,7 @@ def approve(
     An auditor approving the charter makes its key share and first nonces, and commits to them and to
     the outside records in `outside`. Returns the envelope's file in `incoming/`.
 
-    Raises: SignatureError when the key is no party of the charter; OrderError when there is no plan,
+    Raises: KeyFileError when the key is no party of the charter; OrderError when there is no plan,
     or this auditor has not accepted it.
     """
     case = folder.replay_with_waiting()  # an auditor approves right after a challenge nobody logged yet
@@ -63,12 +63,12 @@ def approve(
 
 
 def party_role(case: Case, key: SecretKey, *allowed: str) -> Role:
-    """The role in which this key is a party of the case. Raises: SignatureError."""
+    """The role in which this key is a party of the case. Raises: KeyFileError."""
     for party in case.parties(*(allowed or COUNTERSIGN)):
         if party.ed25519 == key.public.ed25519:
             return party.role  # type: ignore[return-value]  # checked when the charter was parsed
     wanted = " or ".join(allowed or COUNTERSIGN)
-    raise SignatureError(
+    raise KeyFileError(
         f"the key of {key.public.organisation} is not {wanted} in this case",
         hint="use the key that case.toml names for this party",
     )
