@@ -7,10 +7,13 @@ are ready.
 
 from __future__ import annotations
 
+import atexit
 import multiprocessing
 import os
 import resource
+import shutil
 import signal
+import tempfile
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -20,6 +23,7 @@ from typing import TypeVar
 
 from cenotaph.errors import PartialError
 
+LONGEST_FOLDER = 60  # bytes
 T = TypeVar("T")
 R = TypeVar("R")
 PRELOAD = (  # by name: what children of any stage need; loaded once, in a server that never sees data
@@ -40,6 +44,7 @@ def run(function: Callable[[T], R], tasks: Iterable[T], *, workers: int = 2) -> 
     At most two tasks a worker are in flight. An error of a task is raised here, after which no new
     task starts. Raises: PartialError when a child was killed.
     """
+    _keep_sockets_short()
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(list(PRELOAD))
     pending: dict[Future[R], T] = {}
@@ -61,6 +66,24 @@ def run(function: Callable[[T], R], tasks: Iterable[T], *, workers: int = 2) -> 
         ) from None
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _keep_sockets_short() -> None:
+    """Give the fork server's sockets a short folder where the temporary one is too deep for unix(7).
+
+    A socket's path has at most 108 bytes, and multiprocessing makes it beneath `TMPDIR`. Only sockets
+    lie there; data travels through pipes.
+    """
+    if len(os.fsencode(tempfile.gettempdir())) <= LONGEST_FOLDER or _socket_folder:
+        return
+    folder = tempfile.mkdtemp(prefix="cenotaph-", dir="/tmp")
+    _socket_folder.append(folder)
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    # multiprocessing.util.get_temp_dir() asks here first (CPython 3.11 to 3.14).
+    vars(multiprocessing.current_process())["_config"]["tempdir"] = folder
+
+
+_socket_folder: list[str] = []
 
 
 def _prepare() -> None:
