@@ -111,6 +111,11 @@ class Annex:
         """Overwrite and remove one document. Nothing there is a success."""
         wipe(self.path / f"{name}.sealed")
 
+    def destroy_like(self, prefix: str) -> None:
+        """Overwrite and remove the documents whose names begin so."""
+        for path in sorted(self.path.glob(f"{prefix}*.sealed")):
+            wipe(path)
+
     def destroy_all(self) -> int:
         """Overwrite and remove everything in the annex; returns how many files there were."""
         files = sorted(p for p in self.path.rglob("*") if p.is_file()) if self.path.exists() else []

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
+from typing import TypeAlias
+
 from cenotaph import estate as estates
-from cenotaph.annex import case_key
+from cenotaph.annex import Annex, case_key
 from cenotaph.desk import Desk, alone, cite, open_share
 from cenotaph.engines import local
 from cenotaph.errors import RefusedError
 from cenotaph.estate import Estate, EstateStore, SealedChunks
 from cenotaph.progress import Tell, quiet
+from cenotaph.records import Chunk
 from cenotaph.residue.needles import Needles
 from cenotaph.sealing import PartitionResult, SealTask, count_subjects, seal_partition
 from cenotaph.store import OpenReader
@@ -20,10 +24,16 @@ from cenotaph_proof.errors import OrderError
 from cenotaph_proof.seal import ChunkSeal
 from cenotaph_proof.statements import Approval, Inventory, Seal, SealCollection
 
+Where: TypeAlias = tuple[str, int, int]
+"""Store, collection ordinal, partition index."""
+SO_FAR = "sealing-"
+
 
 @alone
 def seal(desk: Desk, opener: OpenReader, tell: Tell = quiet) -> Entry:
     """Digest every selected record, write chunk lists and needles to the annex, sign and log the seal.
+
+    Run again after an interruption, it goes on with the partitions that were not yet read.
 
     Raises: OrderError before the survey; StoreError when a partition cannot be read: a seal is whole
     or it is not made.
@@ -37,7 +47,8 @@ def seal(desk: Desk, opener: OpenReader, tell: Tell = quiet) -> Entry:
     annex = desk.annex(case)
     clear = estates.from_json(annex.read_json("inventory", annex_key, surveyed.body(Inventory).annex))
     key = _derive_key(desk, case)
-    results = _digest(desk, opener, clear, key, tell)
+    so_far = _SoFar(annex, key, surveyed.digest)
+    results = _digest(desk, opener, clear, key, so_far, tell)
     chunks = SealedChunks({where: _chunks(r) for where, r in results.items()})
     body = _body(
         clear,
@@ -49,20 +60,61 @@ def seal(desk: Desk, opener: OpenReader, tell: Tell = quiet) -> Entry:
     )
     annex.wrap("case-key", key, [desk.key.public, *case.parties("auditor")])
     assert case.charter_entry is not None
-    return desk.sign(body, cite(case.charter_entry), cite(surveyed))
+    entry = desk.sign(body, cite(case.charter_entry), cite(surveyed))
+    annex.destroy_like(SO_FAR)
+    return entry
+
+
+class _SoFar:
+    """Partitions that an interrupted seal had read: encrypted in the annex until the seal is signed.
+
+    Bound to the case key and the inventory. A partition that changes later is drift, as after the seal.
+    """
+
+    def __init__(self, annex: Annex, key: bytes, inventory: str) -> None:
+        self._annex = annex
+        self._key = key
+        self._prefix = f"{SO_FAR}{seals.key_commitment(key)[:8]}-{inventory[:8]}"
+
+    def load(self, where: Where) -> PartitionResult | None:
+        name = self._name(where)
+        if not self._annex.exists(name):
+            return None
+        kept = self._annex.read_json(name, self._key)
+        chunks = tuple(
+            Chunk(records, size, bytes.fromhex(digest)) for records, size, digest in kept["chunks"]
+        )
+        return PartitionResult(chunks, bytes.fromhex(kept["needles"]), bytes.fromhex(kept["subjects"]))
+
+    def keep(self, where: Where, result: PartitionResult) -> None:
+        document = {
+            "chunks": [[c.records, c.bytes, c.hash.hex()] for c in result.chunks],
+            "needles": result.needles.hex(),
+            "subjects": result.subjects.hex(),
+        }
+        self._annex.write_json(self._name(where), self._key, document)
+
+    def _name(self, where: Where) -> str:
+        store, collection, partition = where
+        return f"{self._prefix}-{hashlib.sha256(store.encode()).hexdigest()[:16]}-{collection}-{partition}"
 
 
 def _digest(
-    desk: Desk, opener: OpenReader, clear: Estate, key: bytes, tell: Tell
-) -> dict[tuple[str, int, int], PartitionResult]:
+    desk: Desk, opener: OpenReader, clear: Estate, key: bytes, so_far: _SoFar, tell: Tell
+) -> dict[Where, PartitionResult]:
     """Every partition's result, in the order of the inventory."""
     tasks = []
+    found: dict[Where, PartitionResult] = {}
     for store, collection, partition in clear.partitions():
+        where = (store.name, collection.ordinal, partition.index)
+        kept = so_far.load(where)
+        if kept is not None:
+            found[where] = kept
+            continue
         url = desk.config.url(desk.config.find(store.name))
         target = estates.target(desk.config, opener, store, collection, url)
         tasks.append(SealTask(target, partition, key))
     total, done = sum(t.partition.records for t in tasks), 0
-    found: dict[tuple[str, int, int], PartitionResult] = {}
     for task, result in local.run(seal_partition, tasks, workers=desk.config.limits.workers):
         sealed = sum(c.records for c in result.chunks)
         if sealed != task.partition.records:
@@ -71,7 +123,9 @@ def _digest(
                 f"{task.partition.records} records were surveyed, {sealed} are there",
                 hint="stop what writes to it, then survey and seal again",
             )
-        found[task.target.store, task.target.ordinal, task.partition.index] = result
+        where = (task.target.store, task.target.ordinal, task.partition.index)
+        found[where] = result
+        so_far.keep(where, result)
         done += sealed
         tell("records sealed", done, total)
     order = [(s.name, c.ordinal, p.index) for s, c, p in clear.partitions()]
@@ -81,7 +135,7 @@ def _digest(
 def _body(
     clear: Estate,
     chunks: SealedChunks,
-    results: dict[tuple[str, int, int], PartitionResult],
+    results: dict[Where, PartitionResult],
     *,
     key: str,
     needles: str,
@@ -120,7 +174,7 @@ def _chunks(result: PartitionResult) -> tuple[ChunkSeal, ...]:
     return tuple(ChunkSeal(c.records, c.bytes, c.hash) for c in result.chunks)
 
 
-def _needles(results: dict[tuple[str, int, int], PartitionResult]) -> bytes:
+def _needles(results: dict[Where, PartitionResult]) -> bytes:
     parts = [Needles.from_bytes(r.needles) for r in results.values()]
     return parts[0].merge(parts[1:]).to_bytes() if parts else b""
 

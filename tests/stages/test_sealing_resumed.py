@@ -1,0 +1,49 @@
+"""A seal that was interrupted goes on with what it had not read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from cenotaph.engines import local
+from cenotaph.stages import seal as stage
+from cenotaph.stores import open_reader
+from cenotaph_proof.statements import Seal
+from small_case import STORES, SmallCase, build_estate
+
+
+def test_an_interrupted_seal_goes_on_and_seals_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After Ctrl-C the second run reads only what is missing, and nothing of the first is left behind."""
+    build_estate(tmp_path / "estate")
+    case = SmallCase.make(tmp_path, STORES)
+    case.go("open", "survey")
+    read: list[str] = []
+    run = local.run
+
+    def watched(function, tasks, *, workers=2, stop_after=None) -> Iterator:
+        for task, result in run(function, tasks, workers=workers):
+            read.append(task.target.store)
+            yield task, result
+            if len(read) == stop_after:
+                raise KeyboardInterrupt
+
+    monkeypatch.setattr(local, "run", lambda f, t, workers: watched(f, t, workers=1, stop_after=2))
+    with pytest.raises(KeyboardInterrupt):
+        stage.seal(case.desk(), open_reader)
+    first = len(read)
+    kept = sorted(p.name for p in case.path.glob("annex/sealing-*"))
+    read.clear()
+    monkeypatch.setattr(local, "run", lambda f, t, workers: watched(f, t, workers=workers))
+
+    sealed = stage.seal(case.desk(), open_reader).body(Seal)
+
+    partitions = sum(1 for _ in case.desk().estate(case.now()).partitions())
+    assert first == 2
+    assert len(kept) >= 1
+    assert len(read) == partitions - len(kept)
+    assert sealed.records == sum(s.records for s in sealed.stores) > 0
+    assert not list(case.path.glob("annex/sealing-*"))
