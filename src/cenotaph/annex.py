@@ -66,13 +66,6 @@ class Annex:
     def has(self, what: str, holder: PublicKey) -> bool:
         return self._wrapped(what, holder).exists()
 
-    def destroy_wrapped(self, what: str) -> int:
-        """Overwrite and remove every wrapped copy of a key; returns how many there were."""
-        copies = sorted(self.path.glob(f"{what}-*.sealed"))
-        for copy in copies:
-            wipe(copy)
-        return len(copies)
-
     # ── documents ────────────────────────────────────────────────────────────────────────────────
 
     def write(self, name: str, key: bytes, data: bytes) -> str:

@@ -14,7 +14,6 @@ import fcntl
 import os
 import secrets
 import signal
-import stat
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -58,18 +57,6 @@ def write_all(fd: int, data: bytes | memoryview) -> None:
     view = memoryview(data)
     while view:
         view = view[os.write(fd, view) :]
-
-
-def fsync_dir(directory: int | str | bytes | os.PathLike[str]) -> None:
-    """Make names in a directory durable: renames, creations and removals before this call."""
-    if isinstance(directory, int):
-        os.fsync(directory)
-        return
-    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 def tombstone_name() -> str:
@@ -470,8 +457,3 @@ def _mount(device: int) -> tuple[str, frozenset[str]]:
             kind, _, options = fields[fields.index("-") + 1 :][:3]
             return kind, frozenset(options.split(","))
     return "", frozenset()
-
-
-def is_regular(info: os.stat_result) -> bool:
-    """Whether a stat result is of a regular file: no device, pipe, socket, directory or symlink."""
-    return stat.S_ISREG(info.st_mode)

@@ -27,12 +27,6 @@ class UsageError(CenotaphError):
     exit_code = 2
 
 
-class ResidueError(CenotaphError):
-    """Residue was found, or something does not verify."""
-
-    exit_code = 3
-
-
 class RefusedError(CenotaphError):
     """Hold, approval missing, notice period, drift: the run stops before anything is destroyed."""
 

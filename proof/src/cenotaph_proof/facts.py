@@ -137,6 +137,11 @@ def reached(
         limits.append(("L1", NOT_READ))
     elif sealed.records and not _measured(case, store, counts):
         limits.append(("L1", NOT_MEASURED))
+    return lowest(limits)
+
+
+def lowest(limits: Iterable[tuple[GradeName, str]]) -> tuple[GradeName, str]:
+    """The lowest of several grades with its reason; of equal ones the first."""
     return min(limits, key=lambda limit: GRADES.index(limit[0]))
 
 

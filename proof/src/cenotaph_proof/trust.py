@@ -19,7 +19,6 @@ from cenotaph_proof.statements import Charter
 
 LIMIT = 1 << 20
 DEFAULT_APPROVE = {"auditor": 1, "notary": 1}
-DEFAULT_SKEW = 300
 DEFAULT_BOUND, DEFAULT_CONFIDENCE = 0.01, 0.99
 
 

@@ -9,6 +9,7 @@ from typing import Literal, TypeAlias
 from cenotaph.desk import Desk, alone, cite
 from cenotaph.errors import UsageError
 from cenotaph.journal import Journal
+from cenotaph_proof import facts
 from cenotaph_proof.case import Case
 from cenotaph_proof.casebook import Entry
 from cenotaph_proof.statements import (
@@ -25,7 +26,6 @@ from cenotaph_proof.statements import (
 
 Reason: TypeAlias = Literal["held", "out of scope", "drifted", "amended"]
 HIGHEST: GradeName = "L2"  # what this version can reach by itself
-GRADES = ("none", "L1", "L2", "L3", "L4", "L5")
 ABOVE = "this version destroys and searches files, not raw volumes or media"
 
 
@@ -130,7 +130,7 @@ def _grade(asked: GradeName, surveyed: InventoryStore) -> tuple[GradeName, str]:
         (HIGHEST, ABOVE),
         (surveyed.reachable, surveyed.why_not_higher),
     ]
-    return min(limits, key=lambda limit: GRADES.index(limit[0]))
+    return facts.lowest(limits)
 
 
 def _own(surveyed: InventoryStore, chosen: tuple[int, ...], records: int) -> tuple[OwnAction, ...]:

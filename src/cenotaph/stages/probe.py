@@ -21,7 +21,7 @@ from cenotaph.residue.shapes import Shapes
 from cenotaph.sealing import NeedleSource, Target
 from cenotaph.session import Session
 from cenotaph.store import Extent, OpenReader, Reader
-from cenotaph_proof import draw
+from cenotaph_proof import draw, facts
 from cenotaph_proof.acts import new_nonce
 from cenotaph_proof.casebook import Entry
 from cenotaph_proof.statements import (
@@ -39,7 +39,6 @@ from cenotaph_proof.statements import (
 READ_TWICE = 16  # places that draw 2 picks, read again at the end: a store that moves is noticed
 APPEARED = "collections appeared since the survey"
 MISPLACED = "its folder is not the one that was surveyed (not mounted, moved, or a link in its place)"
-GRADES = ("none", "L1", "L2", "L3", "L4", "L5")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +50,6 @@ class ProbeTask:
     asked: GradeName
     planned: GradeName
     planned_why: str
-    remaining: int  # records that the plan left out, and that are therefore still there
     recall: tuple[Recall, ...]
     not_reached: tuple[str, ...]
     known: frozenset[str] = field(repr=False)  # names of the inventory's collections
@@ -70,7 +68,8 @@ def probe(session: Session, opener: OpenReader, tell: Tell = quiet) -> Path:
     nonce = session.reveal(commitment)
     against = session.checkpoint(last.index)
     seed = draw.seed("probe", case.charter.case, last.digest, session.public.key_id, bytes.fromhex(nonce))
-    tasks = _tasks(session, opener, seed)
+    estate = session.estate()
+    tasks = _tasks(session, opener, estate, seed)
     found = {task.target.store: _unread(task, MISPLACED) for task in tasks if task.misplaced}
     tasks = [task for task in tasks if not task.misplaced]
     for done, (task, result) in enumerate(
@@ -78,9 +77,7 @@ def probe(session: Session, opener: OpenReader, tell: Tell = quiet) -> Path:
     ):
         found[task.target.store] = result
         tell("stores searched", done, len(tasks))
-    stores = tuple(
-        found[s.name] if s.name in found else _empty(session, s.name) for s in session.estate().stores
-    )
+    stores = tuple(found[s.name] if s.name in found else _empty(session, s.name) for s in estate.stores)
     reasons = _reasons(session, stores)
     body = Probe(
         organisation=session.public.organisation,
@@ -200,6 +197,8 @@ class _Search:
         ]
         if rows:
             limits.append(("none", f"the store still returns {rows} records of the scope"))
+        if self.appeared:
+            limits.append(("L1", f"{self.appeared} {APPEARED}"))
         if not len(self.needles):
             limits.append(("L1", "no sealed value is long enough to be searched for"))
         if residue:
@@ -208,21 +207,19 @@ class _Search:
             limits.append(("L1", f"{strangers} persons whom no seal knows are in the store's bytes"))
         if self.unread:
             limits.append(("L1", f"{self.unread} places of the store could not be read"))
-        if self.appeared:
-            limits.append(("L1", f"{self.appeared} {APPEARED}"))
         if moved:
             limits.append(("L1", "the store was moving while it was searched"))
-        return min(limits, key=lambda limit: GRADES.index(limit[0]))
+        return facts.lowest(limits)
 
 
 # ── tasks ────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _tasks(session: Session, opener: OpenReader, seed: bytes) -> list[ProbeTask]:
+def _tasks(session: Session, opener: OpenReader, estate: estates.Estate, seed: bytes) -> list[ProbeTask]:
     plan = session.case.require(Plan).body(Plan)
     terms = {s.name: s for s in session.case.charter.stores}
     tasks = []
-    for store, planned in zip(session.estate().stores, plan.stores, strict=True):
+    for store, planned in zip(estate.stores, plan.stores, strict=True):
         if not store.collections:
             continue
         target = session.target(opener, store, store.collections[0])
@@ -235,7 +232,6 @@ def _tasks(session: Session, opener: OpenReader, seed: bytes) -> list[ProbeTask]
                 asked=terms[store.name].grade,
                 planned=planned.grade,
                 planned_why=planned.why_not_higher,
-                remaining=sum(o.records for o in planned.left_out),
                 recall=_recall(session, store.name),
                 not_reached=_not_reached(store),
                 known=frozenset(c.collection.name for c in store.collections),
@@ -276,7 +272,7 @@ def _reasons(session: Session, stores: tuple[ProbedStore, ...]) -> tuple[str, ..
         f"store {s.name} reached {s.reached}, the plan promised {promised[s.name]}: {s.why_not_higher}"
         for s in stores
         if s.read
-        and GRADES.index(s.reached) < GRADES.index(promised[s.name])
+        and facts.GRADES.index(s.reached) < facts.GRADES.index(promised[s.name])
         and (s.residue or s.strangers or s.reached == "none" or APPEARED in s.why_not_higher)
     ]
     reasons += [f"store {s.name}: {MISPLACED}" for s in stores if MISPLACED in s.why_not_higher]
