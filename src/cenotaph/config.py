@@ -136,9 +136,10 @@ class PartyTable(_Table):
 
 
 class VolumeTable(_Table):
-    path: str
-    owner: str
-    quiesced: bool = False
+    path: str = Field(repr=False)
+    owner: ShortText
+    quiesced: bool = False  # its owner declares that nobody else writes to it while the case acts
+    kept: tuple[str, ...] = Field(default=(), repr=False)  # files and folders on it that stay, whatever they hold
 
 
 class Challenge(_Table):

@@ -289,12 +289,28 @@ class PlanStore:
 
 
 @dataclass(frozen=True, slots=True)
+class PlanVolume:
+    """A volume whose free blocks the shared action `free_space` may wipe, for the stores that lie on it."""
+
+    name: Name
+    owner: Name
+    filesystem: Name
+    bytes: Count
+    stores: tuple[Name, ...]
+    quiesced: bool  # its owner declares no outside writers
+    grade: GradeName
+    why_not_higher: Line
+    actions: tuple[Name, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     number: Count
     stores: tuple[PlanStore, ...]
     records: Count
     annex: Digest
     supersedes: Digest | None = None
+    volumes: tuple[PlanVolume, ...] | None = None
 
 
 # ── challenge ────────────────────────────────────────────────────────────────────────────────────
@@ -370,6 +386,25 @@ class DestroyedStore:
 
 
 @dataclass(frozen=True, slots=True)
+class VolumeAction:
+    """One thing done to a volume: kind "trim", "fill", "file tails", "directories" or "journal"."""
+
+    kind: Name
+    count: Count
+    bytes: Count
+
+
+@dataclass(frozen=True, slots=True)
+class WipedVolume:
+    name: Name
+    reached: GradeName  # by the operator's own account
+    why_not_higher: Line
+    actions: tuple[VolumeAction, ...]
+    free: Count  # bytes of free blocks afterwards
+    blank: Count  # of those, bytes read back as nothing but zeros; 0 where nobody could read them
+
+
+@dataclass(frozen=True, slots=True)
 class Destruction:
     number: Count
     started: Count
@@ -377,6 +412,7 @@ class Destruction:
     journal: Digest
     stores: tuple[DestroyedStore, ...]
     complete: bool
+    volumes: tuple[WipedVolume, ...] | None = None
 
 
 # ── probe ────────────────────────────────────────────────────────────────────────────────────────
@@ -408,6 +444,52 @@ class ProbedStore:
 
 
 @dataclass(frozen=True, slots=True)
+class RestoreAttempt:
+    """One attempt to bring something back from a volume or a store on it."""
+
+    method: Name
+    tool: Name
+    version: Name
+    recovered: Count  # rows, files or blocks that the attempt brought back, whatever they hold
+    values: Count  # distinct needles in them
+    note: Line
+
+
+@dataclass(frozen=True, slots=True)
+class Referee:
+    """An outside tool on the same bytes."""
+
+    tool: Name
+    version: Name
+    bytes: Count  # that the tool gave to be searched
+    values: Count  # distinct needles in them
+    missed: Count  # of those, needles that the auditor's own search had not found
+    note: Line
+
+
+@dataclass(frozen=True, slots=True)
+class ProbedVolume:
+    name: Name
+    stores: tuple[Name, ...]
+    filesystem: Name
+    state: Literal["frozen", "read-only", "moving", "not read"]
+    bytes: Count  # of the volume
+    read: Count  # of those, bytes that were read
+    free: Count  # bytes of free blocks
+    blank: Count  # of those, bytes in blocks of nothing but zeros
+    reached: GradeName
+    why_not_higher: Line
+    residue: Count  # distinct needles found outside what is kept
+    kept_elsewhere: Count  # distinct needles found inside what is kept
+    strangers: Count  # people whom no seal knows, found by shape where nothing live is
+    found: tuple[Residue, ...]
+    recall: tuple[Recall, ...]
+    restores: tuple[RestoreAttempt, ...]
+    referees: tuple[Referee, ...]
+    unreachable: tuple[Line, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Probe:
     organisation: Name
     signed: Count
@@ -420,6 +502,7 @@ class Probe:
     share_destroyed: bool
     decision: Decision
     reasons: tuple[Line, ...]
+    volumes: tuple[ProbedVolume, ...] | None = None
 
 
 # ── testimony ────────────────────────────────────────────────────────────────────────────────────
@@ -468,6 +551,18 @@ class CertifiedStore:
 
 
 @dataclass(frozen=True, slots=True)
+class CertifiedVolume:
+    name: Name
+    stores: tuple[Name, ...]
+    filesystem: Name
+    reached: GradeName
+    why_not_higher: Line
+    read: Count
+    restores: Count  # attempts to restore, all of which brought back nothing where L3 is reached
+    referees: tuple[Name, ...]  # outside tools that were run
+
+
+@dataclass(frozen=True, slots=True)
 class Certificate:
     log: CheckpointRef
     issued: Count
@@ -486,6 +581,7 @@ class Certificate:
     shares_not_destroyed: tuple[Name, ...]
     limits: tuple[Line, ...]
     persons: Count | None = None
+    volumes: tuple[CertifiedVolume, ...] | None = None
 
 
 Body = (
