@@ -7,10 +7,23 @@ from collections.abc import Sequence
 from cenotaph.estate import Estate, EstateCollection, EstateStore
 from cenotaph.journal import Entry as Line
 from cenotaph_proof.case import Case
-from cenotaph_proof.statements import DestroyedCollection, DestroyedStore, Destruction, Plan
+from cenotaph_proof.statements import (
+    DestroyedCollection,
+    DestroyedStore,
+    Destruction,
+    Plan,
+    VolumeAction,
+    WipedVolume,
+)
 
 NOT_RECLAIMED = "the store's files were not yet reclaimed"
-NEWS = ("done", "reclaimed", "drift", "failed", "appeared")
+NEWS = ("done", "reclaimed", "drift", "failed", "appeared", "wiped")
+OF_VOLUMES = (
+    "wiping",
+    "setting",
+    "wiped",
+    "wipe failed",
+)  # lines that name a volume where others name a store
 _CLASSES = ("as sealed", "watched", "unknown")
 
 
@@ -25,17 +38,25 @@ def destruction(case: Case, estate: Estate, lines: Sequence[Line], covered: int,
     `lines` are the whole journal. `now` is the time where the journal shows nothing new.
     """
     span = [e.time for e in lines if e.seq > covered] or [now]
-    planned = case.require(Plan).body(Plan).stores
+    plan = case.require(Plan).body(Plan)
+    planned = plan.stores
+    wiped = tuple(_wiped(v.name, lines, covered) for v in plan.volumes or () if _news(v.name, lines, covered))
     return Destruction(
         number=len(case.all(Destruction)) + 1,
         started=min(span),
         finished=max(span),
         journal=lines[-1].hash,
         stores=tuple(
-            _store(p.destroy, store, [e for e in lines if e.store == store.name], covered)
+            _store(
+                p.destroy,
+                store,
+                [e for e in lines if e.store == store.name and e.kind not in OF_VOLUMES],
+                covered,
+            )
             for store, p in zip(estate.stores, planned, strict=True)
         ),
         complete=complete(case, estate, lines),
+        volumes=wiped or None,
     )
 
 
@@ -48,6 +69,23 @@ def complete(case: Case, estate: Estate, lines: Sequence[Line]) -> bool:
                 if (store.name, item.ordinal, partition.index) not in done:
                     return False
     return True
+
+
+def _news(volume: str, lines: Sequence[Line], covered: int) -> list[Line]:
+    return [e for e in lines if e.kind == "wiped" and e.store == volume and e.seq > covered]
+
+
+def _wiped(volume: str, lines: Sequence[Line], covered: int) -> WipedVolume:
+    """The newest wiping of a volume since line `covered`."""
+    body = _news(volume, lines, covered)[-1].body
+    return WipedVolume(
+        name=volume,
+        reached=body["reached"],
+        why_not_higher=body["why"][:1000],
+        actions=tuple(VolumeAction(kind, count, size) for kind, count, size in body["actions"]),
+        free=body["free"],
+        blank=body["blank"],
+    )
 
 
 def _store(

@@ -11,6 +11,7 @@ import os
 import re
 import tomllib
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -136,10 +137,15 @@ class PartyTable(_Table):
 
 
 class VolumeTable(_Table):
-    path: str = Field(repr=False)
+    name: ShortText | None = (
+        None  # what statements call it; "volume 1" … by its place in the file if not told
+    )
+    path: str = Field(repr=False)  # its mount point
     owner: ShortText
     quiesced: bool = False  # its owner declares that nobody else writes to it while the case acts
-    kept: tuple[str, ...] = Field(default=(), repr=False)  # files and folders on it that stay, whatever they hold
+    kept: tuple[str, ...] = Field(
+        default=(), repr=False
+    )  # files and folders on it that stay, whatever they hold
 
 
 class Challenge(_Table):
@@ -168,6 +174,17 @@ class LimitsTable(_Table):
     bytes_per_second: Annotated[int, Field(gt=0)] | None = None
     lock_timeout: str = "30s"
     workers: Annotated[int, Field(ge=1, le=64)] = 2
+
+
+@dataclass(frozen=True, slots=True)
+class NamedVolume:
+    """A `[[volume]]` with its name in statements and absolute paths."""
+
+    name: str
+    path: Path = field(repr=False)
+    owner: str
+    quiesced: bool
+    kept: tuple[Path, ...] = field(repr=False)
 
 
 class CaseFile(_Table):
@@ -223,6 +240,19 @@ class CaseFile(_Table):
             subjects=self._subjects(scope.subjects),
             subject_columns=store.subject,
             holds=tuple(self._hold(h) for h in self.hold if h.stores is None or store.name in h.stores),
+        )
+
+    def volumes(self) -> tuple[NamedVolume, ...]:
+        """The volumes that the case names, with what statements call them and absolute paths."""
+        return tuple(
+            NamedVolume(
+                name=v.name or f"volume {number}",
+                path=(self.base / v.path).absolute(),
+                owner=v.owner,
+                quiesced=v.quiesced,
+                kept=tuple((self.base / k).absolute() for k in v.kept),
+            )
+            for number, v in enumerate(self.volume, 1)
         )
 
     def parties(self) -> tuple[PublicKey, ...]:
@@ -371,6 +401,7 @@ def _check(case: CaseFile) -> None:
             raise UsageError(
                 f"the hold by {hold.by} names a store that the case does not have: {min(missing)}"
             )
+    _check_volumes(case)
     try:
         case.window()
     except ValueError as error:
@@ -386,6 +417,23 @@ def _check(case: CaseFile) -> None:
         except ProofError as error:
             raise UsageError(error.message) from None
     _check_apart(case)
+
+
+def _check_volumes(case: CaseFile) -> None:
+    """Every volume has its own name and place, and an owner who can approve what is done to it."""
+    volumes = case.volumes()
+    owners = {p.organisation for p in case.party if p.role == "owner"}
+    if len({v.name for v in volumes}) != len(volumes) or len({v.path for v in volumes}) != len(volumes):
+        raise UsageError("two [[volume]] tables have the same name or the same path")
+    taken = {v.name for v in volumes} & {s.name for s in case.store}
+    if taken:
+        raise UsageError(f"a [[volume]] and a [[store]] are both named {min(taken)}")
+    for volume in volumes:
+        if volume.owner not in owners:
+            raise UsageError(
+                f"{volume.name} is owned by {volume.owner}, which is no party of role owner",
+                hint='add it: [[party]] organisation = "…", role = "owner", key = "keys/….pub"',
+            )
 
 
 def _check_apart(case: CaseFile) -> None:

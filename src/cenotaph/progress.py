@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+import json
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeAlias
 
 Tell: TypeAlias = Callable[[str, int, int], None]
@@ -11,3 +16,45 @@ Tell: TypeAlias = Callable[[str, int, int], None]
 
 def quiet(what: str, done: int, total: int) -> None:
     """Tell nobody."""
+
+
+@dataclass(frozen=True, slots=True)
+class TellByFile:
+    """Tells from a child process: the newest line of work is in a file that `watched` reads."""
+
+    path: Path
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        beside = self.path.with_name(self.path.name + ".new")
+        beside.write_text(json.dumps([what, done, total]))
+        beside.replace(self.path)
+
+
+@contextlib.contextmanager
+def watched(files: tuple[Path, ...], tell: Tell, every: float = 0.5) -> Iterator[None]:
+    """Pass on what child processes tell by file while the block runs; the files are gone afterwards."""
+    over = threading.Event()
+    watcher = threading.Thread(target=_watch, args=(files, tell, every, over), daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        over.set()
+        watcher.join()
+        for path in files:
+            path.unlink(missing_ok=True)
+            path.with_name(path.name + ".new").unlink(missing_ok=True)
+
+
+def _watch(files: tuple[Path, ...], tell: Tell, every: float, over: threading.Event) -> None:
+    said: dict[Path, str] = {}
+    while not over.wait(every):
+        for path in files:
+            try:
+                text = path.read_text()
+            except FileNotFoundError:
+                continue
+            if said.get(path) != text:
+                said[path] = text
+                what, done, total = json.loads(text)
+                tell(what, done, total)

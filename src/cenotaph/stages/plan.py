@@ -6,6 +6,8 @@ from collections.abc import Collection as Set
 from collections.abc import Iterator
 from typing import Literal, TypeAlias
 
+from cenotaph import terrain
+from cenotaph.config import StoreTable
 from cenotaph.desk import Desk, alone, cite
 from cenotaph.errors import UsageError
 from cenotaph.journal import Journal
@@ -20,13 +22,15 @@ from cenotaph_proof.statements import (
     OwnAction,
     Plan,
     PlanStore,
+    PlanVolume,
     Seal,
     SealStore,
+    SharedAction,
 )
 
 Reason: TypeAlias = Literal["held", "out of scope", "drifted", "amended"]
-HIGHEST: GradeName = "L2"  # what this version can reach by itself
-ABOVE = "this version destroys and searches files, not raw volumes or media"
+HIGHEST: GradeName = "L3"  # what this version can reach by itself
+ABOVE = "this version destroys and searches files and volumes, not media"
 
 
 @alone
@@ -52,8 +56,9 @@ def plan(desk: Desk, leave_out: Set[tuple[str, int]] = frozenset()) -> Entry:
     for where in _drifted(desk):
         skip[where] = "drifted"
     _check_known(skip, sealed.body(Seal), inventory.body(Inventory))
+    volumes = tuple(ground.plan() for ground in terrain.grounds(desk.config))
     stores = tuple(
-        _store(desk, stored, surveyed, {o: r for (s, o), r in skip.items() if s == stored.name})
+        _store(desk, stored, surveyed, {o: r for (s, o), r in skip.items() if s == stored.name}, volumes)
         for stored, surveyed in zip(sealed.body(Seal).stores, inventory.body(Inventory).stores, strict=True)
     )
     body = Plan(
@@ -62,8 +67,9 @@ def plan(desk: Desk, leave_out: Set[tuple[str, int]] = frozenset()) -> Entry:
         records=sum(s.records for s in stores),
         annex=inventory.body(Inventory).annex,
         supersedes=older.digest if older else None,
+        volumes=volumes or None,
     )
-    if older is not None and previous is not None and previous.stores == body.stores and current:
+    if older is not None and previous is not None and _same(previous, body) and current:
         return older
     assert case.charter_entry is not None
     return desk.sign(body, cite(case.charter_entry), cite(inventory), cite(sealed))
@@ -93,13 +99,40 @@ def describe(case: Case) -> Iterator[str]:
             yield f"  left out: {names[left.ordinal]}, {left.records:,} records ({left.reason})"
         if store.held or store.kept:
             yield f"  stays: {store.held:,} held, {store.kept:,} out of scope"
+    for volume in body.volumes or ():
+        yield ""
+        yield from _describe_volume(volume)
     if case.charter.notice:
         yield f"\nNothing is destroyed before {case.charter.notice:,} s after the last approval is published."
 
 
-def _store(desk: Desk, sealed: SealStore, surveyed: InventoryStore, skip: dict[int, Reason]) -> PlanStore:
+def _describe_volume(volume: PlanVolume) -> Iterator[str]:
+    size = f"{volume.filesystem}, {volume.bytes:,} bytes"
+    yield f"Volume {volume.name} ({size}) of {volume.owner}: can reach {volume.grade}"
+    if volume.why_not_higher:
+        yield f"  not higher: {volume.why_not_higher}"
+    yield f"  stores on it: {', '.join(volume.stores)}"
+    if volume.actions:
+        headroom = "" if volume.quiesced else ", leaving headroom for others who write"
+        yield f"  SHARED action: wipe {', '.join(volume.actions)}{headroom}"
+    else:
+        yield "  nothing of it is wiped"
+
+
+def _same(one: Plan, other: Plan) -> bool:
+    return (one.stores, one.volumes) == (other.stores, other.volumes)
+
+
+def _store(
+    desk: Desk,
+    sealed: SealStore,
+    surveyed: InventoryStore,
+    skip: dict[int, Reason],
+    volumes: tuple[PlanVolume, ...],
+) -> PlanStore:
     terms = desk.config.find(sealed.name)
-    grade, why = _grade(terms.grade, surveyed)
+    volume = next((v for v in volumes if sealed.name in v.stores), None)
+    grade, why = _grade(terms, surveyed, volume)
     group = {o: c.ordinals for c in sealed.collections for o in c.ordinals}
     skip = {o: reason for first, reason in skip.items() for o in group[first]}
     empty: dict[int, Reason] = {
@@ -120,16 +153,20 @@ def _store(desk: Desk, sealed: SealStore, surveyed: InventoryStore, skip: dict[i
         kept=sum(c.kept for c in surveyed.collections),
         left_out=tuple(LeftOut(o, records[o], reason) for o, reason in sorted(reasons.items())),
         own=_own(surveyed, chosen, sum(records[o] for o in chosen)),
-        shared=(),
+        shared=(SharedAction(terrain.FREE_SPACE, volume.owner),) if volume and volume.actions else (),
     )
 
 
-def _grade(asked: GradeName, surveyed: InventoryStore) -> tuple[GradeName, str]:
+def _grade(terms: StoreTable, surveyed: InventoryStore, volume: PlanVolume | None) -> tuple[GradeName, str]:
     limits: list[tuple[GradeName, str]] = [
-        (asked, ""),
+        (terms.grade, ""),
         (HIGHEST, ABOVE),
         (surveyed.reachable, surveyed.why_not_higher),
     ]
+    if volume is not None:
+        limits.append((volume.grade, volume.why_not_higher))
+    else:
+        limits.append(("L2", terrain.NO_VOLUME if terrain.wants(terms) else terrain.NOT_LISTED))
     return facts.lowest(limits)
 
 

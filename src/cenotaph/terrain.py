@@ -1,0 +1,115 @@
+"""Which volumes of the case hold which stores, and what may be done to them: asked of the machine at hand.
+
+The plan says it beforehand, `destroy` acts by it, and an auditor asks again on their own machine.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cenotaph.config import CaseFile, NamedVolume, StoreTable
+from cenotaph.errors import UsageError
+from cenotaph.volume import identify
+from cenotaph.volume.model import Volume
+from cenotaph_proof import facts
+from cenotaph_proof.statements import GradeName, PlanVolume
+
+FREE_SPACE = "free_space"  # the shared action, as case.toml and plans name it
+ACTIONS = ("directories", "file tails", "free blocks", "journal")  # what `volume.wipe` does, in its order
+NO_VOLUME = "no [[volume]] of the case holds this store, so that its free blocks may not be wiped"
+NOT_LISTED = "the case does not list the shared action free_space for this store"
+NOT_QUIESCED = "its owner did not declare the volume quiesced: others may write to it, and headroom is left"
+HOLDS_CASE = "the volume holds the case's own directory or log, which must lie elsewhere"
+MIXED = "a part of a store on the volume is on another volume"
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """One volume of the case, and the stores that lie on it and ask for more than L2."""
+
+    named: NamedVolume
+    volume: Volume
+    stores: tuple[StoreTable, ...]
+    folders: tuple[Path, ...] = field(repr=False)  # where these stores lie
+    grade: GradeName
+    why_not_higher: str
+    may_wipe: bool
+
+    def plan(self) -> PlanVolume:
+        """What a plan says of it."""
+        return PlanVolume(
+            name=self.named.name,
+            owner=self.named.owner,
+            filesystem=self.volume.kind,
+            bytes=self.volume.size,
+            stores=tuple(s.name for s in self.stores),
+            quiesced=self.named.quiesced,
+            grade=self.grade,
+            why_not_higher=self.why_not_higher,
+            actions=ACTIONS if self.may_wipe else (),
+        )
+
+
+def grounds(config: CaseFile) -> tuple[Ground, ...]:
+    """The volumes of the case that hold a store which asks for L3 or more and lists `free_space`.
+
+    Raises: UsageError naming a volume that is not mounted, or a store whose owner is not its volume's.
+    """
+    found = []
+    for named in config.volumes():
+        volume = _identified(named)
+        stores = tuple(
+            s for s in config.store if wants(s) and identify.holds(volume, _folder(config.path(s)))
+        )
+        if stores:
+            found.append(_ground(config, named, volume, stores))
+    return tuple(found)
+
+
+def wants(store: StoreTable) -> bool:
+    """Whether a store asks for more than its own files can show, and its case allows what that takes."""
+    return facts.GRADES.index(store.grade) > facts.GRADES.index("L2") and FREE_SPACE in store.shared
+
+
+def _ground(config: CaseFile, named: NamedVolume, volume: Volume, stores: tuple[StoreTable, ...]) -> Ground:
+    folders = tuple(config.path(s) for s in stores)
+    for store in stores:
+        _check_owner(config, store, named)
+    limits: list[tuple[GradeName, str]] = [("L3", "")]
+    held = any(identify.holds(volume, _folder(p)) for p in (config.base, config.log_path()))
+    if held:
+        limits.append(("L2", HOLDS_CASE))
+    if volume.refusal:
+        limits.append(("L2", volume.refusal))
+    if any(f.is_dir() and identify.mixed(volume, f) for f in folders):
+        limits.append(("L2", MIXED))
+    if not named.quiesced:
+        limits.append(("L2", NOT_QUIESCED))
+    grade, why = facts.lowest(limits)
+    may_wipe = not held and not volume.refusal
+    return Ground(named, volume, stores, folders, grade, why, may_wipe)
+
+
+def _identified(named: NamedVolume) -> Volume:
+    try:
+        return identify.identify(named.path)
+    except UsageError as error:
+        raise UsageError(f"{named.name}: {error.message}", hint=error.hint) from None
+
+
+def _check_owner(config: CaseFile, store: StoreTable, named: NamedVolume) -> None:
+    owners = {p.organisation for p in config.party if p.role == "owner"}
+    if (store.owner or (owners.pop() if len(owners) == 1 else None)) != named.owner:
+        raise UsageError(
+            f"store {store.name} lies on {named.name}, whose owner is {named.owner}",
+            hint=f'say so at the store: owner = "{named.owner}"',
+        )
+
+
+def _folder(path: Path) -> Path:
+    """The place itself, or the nearest folder above it that is there: a destroyed store has left it."""
+    while not os.path.lexists(path) and path != path.parent:
+        path = path.parent
+    return path
