@@ -10,11 +10,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from cenotaph import terrain
 from cenotaph.desk import Desk
 from cenotaph.errors import CenotaphError
 from cenotaph.store import OpenReader
 from cenotaph_proof.errors import ProofError
 
+RESTORERS = ("sqlite3", "debugfs", "xfs_db", "fls", "photorec", "ext4magic", "extundelete")
+WHERE = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"
 EARLIEST = 1_700_000_000  # no clock that is right shows an earlier time
 ROOM = 256 << 20
 
@@ -39,6 +42,7 @@ def run(folder: Path, opener: OpenReader) -> list[Check]:
         _room(desk),
         _clock(),
         *_stores(desk, opener),
+        *_volumes(desk),
     ]
 
 
@@ -98,3 +102,34 @@ def _stores(desk: Desk, opener: OpenReader) -> Iterator[Check]:
             yield Check(
                 what, False, "its folder cannot be written, so it cannot be erased", "chmod or chown it"
             )
+
+
+def _volumes(desk: Desk) -> Iterator[Check]:
+    """What L3 takes: a volume that can be wiped, the right to read its device, tools that try to restore."""
+    try:
+        found = terrain.grounds(desk.config)
+    except CenotaphError as error:
+        yield Check("volumes", False, error.message, error.hint or "")
+        return
+    for ground in found:
+        what = f"{ground.named.name}"
+        yield Check(
+            what,
+            ground.grade == "L3",
+            f"{ground.volume.kind}, {ground.volume.size:,} bytes, can reach {ground.grade}",
+            ground.why_not_higher,
+        )
+        yield Check(
+            f"the device of {what}",
+            os.access(ground.volume.device, os.R_OK),
+            "can be read",
+            "run destroy and probe as root, or give probe the right: --raw-command 'sudo -n'",
+        )
+    if found:
+        missing = [tool for tool in RESTORERS if shutil.which(tool, path=WHERE) is None]
+        yield Check(
+            "tools that try to restore",
+            not missing,
+            f"{len(RESTORERS) - len(missing)} of {len(RESTORERS)} are installed",
+            f"install {', '.join(missing)}: what is not tried is listed as not tried",
+        )

@@ -25,6 +25,8 @@ from cenotaph_proof.statements import (
     Inventory,
     Plan,
     Probe,
+    ProbedVolume,
+    Recall,
     Seal,
 )
 
@@ -222,7 +224,47 @@ def probe_lines(body: Probe) -> list[str]:
             f"{s.residue} residue, {s.kept_elsewhere} kept elsewhere"
         )
         lines.append(line + (f"; not higher: {s.why_not_higher}" if s.why_not_higher else ""))
+    for volume in body.volumes or ():
+        lines += _volume_lines(volume)
     return [*lines, *(f"rejected: {r}" for r in body.reasons), f"decision: {body.decision}"]
+
+
+def _volume_lines(volume: ProbedVolume) -> list[str]:
+    """A searched volume: what was read, what was found where, who tried to bring something back."""
+    blank = f", of {volume.free:,} free bytes {volume.blank:,} are blank" if volume.free else ""
+    lines = [
+        f"{volume.name} ({volume.filesystem}, {volume.state}): {volume.reached}, "
+        f"{volume.read:,} of {volume.bytes:,} bytes read{blank}, {volume.residue} residue, "
+        f"{volume.strangers} strangers, {volume.kept_elsewhere} kept elsewhere"
+        + (f"; not higher: {volume.why_not_higher}" if volume.why_not_higher else "")
+    ]
+    lines += [f"  found in {r.place} ({r.lane}): {r.values} × {r.kind}" for r in volume.found]
+    lines += [
+        f"  restore attempt: {r.method} ({r.tool} {r.version}): {r.recovered:,} brought back, "
+        f"{r.values} destroyed values in them" + (f"; {r.note}" if r.note else "")
+        for r in volume.restores
+    ]
+    lines += [
+        f"  referee: {r.tool} {r.version}: {r.values} values in {r.bytes:,} bytes, {r.missed} that this "
+        "search missed" + (f"; {r.note}" if r.note else "")
+        for r in volume.referees
+    ]
+    recall = _recall_words(volume.recall)
+    return [
+        *lines,
+        *([f"  {recall}"] if recall else []),
+        *(f"  not reached: {u}" for u in volume.unreachable),
+    ]
+
+
+def _recall_words(rows: Iterable[Recall]) -> str:
+    planted = [r for r in rows if r.sampled]
+    if not planted:
+        return ""
+    weak = sorted({f"{r.place}, {r.encoding}" for r in planted if r.found < r.sampled})
+    sampled, found = sum(r.sampled for r in planted), sum(r.found for r in planted)
+    text = f"recall: {found:,} of {sampled:,} planted or sampled values found beforehand"
+    return text + (f"; not all of: {'; '.join(weak[:6])}" if weak else "")
 
 
 def destruction_json(entry: Entry) -> dict[str, Any]:
@@ -253,6 +295,12 @@ def destruction_lines(entry: Entry) -> list[str]:
             for c in s.collections
             if c.remaining
         ]
+    for volume in body.volumes or ():
+        done = ", ".join(f"{a.kind} {a.count:,} ({a.bytes:,} bytes)" for a in volume.actions)
+        lines.append(
+            f"{volume.name} wiped: {done or 'nothing'}; reached {volume.reached}"
+            + (f"; not higher: {volume.why_not_higher}" if volume.why_not_higher else "")
+        )
     return [
         *lines,
         "complete; now an auditor probes" if body.complete else "not complete: run the same command again",
@@ -355,7 +403,9 @@ def _troubles(desk: Desk) -> list[str]:
         return []
     with Journal(desk.journal_path()) as journal:
         done = {(e.store, e.collection, e.partition) for e in journal.entries() if e.kind == "done"}
-        lines = [e for e in journal.entries() if e.kind in ("failed", "drift", "reclaim failed")]
+        lines = [
+            e for e in journal.entries() if e.kind in ("failed", "drift", "reclaim failed", "wipe failed")
+        ]
     return [
         f"{e.kind}, store {e.store}: {e.body['why']}"
         for e in lines

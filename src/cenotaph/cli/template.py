@@ -33,6 +33,13 @@ scope = "everything"                   # or { collections = ["visits*"] },
                                        # { subjects = "file:people.txt" }
 # subject = { "visits" = "id_number" } # collection and the column that names the person
 
+# For L3, "none on the whole volume", a store also says: grade = "L3", shared = ["free_space"]
+# [[volume]]                           # a mounted ext4 or xfs, whose free blocks may then be wiped
+# path = "/srv/retired"                # its mount point; never the volume of /
+# owner = "Host Co"                    # a [[party]] of role owner, who must approve the plan
+# quiesced = true                      # the owner declares: nobody else writes to it meanwhile
+# kept = []                            # files and folders on it that stay, whatever they hold
+
 # [[hold]]                             # what must stay, and who says so
 # by = "District court"
 # reference = "case 21-443"
