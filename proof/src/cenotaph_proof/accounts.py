@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from cenotaph_proof import volumes
 from cenotaph_proof.errors import FormatError, OrderError
 from cenotaph_proof.statements import (
     Charter,
@@ -34,6 +35,7 @@ def check_plan(plan: Plan, charter: Charter, inventory: Inventory, seal: Seal) -
         _check_collections(item, stored)
         _check_records(item, stored, surveyed)
         _check_shared(item, terms[item.name], charter)
+    volumes.check_plan(plan)
     if plan.records != sum(s.records for s in plan.stores):
         raise FormatError("the plan's total does not add up")
     if plan.annex != inventory.annex:

@@ -33,7 +33,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from cenotaph_proof import accounts, draw, envelope, facts, merkle, note, quorum
+from cenotaph_proof import accounts, draw, envelope, facts, merkle, note, quorum, volumes
 from cenotaph_proof import seal as seals
 from cenotaph_proof import trust as trusts
 from cenotaph_proof.casebook import COUNTERSIGN, Casebook, Cosigned, Entry, claimed, named_checkpoint
@@ -466,6 +466,7 @@ class Case(Casebook):
                     )
                 if collection.records != collection.as_sealed + collection.watched + collection.unknown:
                     raise FormatError("a destruction's classes do not add up to its records")
+        volumes.check_destruction(body, plan.body(Plan))
         sealed = self.require(Seal).body(Seal)
         accounts.check_totals(body, plan.body(Plan), sealed, self.destroyed())
         if body.complete and any(c.remaining for s in body.stores for c in s.collections):
@@ -492,6 +493,7 @@ class Case(Casebook):
                     f"a probe grants store {item.name} {item.reached} without anything to search"
                 )
             _check_recall(item.recall)
+        volumes.check_probe(body, self.require(Plan).body(Plan))
         if body.share_destroyed and body.decision == "reject":
             raise OrderError("a rejecting probe destroys a key share that is still needed")
 
@@ -519,6 +521,14 @@ class Case(Casebook):
             if facts.GRADES.index(item.reached) > facts.GRADES.index(grade):
                 raise ThresholdError(
                     f"the auditors of the trust file do not bear out {item.reached} for {item.name}",
+                    step="verify 7",
+                )
+        for volume in body.volumes or ():
+            grade, _ = facts.reached_on(self, volume.name, probes, self._counts)
+            if facts.GRADES.index(volume.reached) > facts.GRADES.index(grade):
+                raise ThresholdError(
+                    f"the auditors of the trust file do not bear out {volume.reached} for "
+                    f"volume {volume.name}",
                     step="verify 7",
                 )
 

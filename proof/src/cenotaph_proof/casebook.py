@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeVar
 
-from cenotaph_proof import merkle
+from cenotaph_proof import merkle, volumes
 from cenotaph_proof import trust as trusts
 from cenotaph_proof.errors import OrderError
 from cenotaph_proof.keys import PublicKey
@@ -220,12 +220,17 @@ class Casebook:
     @staticmethod
     def narrows(new: Plan, old: Plan) -> bool:
         before = {s.name: s for s in old.stores}
-        return new.annex == old.annex and all(
-            item.name in before
-            and set(item.destroy) <= set(before[item.name].destroy)
-            and set(item.shared) <= set(before[item.name].shared)
-            and {a.kind for a in item.own} <= {a.kind for a in before[item.name].own}
-            for item in new.stores
+        inside = volumes.narrows(new.volumes or (), old.volumes or ())
+        return (
+            inside
+            and new.annex == old.annex
+            and all(
+                item.name in before
+                and set(item.destroy) <= set(before[item.name].destroy)
+                and set(item.shared) <= set(before[item.name].shared)
+                and {a.kind for a in item.own} <= {a.kind for a in before[item.name].own}
+                for item in new.stores
+            )
         )
 
 

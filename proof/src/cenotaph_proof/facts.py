@@ -6,9 +6,9 @@ and the verifier refuses a certificate that says anything else.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 
-from cenotaph_proof import quorum
+from cenotaph_proof import quorum, volumes
 from cenotaph_proof.casebook import Casebook, Entry
 from cenotaph_proof.errors import OrderError
 from cenotaph_proof.keys import PublicKey
@@ -17,6 +17,7 @@ from cenotaph_proof.statements import (
     Certificate,
     CertifiedCollection,
     CertifiedStore,
+    CertifiedVolume,
     Challenge,
     CheckpointRef,
     DestroyedCollection,
@@ -25,11 +26,14 @@ from cenotaph_proof.statements import (
     Inventory,
     Plan,
     PlanStore,
+    PlanVolume,
     Probe,
     ProbedStore,
+    ProbedVolume,
     Seal,
     SealCollection,
     SealStore,
+    WipedVolume,
 )
 
 GRADES: tuple[GradeName, ...] = ("none", "L1", "L2", "L3", "L4", "L5")
@@ -37,6 +41,10 @@ NOT_DESTROYED = "not everything that the plan names was destroyed"
 NOTHING_DESTROYED = "nothing of this store was destroyed"
 NOT_READ = "no auditor read this store through a session of their own"
 NOT_MEASURED = "no sampled value was found in this store before destruction: recall was not measured"
+NO_VOLUME = "the plan names no volume that it lies on"
+NOT_WIPED = "the volume was not wiped after the last erasing"
+NOT_SEARCHED = "no auditor searched the volume"
+NO_MORE = "no statement of this version shows a higher grade"
 
 LIMITS = (
     "Nothing excludes a copy made before the seal, or outside the inventory.",
@@ -46,6 +54,9 @@ LIMITS = (
     "Spare areas of flash media, snapshots of a storage provider and memory are outside any search.",
     "That the records were true, or complete, is not shown.",
     "This certificate cannot answer residents about themselves.",
+)
+LIMITS_OF_VOLUMES = (
+    "L3 speaks of a volume's addressable bytes when the probe read them, of nothing below them and nothing later.",
 )
 
 
@@ -58,6 +69,7 @@ def certificate(case: Casebook, log: CheckpointRef, issued: int) -> Certificate:
     _check_ready(case, probes)
     stores = tuple(_store(case, s, probes) for s in case.require(Seal).body(Seal).stores)
     classes = _classes(c for _, c in _runs(case))
+    on = tuple(_volume(case, v, probes) for v in _volumes(case)) or None
     return Certificate(
         log=log,
         issued=issued,
@@ -74,8 +86,9 @@ def certificate(case: Casebook, log: CheckpointRef, issued: int) -> Certificate:
         batches=len(case.all(Destruction)),
         abandoned=case.charter.earlier,
         shares_not_destroyed=_shares(case),
-        limits=LIMITS,
+        limits=LIMITS + LIMITS_OF_VOLUMES if on else LIMITS,
         persons=case.require(Seal).body(Seal).persons,
+        volumes=on,
     )
 
 
@@ -137,7 +150,23 @@ def reached(
         limits.append(("L1", NOT_READ))
     elif sealed.records and not _measured(case, store, counts):
         limits.append(("L1", NOT_MEASURED))
+    limits += [_of_volume(case, store, probes, counts), ("L3", NO_MORE)]
     return lowest(limits)
+
+
+def reached_on(
+    case: Casebook, volume: str, probes: Iterable[Entry], counts: Callable[[PublicKey], bool] = lambda _: True
+) -> tuple[GradeName, str]:
+    """The grade of a volume of the plan, and why not a higher one: the lowest that anything allows."""
+    planned = next(v for v in _volumes(case) if v.name == volume)
+    limits: list[tuple[GradeName, str]] = [(planned.grade, planned.why_not_higher)]
+    wiped = _last_wiped(case, planned)
+    limits.append(("L2", NOT_WIPED) if wiped is None else (wiped.reached, wiped.why_not_higher))
+    searched = [v for p in probes if counts(p.signer) for v in _probed(p, volume)]
+    limits += [(v.reached, v.why_not_higher) for v in searched]
+    if not searched:
+        limits.append(("L2", NOT_SEARCHED))
+    return lowest([*limits, ("L3", NO_MORE)])
 
 
 def lowest(limits: Iterable[tuple[GradeName, str]]) -> tuple[GradeName, str]:
@@ -190,6 +219,62 @@ def _store(case: Casebook, sealed: SealStore, probes: list[Entry]) -> CertifiedS
         strangers=max((p.strangers for p in probed), default=0),
         collections=tuple(_collection(case, sealed.name, c) for c in sealed.collections),
         unreachable=_merged(probed),
+    )
+
+
+def _volume(case: Casebook, planned: PlanVolume, probes: list[Entry]) -> CertifiedVolume:
+    grade, why = reached_on(case, planned.name, probes)
+    probed = [v for p in probes for v in _probed(p, planned.name)]
+    return CertifiedVolume(
+        name=planned.name,
+        stores=planned.stores,
+        filesystem=planned.filesystem,
+        reached=grade,
+        why_not_higher=why,
+        read=min((v.read for v in probed), default=0),
+        restores=min((len(v.restores) for v in probed), default=0),
+        referees=tuple(dict.fromkeys(r.tool for v in probed for r in v.referees)),
+    )
+
+
+def _of_volume(
+    case: Casebook, store: str, probes: Iterable[Entry], counts: Callable[[PublicKey], bool]
+) -> tuple[GradeName, str]:
+    """What the volume of a store allows: what lies below files lowers no grade that speaks of files alone."""
+    volume = next((v for v in _volumes(case) if store in v.stores), None)
+    if volume is None:
+        return "L2", NO_VOLUME
+    read = [p for p in probes if any(s.name == store and s.read for s in p.body(Probe).stores)]
+    grade, why = reached_on(case, volume.name, read, counts)
+    return (grade, why) if grade in volumes.CLEAN else ("L2", why)
+
+
+def _volumes(case: Casebook) -> tuple[PlanVolume, ...]:
+    return case.require(Plan).body(Plan).volumes or ()
+
+
+def _probed(probe: Entry, volume: str) -> list[ProbedVolume]:
+    return [v for v in probe.body(Probe).volumes or () if v.name == volume]
+
+
+def _last_wiped(case: Casebook, volume: PlanVolume) -> WipedVolume | None:
+    """The newest wiping of a volume, unless a later run changed anything in a store on it."""
+    for entry in reversed(case.all(Destruction)):
+        body = entry.body(Destruction)
+        wiped = next((v for v in body.volumes or () if v.name == volume.name), None)
+        if wiped is not None:
+            return wiped
+        if _touched(body, volume.stores):
+            return None
+    return None
+
+
+def _touched(run: Destruction, stores: Collection[str]) -> bool:
+    """Whether a run erased records, or only rewrote and freed blocks: both leave copies in free ones."""
+    return any(
+        s.overwritten or s.returned or any(c.records for c in s.collections)
+        for s in run.stores
+        if s.name in stores
     )
 
 

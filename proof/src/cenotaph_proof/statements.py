@@ -451,7 +451,7 @@ class RestoreAttempt:
     tool: Name
     version: Name
     recovered: Count  # rows, files or blocks that the attempt brought back, whatever they hold
-    values: Count  # distinct needles in them
+    values: Count  # distinct needles in them, but for what is kept
     note: Line
 
 
@@ -748,6 +748,9 @@ def from_json(cls: type[T], value: Any, where: str = "value") -> T:
         raise FormatError(
             f"{where} has unknown or missing keys: {', '.join(sorted(unknown | missing))[:200]}"
         )
+    empty = [name for name in optional if value.get(name) == []]
+    if empty:  # with nothing to say a member is left out: there is one way to write a statement
+        raise FormatError(f"{where}.{min(empty)} must be left out where there is nothing to list")
     return cls(**{name: _decode(item, hints[name], f"{where}.{name}") for name, item in value.items()})
 
 

@@ -45,16 +45,22 @@ from cenotaph_proof.statements import (
     Party,
     Plan,
     PlanStore,
+    PlanVolume,
     Policy,
     Probe,
     ProbedStore,
+    ProbedVolume,
     Recall,
+    Referee,
+    RestoreAttempt,
     RoleCount,
     Seal,
     SealCollection,
     SealStore,
     SharedAction,
     StoreTerms,
+    VolumeAction,
+    WipedVolume,
 )
 from cenotaph_proof.trust import Trust
 
@@ -78,6 +84,7 @@ STEPS = (
 BOUND_PPM, CONFIDENCE_PPM = 200_000, 900_000  # eleven clean chunks: 20 % at 90 %
 START = 1_700_000_000
 SKEW = 300
+WHY = {"L2": "files, not volumes", "L3": "volumes, not media"}  # why no higher grade can be reached
 
 B = TypeVar("B")
 
@@ -97,6 +104,24 @@ ESTATE = (
     Estate("health", (40 * CHUNK_RECORDS, 12_000, 4, 3)),  # the last two are published merged
     Estate("visits", (5_000, 0), held=3, left_out=(1,)),
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Disk:
+    """A volume of a ceremony, and which of its stores lie on it. These list `free_space` as shared."""
+
+    name: str
+    stores: tuple[str, ...]
+    quiesced: bool = True
+    bytes: int = 1 << 30
+
+
+ON_VOLUME = (
+    Estate("health", (12_000, 4), shared=("free_space",)),
+    Estate("visits", (5_000, 0), held=3, left_out=(1,)),  # lies on no volume of the case
+)
+VOLUMES = (Disk("retired", ("health",)),)
+FREED = 600 << 20  # bytes of free blocks on a volume
 
 
 class Credulous(Case):
@@ -123,6 +148,7 @@ class Ceremony:
     witness: int = 1
     notice: int = 0
     estate: Sequence[Estate] = ESTATE
+    volumes: Sequence[Disk] = ()
     attempt: int = 1  # another number is another case of the same operator
     outside: int = 2
     now: int = START
@@ -141,6 +167,7 @@ class Ceremony:
             "witness": self.witness,
             "notice": self.notice,
             "estate": self.estate,
+            "volumes": self.volumes,
             "attempt": self.attempt,
             "outside": self.outside,
         }
@@ -317,7 +344,9 @@ class Ceremony:
             notice=self.notice,
             apps=(),
             stores=tuple(
-                StoreTerms(e.name, "sqlite", "L2", "everything", e.shared, OWNER if e.shared else None)
+                StoreTerms(
+                    e.name, "sqlite", self.asked(e.name), "everything", e.shared, OWNER if e.shared else None
+                )
                 for e in self.estate
             ),
             holds=(HoldTerms("District court", "case 21-443"),),
@@ -341,8 +370,8 @@ class Ceremony:
             stores=tuple(
                 InventoryStore(
                     name=store.name,
-                    reachable="L2",
-                    why_not_higher="files, not volumes",
+                    reachable=self.asked(store.name),
+                    why_not_higher=WHY[self.asked(store.name)],
                     collections=tuple(
                         InventoryCollection(
                             ordinal=number,
@@ -404,6 +433,21 @@ class Ceremony:
             records=sum(s.records for s in stores),
             annex=_hex("annex"),
             supersedes=self.newest.get("plan"),
+            volumes=tuple(self.plan_volume(disk) for disk in self.volumes) or None,
+        )
+
+    def plan_volume(self, disk: Disk) -> PlanVolume:
+        """What an honest plan says of a volume."""
+        return PlanVolume(
+            name=disk.name,
+            owner=OWNER,
+            filesystem="ext4",
+            bytes=disk.bytes,
+            stores=disk.stores,
+            quiesced=disk.quiesced,
+            grade="L3" if disk.quiesced else "L2",
+            why_not_higher="" if disk.quiesced else "others may write to it",
+            actions=("directories", "file tails", "free blocks", "journal"),
         )
 
     def _plan_store(self, store: Estate) -> PlanStore:
@@ -411,8 +455,8 @@ class Ceremony:
         records = sum(store.collections[n] for n in chosen)
         return PlanStore(
             name=store.name,
-            grade="L2",
-            why_not_higher="files, not volumes",
+            grade=self.aim(store.name),
+            why_not_higher=WHY[self.aim(store.name)],
             destroy=tuple(chosen),
             records=records,
             held=store.held,
@@ -455,8 +499,8 @@ class Ceremony:
                 DestroyedStore(
                     name=store.name,
                     collections=tuple(_destroyed(n, records[store.name, n]) for n in store.destroy),
-                    reached="L2",
-                    why_not_higher="files, not volumes",
+                    reached=self.aim(store.name),
+                    why_not_higher=WHY[self.aim(store.name)],
                     overwritten=100 * store.records,
                     returned=100 * store.records,
                     notes=(),
@@ -464,6 +508,15 @@ class Ceremony:
                 for store in plan.stores
             ),
             complete=True,
+            volumes=tuple(self.wiped_volume(disk) for disk in self.volumes) or None,
+        )
+
+    def wiped_volume(self, disk: Disk) -> WipedVolume:
+        """What an honest run says of a volume that it wiped."""
+        actions = (VolumeAction("directories", 2, 8_192), VolumeAction("fill", 1, FREED))
+        grade = self.plan_volume(disk).grade
+        return WipedVolume(
+            disk.name, grade, "" if grade == "L3" else "headroom was left", actions, FREED, FREED
         )
 
     def probe_body(self, auditor: str) -> Probe:
@@ -474,11 +527,41 @@ class Ceremony:
             nonce=self.committed(auditor, "probe").hex(),
             next_nonce=self.commit(auditor, "probe"),
             needles=100_000,
-            stores=tuple(_probed(e.name) for e in self.estate),
+            stores=tuple(_probed(e.name, self.asked(e.name), self.aim(e.name)) for e in self.estate),
             tool="cenotaph 0.1.0",
             share_destroyed=True,
             decision="accept",
             reasons=(),
+            volumes=tuple(self.probed_volume(disk) for disk in self.volumes) or None,
+        )
+
+    def probed_volume(self, disk: Disk) -> ProbedVolume:
+        """What an honest auditor says of a volume on which nothing was found."""
+        return ProbedVolume(
+            name=disk.name,
+            stores=disk.stores,
+            filesystem="ext4",
+            state="frozen",
+            bytes=disk.bytes,
+            read=disk.bytes,
+            free=FREED,
+            blank=FREED,
+            reached="L3" if disk.quiesced else "L2",
+            why_not_higher="" if disk.quiesced else "others may write to it",
+            residue=0,
+            kept_elsewhere=0,
+            strangers=0,
+            found=(),
+            recall=(
+                Recall(disk.name, "free blocks", "utf-8", 20, 20),
+                Recall(disk.name, "file system journal", "utf-8", 20, 19),
+            ),
+            restores=(RestoreAttempt("carving", "cenotaph", "0.1.0", 12, 0, ""),),
+            referees=(
+                Referee("grep", "3.8", disk.bytes, 0, 0, ""),
+                Referee("photorec", "7.1", 4_096, 0, 0, ""),
+            ),
+            unreachable=(),
         )
 
     def certificate_body(self) -> Certificate:
@@ -498,6 +581,14 @@ class Ceremony:
     @property
     def witnesses(self) -> tuple[str, ...]:
         return WITNESSES[: self.witness]
+
+    def asked(self, store: str) -> GradeName:
+        """The grade that the case asks for: L3 of what lies on a volume of the case."""
+        return "L3" if any(store in disk.stores for disk in self.volumes) else "L2"
+
+    def aim(self, store: str) -> GradeName:
+        """The grade that a store can reach: L3 where nobody else writes to its volume."""
+        return "L3" if any(store in disk.stores and disk.quiesced for disk in self.volumes) else "L2"
 
     def countersigners(self) -> tuple[str, ...]:
         owner = (OWNER,) if any(e.shared for e in self.estate) else ()
@@ -575,6 +666,13 @@ def in_store(body: B, name: str, **changes: Any) -> B:
     return replace(body, stores=changed)  # type: ignore[type-var]
 
 
+def on_volume(body: B, name: str, **changes: Any) -> B:
+    """A statement with one of its volumes changed."""
+    volumes = body.volumes  # type: ignore[attr-defined]  # a statement that has volumes
+    changed = tuple(replace(v, **changes) if v.name == name else v for v in volumes)
+    return replace(body, volumes=changed)  # type: ignore[type-var]
+
+
 def as_stream(proof: bytes) -> io.BytesIO:
     return io.BytesIO(proof)
 
@@ -595,9 +693,9 @@ def _destroyed(ordinal: int, records: int) -> DestroyedCollection:
     return DestroyedCollection(ordinal, records, records, 0, 0, 1, 0)
 
 
-def _probed(name: str, reached: GradeName = "L2") -> ProbedStore:
+def _probed(name: str, asked: GradeName, reached: GradeName) -> ProbedStore:
     recall = (Recall(name, "any place", "any", 40, 40),)
-    return ProbedStore(name, "L2", reached, "files, not volumes", 3, 10_000, 0, 0, 0, (), recall, (), True)
+    return ProbedStore(name, asked, reached, WHY[reached], 3, 10_000, 0, 0, 0, (), recall, (), True)
 
 
 def _bytes(label: str) -> bytes:
