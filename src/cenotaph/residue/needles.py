@@ -80,7 +80,21 @@ class Matches:
     length: _Ints
     encoding: tuple[str, ...]
     kind: tuple[str, ...]
-    what: _Ints  # ordinal of the needle; for shapes a fingerprint
+    what: _Ints  # ordinal of the needle; for shapes a fingerprint below zero
+
+    def only(self, chosen: npt.NDArray[np.bool_]) -> Matches:
+        """Those that are chosen."""
+        nth = np.flatnonzero(chosen)
+        if len(nth) == len(self.start):
+            return self
+        rows = nth.tolist()
+        return Matches(
+            self.start[nth],
+            self.length[nth],
+            tuple(self.encoding[row] for row in rows),
+            tuple(self.kind[row] for row in rows),
+            self.what[nth],
+        )
 
 
 class NeedleBuilder:

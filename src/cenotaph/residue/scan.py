@@ -12,22 +12,31 @@ from __future__ import annotations
 
 import io
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import BinaryIO, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from cenotaph.residue import columns, lanes, spills
-from cenotaph.residue.needles import Matches, Needles
+from cenotaph.residue.needles import Matches
 from cenotaph.residue.sqlite_pages import Ranges
 
 BLOCK = 4 << 20
 MOST_HITS = 1000
+SPENT = "containers decode to more than is read of them all"
+CROWDED = "more streams at once than are decoded"
+UNREAD = "more files in a stream than are read"
+LEFT_OUT = (SPENT, CROWDED, UNREAD)
+"""Problems that are no container's own: a limit was reached, and what came later was not decoded."""
+
 _LEAD = 2  # bytes before a match that a finder may look at
 _HEAD = 64  # bytes that a decoder wants to see before it opens
 _MOST_AT_ONCE = 32  # decoders fed at once from one stream
 _MOST_MARKS = 4096  # beginnings of files that are read as a whole, per stream
+_TILE = 512  # zeros are left out of the search in pieces of this size
+_FAIR = 32  # what honest containers decode to, many times over, per byte read
+_RUN = 1 << 16  # from this size on, zeros are looked for in what is fed
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +46,9 @@ class Limits:
     ratio: int = 2000  # decoded bytes per byte of a container, nested ones included
     decoded: int = 1 << 36  # decoded bytes of one container
     collected: int = 64 << 20  # bytes of a Parquet, Arrow or SQLite file inside a compressed stream
+    database: int = 1 << 62  # bytes of a SQLite database in a stream, whatever it says of itself
+    zeros: int = 1 << 62  # in a row, until decoders at work are closed and zeros are no longer read
+    total: int = 1 << 62  # decoded bytes of all containers together, beside `_FAIR` times what was read
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +98,7 @@ class Findings:
 
 
 class Finder(Protocol):
-    """What is searched for: `Needles`, or `shapes.Shapes`."""
+    """What is searched for: `Needles`, `shapes.Shapes`, or both at once (`shapes.Together`)."""
 
     @property
     def longest(self) -> int:
@@ -99,7 +111,7 @@ class Finder(Protocol):
 def scan(
     stream: BinaryIO,
     length: int,
-    needles: Needles | Finder,
+    needles: Finder,
     kept: Ranges,
     *,
     depth: int = 3,
@@ -110,31 +122,80 @@ def scan(
     Containers in containers are followed `depth` deep. Memory stays bounded whatever the stream says of
     itself: some blocks, plus at most `Limits.collected` for each level.
     """
-    search = _Search(needles, limits or Limits(), Findings())
-    root = _Stream(search, "raw", depth, _Attribution(kept))
+    scanner = Scanner(needles, kept, stream, depth=depth, limits=limits)
     stream.seek(0)
-    while root.position < length:
-        piece = stream.read(min(BLOCK, length - root.position))
+    while scanner.position < length:
+        piece = stream.read(min(BLOCK, length - scanner.position))
         if not piece:
-            search.findings.counted["stream ends before its length"] += 1
+            scanner.findings.counted["stream ends before its length"] += 1
             break
-        root.feed(piece)
-    root.finish()
-    search.findings.scanned += root.position
-    _read_whole(search, stream, min(length, root.position), root)
-    return search.findings
+        if scanner.feed(piece):
+            stream.seek(scanner.position)
+    return scanner.finish()
+
+
+class Scanner:
+    """A scan whose bytes come from whoever reads them: fed piece by piece, in order."""
+
+    def __init__(
+        self,
+        finder: Finder,
+        kept: Ranges,
+        source: BinaryIO,
+        *,
+        depth: int = 3,
+        limits: Limits | None = None,
+    ) -> None:
+        """`source` holds the same bytes, and is sought in for what is read as a whole."""
+        self._search = _Search(finder, limits or Limits(), Findings())
+        self._root = _Stream(self._search, "raw", depth, _Attribution(kept))
+        self._source = source
+        self._settled = 0
+
+    @property
+    def findings(self) -> Findings:
+        """What was found so far."""
+        return self._search.findings
+
+    @property
+    def position(self) -> int:
+        """Bytes fed so far."""
+        return self._root.position
+
+    def feed(self, piece: bytes | memoryview) -> bool:
+        """The next bytes. True if the source was read meanwhile, so that it stands elsewhere."""
+        self._search.fed += len(piece)
+        self._root.feed(piece)
+        if len(self._root.marks) < _MOST_MARKS // 2:
+            return False
+        self._read_marked()
+        return True
+
+    def finish(self) -> Findings:
+        """The stream is over."""
+        self._root.finish()
+        self.findings.scanned += self.position
+        self._read_marked()
+        return self.findings
+
+    def _read_marked(self) -> None:
+        root = self._root
+        _read_whole(self._search, self._source, root.position, root, root.position - self._settled)
+        self._settled = root.position
+        root.marks = []
 
 
 # --- attribution
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Search:
     """What all parts of one scan share."""
 
     finder: Finder
     limits: Limits
     findings: Findings
+    fed: int = 0  # bytes of the root stream so far
 
 
 class _Attribution:
@@ -236,42 +297,69 @@ class _Stream:
         self._rest = bytearray()
         self._children: list[_Child] = []
         self._overlap = max(search.finder.longest, _HEAD)
+        self._zeros = 0  # fed last, in a row
 
-    def feed(self, piece: bytes) -> None:
+    def feed(self, piece: bytes | memoryview) -> None:
+        if len(piece) >= _RUN and not np.frombuffer(piece, dtype=np.uint8).max():
+            wanted = max(0, self.search.limits.zeros - self._zeros)
+            self._zeros += len(piece)
+            if wanted < len(piece) and not self.collected:
+                self._feed(piece[:wanted])
+                self._pass(len(piece) - wanted)
+                return
+        else:
+            self._zeros = 0
+        self._feed(piece)
+
+    def _feed(self, piece: bytes | memoryview) -> None:
         self.position += len(piece)
         self._rest += piece
         if len(self._rest) >= BLOCK:
             self._search((len(self._rest) - self._overlap) & ~1)  # UTF-16 keeps its alignment
 
+    def _pass(self, size: int) -> None:
+        """Zeros behind as many zeros as are searched: nothing lies in them, and no decoder goes on."""
+        self._search(len(self._rest))
+        self._cut_off()
+        self.position += size
+        self._done = (self.position - self._overlap) & ~1
+        self._rest = bytearray(self.position - self._done)
+        self._lead = 0
+
     def finish(self) -> None:
         """The stream is over: search what is left, and close what it cuts off."""
         self._search(len(self._rest))
+        self._cut_off()
+        if self.collected:
+            _read_whole(
+                self.search, io.BytesIO(bytes(self.collected)), len(self.collected), self, len(self.collected)
+            )
+            self.collected = bytearray()
+
+    def _cut_off(self) -> None:
         for child in self._children:
             self._close(child, f"{child.decoder.lane} stream is cut off")
         self._children = []
-        if self.collected:
-            _read_whole(self.search, io.BytesIO(bytes(self.collected)), len(self.collected), self)
-            self.collected = bytearray()
 
     def _search(self, core: int) -> None:
         block = bytes(self._rest)
-        data = np.frombuffer(block, dtype=np.uint8)
+        packed = _packed(np.frombuffer(block, dtype=np.uint8), self._overlap)
         if not self.quiet:
-            self._match(data, core)
+            self._match(packed, core)
         lead = self._lead
         self._collect(block[lead:core])
         children, self._children = self._children, []
         for child in children:
             self._feed_child(child, block[lead:core], self._done + lead)
-        for at, magic in lanes.find_magics(data, core) if self.depth else ():
-            if at >= lead:
+        for at, magic in packed.magics() if self.depth else ():
+            if lead <= at < core:
                 self._begin(magic, block, at, core)
         self._lead = min(core, _LEAD)
         self._done += core - self._lead
         del self._rest[: core - self._lead]
 
-    def _match(self, data: npt.NDArray[np.uint8], core: int) -> None:
-        matches = self.search.finder.find(data, core, self._lead)
+    def _match(self, packed: _Packed, core: int) -> None:
+        matches = packed.find(self.search.finder, core, self._lead)
         if not len(matches.start):
             return
         if self.attribution is None:
@@ -289,7 +377,7 @@ class _Stream:
         if isinstance(decoder, str):
             self.search.findings.counted[decoder] += 1
         elif decoder is not None and len(self._children) >= _MOST_AT_ONCE:
-            self.search.findings.counted["more streams at once than are decoded"] += 1
+            self.search.findings.counted[CROWDED] += 1
         elif decoder is not None:
             meter = _Meter(self.search, self.meter)
             inner = _Stream(self.search, decoder.lane, self.depth - 1, None, meter)
@@ -298,7 +386,7 @@ class _Stream:
 
     def _mark(self, magic: bytes, block: bytes, at: int, core: int) -> None:
         if len(self.marks) >= _MOST_MARKS:
-            self.search.findings.counted["more files in a stream than are read"] += 1
+            self.search.findings.counted[UNREAD] += 1
             return
         if self.attribution is not None:
             self.marks.append((self._done + at, magic))
@@ -342,6 +430,49 @@ class _Stream:
         tally.settle(self.search.findings, start, kept)
 
 
+@dataclass(frozen=True, slots=True)
+class _Packed:
+    """A block without most of its zeros; `tiles` are those it kept, or None where it has all."""
+
+    data: npt.NDArray[np.uint8]
+    tiles: npt.NDArray[np.int64] | None
+
+    def find(self, finder: Finder, core: int, lead: int) -> Matches:
+        """As a finder finds in the whole block."""
+        if self.tiles is None:
+            return finder.find(self.data, core, lead)
+        matches = finder.find(self.data, len(self.data))
+        start = self._places(matches.start, self.tiles)
+        return replace(matches, start=start).only((start >= lead) & (start < core))
+
+    def magics(self) -> list[tuple[int, bytes]]:
+        """As `lanes.find_magics` of the whole block."""
+        found = lanes.find_magics(self.data, len(self.data))
+        if self.tiles is None or not found:
+            return found
+        places = self._places(np.array([at for at, _ in found]), self.tiles)
+        return [(at, magic) for at, (_, magic) in zip(places.tolist(), found, strict=True)]
+
+    def _places(self, at: npt.NDArray[np.int64], tiles: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        return np.asarray(tiles[at // _TILE] * _TILE + at % _TILE, dtype=np.int64)
+
+
+def _packed(data: npt.NDArray[np.uint8], reach: int) -> _Packed:
+    """Leaves tiles of zeros out, unless within `reach` of others: no match joins what lay apart."""
+    count = len(data) // _TILE
+    full = np.bitwise_or.reduce(data[: count * _TILE].view(np.uint64).reshape(count, _TILE // 8), axis=1) != 0
+    if 2 * full.sum() >= count:
+        return _Packed(data, None)
+    near = np.ones(count + 1, dtype=bool)  # what is behind the last whole tile stays
+    near[:count] = full
+    for _ in range(-(-reach // _TILE)):
+        near[1:] |= near[:-1].copy()
+        near[:-1] |= near[1:].copy()
+    tiles = np.flatnonzero(near)
+    kept = data[: count * _TILE].reshape(count, _TILE)[near[:count]].reshape(-1)
+    return _Packed(np.concatenate([kept, data[count * _TILE :]]), tiles)
+
+
 @dataclass(slots=True)
 class _Meter:
     """Counts what comes out of a container and of those in it, against what went in."""
@@ -354,6 +485,8 @@ class _Meter:
     def add(self, size: int) -> None:
         """Raises `lanes.Stop` where a limit is reached."""
         limits = self.search.limits
+        if self.search.findings.decoded > limits.total + _FAIR * self.search.fed:
+            raise lanes.Stop(SPENT)
         self.decoded += size
         if self.decoded > limits.decoded or self.decoded > limits.ratio * max(self.fed, 4096):
             raise lanes.Stop("stream decodes to more than is read of it")
@@ -391,8 +524,11 @@ class _Child:
 # --- files that are read as a whole
 
 
-def _read_whole(search: _Search, source: BinaryIO, length: int, stream: _Stream) -> None:
-    """Read the Parquet, Arrow and SQLite files that were marked in a stream. `source` is seekable."""
+def _read_whole(search: _Search, source: BinaryIO, length: int, stream: _Stream, fresh: int) -> None:
+    """Read the Parquet, Arrow and SQLite files that were marked in the last `fresh` bytes of a stream.
+
+    `source` is seekable, and the stream has `length` bytes so far.
+    """
     if not stream.depth:
         return
 
@@ -406,7 +542,7 @@ def _read_whole(search: _Search, source: BinaryIO, length: int, stream: _Stream)
             inner.feed(piece)
         inner.finish()
         stream.take(inner.tally, start, end())
-    for store in spills.stores(source, length, stream.marks, count):
+    for store in spills.stores(source, length, stream.marks, count, fresh, search.limits.database):
         _read_spills(search, store, stream)
 
 
@@ -414,16 +550,9 @@ def _read_spills(search: _Search, store: spills.Store, stream: _Stream) -> None:
     for joints in store.joints(search.finder.longest):
         matches = search.finder.find(joints.data, len(joints.data))
         crossing = joints.crossing(matches.start, matches.length)
-        chosen = np.flatnonzero(crossing)
-        if not len(chosen):
+        if not crossing.any():
             continue
-        some = Matches(
-            matches.start[chosen],
-            matches.length[chosen],
-            tuple(matches.encoding[nth] for nth in chosen.tolist()),
-            tuple(matches.kind[nth] for nth in chosen.tolist()),
-            matches.what[chosen],
-        )
+        some = matches.only(crossing)
         if stream.attribution is None:
             stream.tally.add("sqlite", some)
             continue

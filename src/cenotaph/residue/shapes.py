@@ -49,13 +49,7 @@ class Shapes:
         parts = [self._found(data, 1, 0, "utf-8", core, lead)]
         for parity in (0, 1):
             parts.append(self._found(data, 2, parity, "utf-16le", core, lead))
-        return Matches(
-            np.concatenate([part.start for part in parts]),
-            np.concatenate([part.length for part in parts]),
-            sum((part.encoding for part in parts), ()),
-            sum((part.kind for part in parts), ()),
-            np.concatenate([part.what for part in parts]),
-        )
+        return _joined(parts)
 
     def _found(self, data: _Bytes, step: int, parity: int, encoding: str, core: int, lead: int) -> Matches:
         text = _characters(data, step, parity)
@@ -73,8 +67,30 @@ class Shapes:
             sizes[fresh] * step,
             (encoding,) * count,
             tuple((IDENTITY, MOBILE)[kind] for kind in kinds[fresh].tolist()),
-            names[fresh].view(np.int64),
+            names[fresh].view(np.int64) | np.iinfo(np.int64).min,
         )
+
+
+class Together:
+    """Needles and shapes in one pass over the bytes. In `Matches.what` shapes lie below zero."""
+
+    def __init__(self, needles: Needles) -> None:
+        self._finders = (needles, Shapes(needles))
+        self.longest = max(needles.longest, Shapes.longest)
+
+    def find(self, data: _Bytes, core: int, lead: int = 0) -> Matches:
+        """What either of the two finds."""
+        return _joined([finder.find(data, core, lead) for finder in self._finders])
+
+
+def _joined(parts: list[Matches]) -> Matches:
+    return Matches(
+        np.concatenate([part.start for part in parts]),
+        np.concatenate([part.length for part in parts]),
+        sum((part.encoding for part in parts), ()),
+        sum((part.kind for part in parts), ()),
+        np.concatenate([part.what for part in parts]),
+    )
 
 
 def _characters(data: _Bytes, step: int, parity: int) -> _Bytes:

@@ -175,11 +175,16 @@ class Store:
         return np.frombuffer(data, dtype=np.uint8)
 
 
-def stores(source: BinaryIO, length: int, marks: list[tuple[int, bytes]], count: _Count) -> Iterator[Store]:
-    """The databases that begin at marks, and the log or journal that fills the source."""
-    left = _MOST_OVERLAP * length  # databases that claim each other's bytes must not cost a square
+def stores(
+    source: BinaryIO, length: int, marks: list[tuple[int, bytes]], count: _Count, fresh: int, most: int
+) -> Iterator[Store]:
+    """The databases that begin at marks, and the log or journal that fills the source.
+
+    No database is read farther than `most` bytes, and all together no more than four times `fresh`.
+    """
+    left = _MOST_OVERLAP * fresh  # databases that claim each other's bytes must not cost a square
     for at, magic in marks:
-        store = _database(source, length, at, count) if magic == MAGIC else None
+        store = _database(source, length, at, count, most) if magic == MAGIC else None
         if store is not None:
             left -= len(store.number) * store.page_size
             if left < 0:
@@ -194,8 +199,8 @@ def stores(source: BinaryIO, length: int, marks: list[tuple[int, bytes]], count:
         yield from _journal(source, length, head, count)
 
 
-def _database(source: BinaryIO, length: int, at: int, count: _Count) -> Store | None:
-    size = length if at == 0 else _stated(source, at, length)
+def _database(source: BinaryIO, length: int, at: int, count: _Count, most: int) -> Store | None:
+    size = min(most, length if at == 0 else _stated(source, at, length))
     try:
         db = sqlite_pages.parse(Window(source, at, size), size)  # type: ignore[arg-type]  # enough of a stream
     except PermanentStoreError:
