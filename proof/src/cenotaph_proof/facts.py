@@ -56,7 +56,7 @@ LIMITS = (
     "This certificate cannot answer residents about themselves.",
 )
 LIMITS_OF_VOLUMES = (
-    "L3 speaks of a volume's addressable bytes when the probe read them, of nothing below them and nothing later.",
+    "L3 speaks of a volume's addressable bytes when the probe read them: of nothing below and nothing later.",
 )
 
 

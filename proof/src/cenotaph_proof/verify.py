@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from cenotaph_proof import bundle as bundles
-from cenotaph_proof import draw
+from cenotaph_proof import draw, telling
 from cenotaph_proof.case import Case
 from cenotaph_proof.casebook import Entry
 from cenotaph_proof.errors import (
@@ -41,6 +41,7 @@ from cenotaph_proof.statements import (
     Seal,
     Testimony,
 )
+from cenotaph_proof.telling import many, percent
 from cenotaph_proof.trust import Trust
 
 VERIFIED, UNIDENTIFIED = 0, 6
@@ -146,7 +147,7 @@ def _proven(case: Case, certificate: Certificate) -> tuple[Fact, ...]:
             "verify 5",
         ),
         Fact(
-            f"{_many(certificate.sealed, 'record')} in {_many(certificate.collections, 'collection')} "
+            f"{many(certificate.sealed, 'record')} in {many(certificate.collections, 'collection')} "
             "lay under "
             f"the sealed root by {_when(sealed_by)}; the totals add up.",
             "verify 7",
@@ -164,7 +165,7 @@ def _proven(case: Case, certificate: Certificate) -> tuple[Fact, ...]:
     if certificate.abandoned:
         lines.append(
             Fact(
-                f"{_many(len(certificate.abandoned), 'earlier attempt')} in this log was never finished.",
+                f"{many(len(certificate.abandoned), 'earlier attempt')} in this log was never finished.",
                 "verify 4",
             )
         )
@@ -185,10 +186,13 @@ def _attested(case: Case) -> tuple[Fact, ...]:
         body = entry.body(Destruction)
         records = sum(c.records for s in body.stores for c in s.collections)
         lines.append(
-            _said(case, entry, f"destroyed {_many(records, 'record')} in batch {body.number}", "verify 4")
+            _said(case, entry, f"destroyed {many(records, 'record')} in batch {body.number}", "verify 4")
         )
+        lines += [_said(case, entry, telling.wiped(v), "verify 4") for v in body.volumes or ()]
     for entry in case.all(Probe):
         lines.append(_said(case, entry, _probed(entry.body(Probe)), "verify 4"))
+        on = entry.body(Probe).volumes or ()
+        lines += [_said(case, entry, telling.searched(v), "verify 4") for v in on]
     for entry in case.all(Testimony):
         told = entry.body(Testimony)
         lines.append(_said(case, entry, f"testifies about {told.about}: {told.says}", "verify 4"))
@@ -224,7 +228,7 @@ def _recalled(body: Challenge) -> list[str]:
     least = min(measured, key=lambda r: draw.at_least(r.found, r.sampled))
     return [
         f"found {found:,} of {sampled:,} sampled values raw before destruction; a search like it finds, with "
-        f"95 % confidence, at least {_percent(least.found, least.sampled)} of such values in any store"
+        f"95 % confidence, at least {percent(least.found, least.sampled)} of such values in any store"
     ]
 
 
@@ -237,11 +241,7 @@ def _recall_of(case: Case, store: str) -> str:
         if r.store == store and r.place == "any place" and r.sampled
     ]
     best = max(rows, key=lambda r: draw.at_least(r.found, r.sampled), default=None)
-    return _percent(best.found, best.sampled) if best is not None else "not measured"
-
-
-def _percent(found: int, sampled: int) -> str:
-    return f"{100 * draw.at_least(found, sampled):.0f} %"
+    return percent(best.found, best.sampled) if best is not None else "not measured"
 
 
 def _probed(body: Probe) -> str:
@@ -249,8 +249,8 @@ def _probed(body: Probe) -> str:
     elsewhere = sum(s.kept_elsewhere for s in body.stores)
     places = sum(s.places for s in body.stores)
     return (
-        f"searched what was left of {_many(len(body.stores), 'store')} ({_many(places, 'file')}) for "
-        f"{_many(body.needles, 'value')}: {residue} found outside what is kept, "
+        f"searched what was left of {many(len(body.stores), 'store')} ({many(places, 'file')}) for "
+        f"{many(body.needles, 'value')}: {residue} found outside what is kept, "
         f"{elsewhere} inside what is kept; decision: {body.decision}"
         + ("; destroyed their key share" if body.share_destroyed else "")
         + f" (with {body.tool})"
@@ -280,10 +280,11 @@ def _not_shown(case: Case, certificate: Certificate) -> tuple[Fact, ...]:
                         "verify 7",
                     )
                 )
+    lines += [Fact(text, step) for text, step in telling.not_shown(case, certificate)]
     undeclared = case.require(Inventory).body(Inventory).undeclared
     if undeclared:
         lines.append(
-            Fact(f"{_many(undeclared, 'store')} found by the survey that the case does not name.", "verify 7")
+            Fact(f"{many(undeclared, 'store')} found by the survey that the case does not name.", "verify 7")
         )
     if certificate.shares_not_destroyed:
         lines.append(
@@ -295,7 +296,7 @@ def _not_shown(case: Case, certificate: Certificate) -> tuple[Fact, ...]:
     if case.ended_elsewhere:
         lines.append(
             Fact(
-                f"{_many(len(case.ended_elsewhere), 'other case')} in this log ended with a certificate of "
+                f"{many(len(case.ended_elsewhere), 'other case')} in this log ended with a certificate of "
                 "its own, which is not checked here.",
                 "verify 4",
             )
@@ -333,10 +334,6 @@ def _when(time: int | None) -> str:
     return at.strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
-def _many(count: int, noun: str) -> str:
-    return f"{count:,} {noun}" + ("" if count == 1 else "s")
-
-
 # ── what a person reads ──────────────────────────────────────────────────────────────────────────
 
 
@@ -357,6 +354,7 @@ def render(verdict: Verdict) -> str:
     for s in c.stores:
         counts = f"{s.destroyed:>12,} {s.sealed:>12,}"
         out.append(f"{s.name[:24]:<24} {s.asked:>5} {s.reached:>7} {counts}  {verdict.recall[s.name]:>12}")
+    out += telling.table(c)
     for title, lines in (
         ("PROVEN, by mathematics", verdict.proven),
         ("ATTESTED, by whom", verdict.attested),
@@ -393,6 +391,7 @@ def to_json(verdict: Verdict) -> dict[str, object]:
             }
             for s in c.stores
         ],
+        "volumes": telling.to_json(c),
         "proven": facts_json(verdict.proven),
         "attested": facts_json(verdict.attested),
         "not_shown": facts_json(verdict.not_shown),
