@@ -53,13 +53,22 @@ def read_map(mount_fd: int, read: Read | None = None) -> Map:
     try:
         records = fsmap.records(mount_fd)
     except OSError as error:
-        if error.errno in (errno.ENOTTY, errno.EOPNOTSUPP, errno.EINVAL):
-            raise PermanentStoreError(
-                "this file system does not say which of its blocks are free",
-                hint="the volume must be ext4 or xfs, under Linux 4.16 or later",
-            ) from None
-        raise
+        raise unmapped(error) from None
     return parse(records, size_of(os.fstat(mount_fd).st_dev), journal(read) if read else [])
+
+
+def unmapped(error: OSError) -> PermanentStoreError:
+    """What to raise where the kernel gave no account of the blocks, or nobody would hand it over."""
+    if error.errno in (errno.ENOTTY, errno.EOPNOTSUPP, errno.EINVAL):
+        return PermanentStoreError(
+            "this file system does not say which of its blocks are free",
+            hint="the volume must be ext4 or xfs, under Linux 4.16 or later",
+        )
+    why = errno.errorcode.get(error.errno or 0, "error")
+    return PermanentStoreError(
+        f"the volume could not be opened below its files ({why})",
+        hint="run `cenotaph doctor`: it says what is missing",
+    )
 
 
 def size_of(number: int) -> int:
