@@ -59,6 +59,13 @@ def write_all(fd: int, data: bytes | memoryview) -> None:
         view = view[os.write(fd, view) :]
 
 
+def syncfs(fd: int) -> None:
+    """Write everything of the file system that `fd` lies on to its device (syncfs(2))."""
+    if _libc.syncfs(fd) != 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
+
+
 def tombstone_name() -> str:
     """A fresh name that says nothing about the file that will carry it until it is gone."""
     return TOMBSTONE_PREFIX.decode() + secrets.token_hex(12)
