@@ -58,33 +58,25 @@ _MAKE = {
 _TOOLS = ("mount", "umount", "unshare", "setpriv")
 
 
-def calibrate(kind: str, volume: str, scratch: Path) -> list[Recall]:
+def calibrate(kind: str, scratch: Path, volume: str) -> tuple[list[Recall], str]:
     """Recall of the search on a scratch volume of this kind, by place and encoding; a few seconds.
 
-    `volume` is the name that stands in `Recall.store`; `scratch` a folder with some 100 MB free. Empty where it
-    cannot be done here, for the reason that `why_not` gives, or because no loop device could be mounted.
+    `volume` is the name that stands in `Recall.store`; `scratch` a folder with some 100 MB free. Where it
+    cannot be done, no recall and a clause that says why.
     """
-    if why_not(kind):
-        return []
+    why = _why_not(kind)
+    if why:
+        return [], why
     with outside.scratch_folder(scratch, -1) as folder:
-        if not _done(kind, folder):
-            return []
+        why = _run(kind, folder)
+        if why:
+            return [], why
         counted = json.loads((folder / "recall").read_bytes())
-    return [Recall(volume, place, encoding, SAMPLED, found) for place, encoding, found in counted]
+    return [Recall(volume, place, encoding, SAMPLED, found) for place, encoding, found in counted], ""
 
 
-def why_not(kind: str) -> str:
-    """A clause that says why no scratch volume of this kind can be made here; empty where one can."""
-    if kind not in _MAKE:
-        return "this kind of file system is not one that can be calibrated for"
-    if os.geteuid() != 0:
-        return "scratch volumes are mounted by root alone"
-    missing = [name for name in (_MAKE[kind][0], *_TOOLS) if shutil.which(name) is None]
-    return f"{missing[0]} is not installed" if missing else ""
-
-
-def _done(kind: str, folder: Path) -> bool:
-    """Have a child do it; whether it could."""
+def _run(kind: str, folder: Path) -> str:
+    """Have a child do it; why it could not, or empty."""
     alone = ("setpriv", "--pdeathsig", "KILL", "--", "unshare", "--mount", "--propagation", "private", "--")
     try:
         done = subprocess.run(  # noqa: S603
@@ -97,8 +89,17 @@ def _done(kind: str, folder: Path) -> bool:
             check=False,
         )
     except subprocess.TimeoutExpired:
-        return False
-    return done.returncode == 0
+        return f"the scratch volume was not searched within {SECONDS} s"
+    return f"no scratch volume could be mounted (status {done.returncode})" if done.returncode else ""
+
+
+def _why_not(kind: str) -> str:
+    if kind not in _MAKE:
+        return "this kind of file system is not one that can be calibrated for"
+    if os.geteuid() != 0:
+        return "scratch volumes are mounted by root alone"
+    missing = [name for name in (_MAKE[kind][0], *_TOOLS) if shutil.which(name) is None]
+    return f"{missing[0]} is not installed" if missing else ""
 
 
 # --- in the child ---------------------------------------------------------------------------

@@ -49,7 +49,7 @@ def referee(
     needles: Needles,
     found: Set[int],
     tell: Tell = quiet,
-) -> tuple[tuple[Referee, ...], tuple[str, ...]]:
+) -> tuple[list[Referee], tuple[str, ...]]:
     """Run every installed referee. `map` is the refined one; `found` are the needles that our search found.
 
     Tools that must write do so in a folder of their own in `scratch`, which is emptied. The second value says
@@ -72,7 +72,7 @@ def referee(
                 ruled.append(_ruled(name, tool, haul, found))
             outside.empty(folder)
         tell(_WHAT, len(ways), len(ways))
-    return tuple(ruled), tuple(missing)
+    return ruled, tuple(missing)
 
 
 def _ruled(name: str, tool: Tool, haul: Haul, found: Set[int]) -> Referee:

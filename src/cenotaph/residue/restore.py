@@ -31,7 +31,7 @@ from cenotaph.residue import outside, sqlite_pages
 from cenotaph.residue.needles import Needles
 from cenotaph.residue.outside import Command, Haul, Outcome, Tool
 from cenotaph.store import Ranges
-from cenotaph.volume.model import Map, Place
+from cenotaph.volume.model import Place
 from cenotaph.volume.raw import Raw
 from cenotaph_proof.statements import RestoreAttempt
 
@@ -43,12 +43,11 @@ _PAGE = outside.PAGE
 
 def attempt(
     raw: Raw,
-    map: Map,
     stores: Sequence[tuple[str, Path]],
     scratch: Path,
     needles: Needles,
     tell: Tell = quiet,
-) -> tuple[tuple[RestoreAttempt, ...], tuple[str, ...]]:
+) -> tuple[list[RestoreAttempt], tuple[str, ...]]:
     """Try to restore from a volume, and from the databases of the stores that remain on it.
 
     `stores` are (kind, path); of kind "sqlite" each file is tried. Tools that must write do so in a folder of
@@ -59,13 +58,13 @@ def attempt(
     missing: list[str] = []
     made: list[RestoreAttempt] = []
     with outside.scratch_folder(scratch, raw.volume.number) as folder:
-        bench = _Bench(raw, map.of(Place.FREE), folder, needles, missing)
+        bench = _Bench(raw, folder, needles, missing)
         ways = _ways(bench, [path for kind, path in stores if kind == "sqlite"])
         for done, way in enumerate(ways):
             tell(_WHAT, done, len(ways))
             made.extend(way())
         tell(_WHAT, len(ways), len(ways))
-    return tuple(made), tuple(missing)
+    return made, tuple(missing)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +72,6 @@ class _Bench:
     """What every attempt works with."""
 
     raw: Raw = field(repr=False)
-    free: Ranges = field(repr=False)
     folder: Path = field(repr=False)
     needles: Needles = field(repr=False)
     missing: list[str]
@@ -235,7 +233,7 @@ def _images(bench: _Bench) -> Iterator[RestoreAttempt]:
     ways = (".dump", ".recover") if _can_recover(bench, tool) else (".dump",)
     values: set[int] = set()
     rows = opened = 0
-    for image in _databases_in_free(bench.raw, bench.free):
+    for image in _databases_in_free(bench.raw):
         if opened == MOST_IMAGES:
             bench.missing.append(f"{_IMAGE}: more than {MOST_IMAGES} databases begin there")
             break
@@ -247,9 +245,9 @@ def _images(bench: _Bench) -> Iterator[RestoreAttempt]:
     yield _made(_IMAGE, tool, rows, len(values), f"{opened} images")
 
 
-def _databases_in_free(raw: Raw, free: Ranges) -> Iterator[bytes]:
+def _databases_in_free(raw: Raw) -> Iterator[bytes]:
     """Bytes of databases whose header lies at the start of a free block (fileformat2.html § 1.3)."""
-    step = min(raw.volume.block, _PAGE)
+    free, step = raw.map.of(Place.FREE), min(raw.volume.block, _PAGE)
     for begin, piece in outside.pieces(raw, free):
         for at in range(0, len(piece), step):
             if piece.startswith(sqlite_pages.MAGIC, at):
@@ -345,7 +343,7 @@ _LEAVES_A_TRUNK = _PAGE // 4 - 2
 def _carved_rows(bench: _Bench) -> Iterator[RestoreAttempt]:
     """Rows on what looks like a page of an SQLite database in free blocks, whatever became of its file."""
     rows, values = 0, set[int]()
-    for pages in _leaves(bench.raw, bench.free):
+    for pages in _leaves(bench.raw):
         database = sqlite_pages.parse(*_freed(pages))
         count, found = _rows(sqlite_pages.remnants(database), bench.needles)
         rows += count
@@ -353,11 +351,11 @@ def _carved_rows(bench: _Bench) -> Iterator[RestoreAttempt]:
     yield _made(_ROWS, _ours(), rows, len(values), f"SQLite pages of {_PAGE} bytes")
 
 
-def _leaves(raw: Raw, free: Ranges) -> Iterator[list[bytes]]:
+def _leaves(raw: Raw) -> Iterator[list[bytes]]:
     """Free blocks that begin as a leaf of a table or index does (§ 1.6), as many at once as a trunk names."""
     step = min(raw.volume.block, _PAGE)
     found: list[bytes] = []
-    for begin, piece in outside.pieces(raw, free):
+    for begin, piece in outside.pieces(raw, raw.map.of(Place.FREE)):
         for at in range(0, len(piece), step):
             if piece[at] in (10, 13) and _plausible(piece[at : at + 8]):
                 page = piece[at : at + _PAGE]
@@ -391,7 +389,7 @@ def _freed(pages: Sequence[bytes]) -> tuple[BinaryIO, int]:
 
 def _carved_containers(bench: _Bench) -> Iterator[RestoreAttempt]:
     """What decodes out of free blocks: gzip, zip, Zstandard, LZ4, Parquet, Arrow, SQLite, and plain text."""
-    given = outside.squeezed(outside.pieces(bench.raw, bench.free))
+    given = outside.squeezed(outside.pieces(bench.raw, bench.raw.map.of(Place.FREE)))
     found = outside.search(given, bench.needles)
     blocks = -(-found.decoded // _PAGE)
     yield _made(_CONTAINERS, _ours(), blocks, len(found.residue), f"{found.decoded} bytes decoded")
