@@ -180,7 +180,10 @@ class Raw(Disk):
 
 
 def _writes(volume: Volume) -> int | None:
-    """Writes and discards that were completed (kernel Documentation/block/stat.rst)."""
+    """Sectors written and discarded so far (kernel Documentation/block/stat.rst).
+
+    Not the requests: whoever calls fsync(2) on a device, as libext2fs does on closing it, sends an empty one.
+    """
     folder = Path(f"/sys/dev/block/{os.major(volume.number)}:{os.minor(volume.number)}")
     try:
         whole = folder.resolve()
@@ -189,7 +192,7 @@ def _writes(volume: Volume) -> int | None:
         fields = [int(field) for field in (folder / "stat").read_text(encoding="ascii").split()]
     except OSError:
         return None
-    return fields[4] + (fields[11] if len(fields) > 11 else 0) if counted else None
+    return fields[6] + (fields[13] if len(fields) > 13 else 0) if counted else None
 
 
 _BLKSSZGET = 0x1268
