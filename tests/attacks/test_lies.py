@@ -239,6 +239,206 @@ LIES: dict[str, tuple[type[ProofError], str, str]] = {
         "verify 7",
         "the certificate says other than its statements: reached of store visits",
     ),
+    "clean_without_a_volume": (
+        OrderError,
+        "verify 4",
+        "the plan grants store visits L3 without a volume that can be clean",
+    ),
+    "clean_on_a_volume_that_cannot_be": (
+        OrderError,
+        "verify 4",
+        "the plan grants store health L3 without a volume that can be clean",
+    ),
+    "others_write_there": (
+        OrderError,
+        "verify 4",
+        "the plan grants volume retired L3 while others may write to it",
+    ),
+    "volume_owner_not_asked": (
+        ThresholdError,
+        "verify 4",
+        "the plan has shared actions that Host Co did not approve",
+    ),
+    "volume_owner_got_round": (
+        OrderError,
+        "verify 4",
+        "the plan wipes volume retired of store health without its owner's free_space",
+    ),
+    "volume_of_a_friend": (
+        OrderError,
+        "verify 4",
+        "the plan wipes volume retired of store health without its owner's free_space",
+    ),
+    "volume_of_nothing": (OrderError, "verify 4", "volume neighbour of the plan holds no store"),
+    "store_on_two_volumes": (FormatError, "verify 4", "the plan puts store health on a volume twice"),
+    "volume_added_while_narrowing": (ThresholdError, "verify 4", "the plan has 0 of 1 accepted challenges"),
+    "volume_swapped_while_narrowing": (
+        OrderError,
+        "verify 4",
+        "after destruction began a plan may only become narrower",
+    ),
+    "volume_outside_the_plan": (
+        OrderError,
+        "verify 4",
+        "a destruction wipes a volume that the plan does not name",
+    ),
+    "wiped_in_another_way": (
+        OrderError,
+        "verify 4",
+        "volume retired was wiped in a way that the plan does not name",
+    ),
+    "blank_beyond_free": (
+        FormatError,
+        "verify 4",
+        "a destruction counts more blank blocks than free ones on volume retired",
+    ),
+    "volume_never_wiped": (
+        OrderError,
+        "verify 7",
+        "the certificate says other than its statements: reached of store health; why not higher",
+    ),
+    "erased_after_the_wiping": (
+        OrderError,
+        "verify 7",
+        "the certificate says other than its statements: reached of store health; why not higher",
+    ),
+    "rewritten_after_the_wiping": (
+        OrderError,
+        "verify 7",
+        "the certificate says other than its statements: reached of store health; why not higher",
+    ),
+    "wiping_that_failed": (
+        OrderError,
+        "verify 7",
+        "the certificate says other than its statements: reached of store health; why not higher",
+    ),
+    "volume_not_probed": (OrderError, "verify 4", "a probe does not cover the plan's volumes"),
+    "volume_probed_for_fewer_stores": (OrderError, "verify 4", "a probe does not cover the plan's volumes"),
+    "store_cleaner_than_its_volume": (
+        OrderError,
+        "verify 4",
+        "a probe grants store health L3 although no volume of it was found clean",
+    ),
+    "moving_volume_clean": (
+        OrderError,
+        "verify 4",
+        "a probe grants volume retired L3 although it was moving",
+    ),
+    "volume_half_read": (
+        OrderError,
+        "verify 4",
+        "a probe grants volume retired L3 although not all of it was read",
+    ),
+    "volume_with_bad_blocks": (
+        OrderError,
+        "verify 4",
+        "a probe grants volume retired L3 although not all of it was read",
+    ),
+    "smaller_volume_probed": (
+        OrderError,
+        "verify 4",
+        "a probe grants volume retired L3 although it is not the volume that was planned",
+    ),
+    "residue_on_a_clean_volume": (
+        OrderError,
+        "verify 4",
+        "a probe grants volume retired L3 although it found residue",
+    ),
+    "hits_without_residue": (
+        OrderError,
+        "verify 4",
+        "a probe grants volume retired L3 although it found residue",
+    ),
+    "strangers_on_a_clean_volume": (
+        OrderError,
+        "verify 4",
+        "a probe grants volume retired L3 although it found residue",
+    ),
+    "nothing_restored_nothing_tried": (
+        OrderError,
+        "verify 4",
+        "a probe grants volume retired L3 although nobody tried to restore anything",
+    ),
+    "restored_and_clean": (
+        OrderError,
+        "verify 4",
+        "a probe grants volume retired L3 although an attempt to restore brought something back",
+    ),
+    "referee_overruled": (
+        OrderError,
+        "verify 4",
+        "a probe grants volume retired L3 although an outside tool found what the search did not",
+    ),
+    "referee_explained_away": (
+        OrderError,
+        "verify 4",
+        "a probe grants volume retired L3 although an outside tool found what the search did not",
+    ),
+    "volume_searched_blindly": (
+        OrderError,
+        "verify 4",
+        "a probe grants volume retired L3 although nothing shows that the search finds what was",
+    ),
+    "blind_in_one_place": (
+        OrderError,
+        "verify 4",
+        "a probe grants volume retired L3 although nothing shows that the search finds what was",
+    ),
+    "volume_searched_for_nothing": (
+        OrderError,
+        "verify 4",
+        "a probe grants volume retired L3 although there was nothing to search for",
+    ),
+    "more_read_than_there_is": (
+        FormatError,
+        "verify 4",
+        "the probe of volume retired counts more bytes than there are",
+    ),
+    "read_without_reading": (
+        FormatError,
+        "verify 4",
+        "the probe of volume retired counts bytes of what was not read",
+    ),
+    "more_missed_than_found": (
+        FormatError,
+        "verify 4",
+        "the probe of volume retired counts more missed values than were found",
+    ),
+    "more_planted_found_than_planted": (
+        FormatError,
+        "verify 4",
+        "a recall finds more values than were sampled",
+    ),
+    "empty_list_of_volumes": (
+        FormatError,
+        "verify 1",
+        "plan.volumes must be left out where there is nothing to list",
+    ),
+    "volume_left_out": (
+        OrderError,
+        "verify 7",
+        "the certificate says other than its statements: it lists 0 volumes, not 1",
+    ),
+    "referee_invented": (
+        OrderError,
+        "verify 7",
+        "the certificate says other than its statements: referees of volume retired",
+    ),
+    "limit_of_volumes_struck_out": (
+        OrderError,
+        "verify 7",
+        "the certificate says other than its statements: limits",
+    ),
+    "beyond_what_can_be_shown": (
+        OrderError,
+        "verify 7",
+        "the certificate says other than its statements: reached of store health",
+    ),
+    "one_auditor_outvoted": (
+        OrderError,
+        "verify 7",
+        "the certificate says other than its statements: reached of store health; why not higher",
+    ),
     "one_organisation_two_keys": (
         FormatError,
         "verify 1",
@@ -443,11 +643,33 @@ def test_two_histories_convict_the_operator(everybody: Trust) -> None:
 
 @pytest.mark.parametrize(
     "lie",
-    ["copied_before_the_seal", "auditors_collude", "false_start_time", "key_kept", "checkpoints_left_out"],
+    [
+        "copied_before_the_seal",
+        "auditors_collude",
+        "false_start_time",
+        "key_kept",
+        "checkpoints_left_out",
+        "another_device_shown",
+        "snapshot_below_the_device",
+        "quiesced_by_word",
+        "written_after_the_probe",
+        "auditors_collude_on_a_volume",
+    ],
 )
 def test_a_lie_outside_the_proof_passes(lie: str, everybody: Trust) -> None:
     """docs/limits.md lists it: no statement contradicts it, so no verifier can."""
     assert verify.verify(as_stream(getattr(Uncaught(), lie)()), everybody).exit_code == 0
+
+
+@pytest.mark.parametrize("lie", ["another_device_shown", "snapshot_below_the_device", "quiesced_by_word"])
+def test_what_l3_cannot_show_stands_in_its_verdict(lie: str, everybody: Trust) -> None:
+    """A reader of an L3 that was lied for is told what nobody could check."""
+    verdict = verify.verify(as_stream(getattr(Uncaught(), lie)()), everybody)
+
+    assert verdict.certificate.stores[0].reached == "L3"
+    open_ends = [f.text for f in verdict.not_shown]
+    assert "That volume retired, as auditors were shown it, is the one that held health." in open_ends
+    assert any("of nothing below and nothing later" in text for text in open_ends)
 
 
 def test_one_party_under_two_names_passes_when_the_trust_file_has_both() -> None:

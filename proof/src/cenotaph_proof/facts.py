@@ -6,7 +6,8 @@ and the verifier refuses a certificate that says anything else.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import TypeAlias
 
 from cenotaph_proof import quorum, volumes
 from cenotaph_proof.casebook import Casebook, Entry
@@ -35,6 +36,8 @@ from cenotaph_proof.statements import (
     SealStore,
     WipedVolume,
 )
+
+Certified: TypeAlias = CertifiedStore | CertifiedVolume
 
 GRADES: tuple[GradeName, ...] = ("none", "L1", "L2", "L3", "L4", "L5")
 NOT_DESTROYED = "not everything that the plan names was destroyed"
@@ -95,18 +98,11 @@ def certificate(case: Casebook, log: CheckpointRef, issued: int) -> Certificate:
 def difference(said: Certificate, follows: Certificate) -> str:
     """Where a certificate departs from what follows from the statements, in words."""
     wrong = [k for k in Certificate.__slots__ if getattr(said, k) != getattr(follows, k)]
-    if "stores" not in wrong:
-        return ", ".join(wrong)
-    named, due = [s.name for s in said.stores], [s.name for s in follows.stores]
-    if named != due:
-        return f"it lists {len(named)} stores, not {len(due)}"
-    pairs = zip(said.stores, follows.stores, strict=True)
-    return "; ".join(
-        f"{k.replace('_', ' ')} of store {a.name}"
-        for a, b in pairs
-        for k in CertifiedStore.__slots__
-        if getattr(a, k) != getattr(b, k)
-    )
+    if "stores" in wrong:
+        return _differing("store", said.stores, follows.stores)
+    if "volumes" in wrong:
+        return _differing("volume", said.volumes or (), follows.volumes or ())
+    return ", ".join(wrong)
 
 
 def accepted(case: Casebook, counts: Callable[[PublicKey], bool] = lambda _: True) -> list[Entry]:
@@ -181,6 +177,17 @@ def outcome(sealed: int, destroyed: int, left_out: bool) -> str:
     if destroyed:
         return "partly destroyed"
     return "left out" if left_out else "not destroyed"
+
+
+def _differing(what: str, said: Sequence[Certified], due: Sequence[Certified]) -> str:
+    if [s.name for s in said] != [s.name for s in due]:
+        return f"it lists {len(said)} {what}s, not {len(due)}"
+    return "; ".join(
+        f"{k.replace('_', ' ')} of {what} {a.name}"
+        for a, b in zip(said, due, strict=True)
+        for k in type(a).__slots__
+        if getattr(a, k) != getattr(b, k)
+    )
 
 
 def _check_ready(case: Casebook, probes: list[Entry]) -> None:

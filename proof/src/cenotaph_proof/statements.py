@@ -486,7 +486,10 @@ class ProbedVolume:
     recall: tuple[Recall, ...]
     restores: tuple[RestoreAttempt, ...]
     referees: tuple[Referee, ...]
-    unreachable: tuple[Line, ...]
+    unreachable: tuple[Line, ...]  # what was not read, or left out of the search
+    notes: tuple[Line, ...] | None = (
+        None  # what lowers no grade: broken containers, owners of hits, tools not there
+    )
 
 
 @dataclass(frozen=True, slots=True)

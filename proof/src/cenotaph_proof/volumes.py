@@ -17,6 +17,7 @@ from cenotaph_proof.statements import (
     Probe,
     ProbedStore,
     ProbedVolume,
+    Recall,
     SharedAction,
 )
 
@@ -84,16 +85,21 @@ def check_probe(probe: Probe, plan: Plan) -> None:
 
 
 def narrows(new: Iterable[PlanVolume], old: Iterable[PlanVolume]) -> bool:
-    """Whether the new plan's volumes are contained in the older one's, stores and actions too."""
+    """Whether these are volumes of an older plan, or fewer, with no more stores and actions."""
     before = {v.name: v for v in old}
     return all(
         item.name in before
-        and item.owner == before[item.name].owner
+        and _which(item) == _which(before[item.name])
         and item.quiesced <= before[item.name].quiesced  # more may be done to one that nobody writes to
         and set(item.stores) <= set(before[item.name].stores)
         and set(item.actions) <= set(before[item.name].actions)
         for item in new
     )
+
+
+def _which(volume: PlanVolume) -> tuple[str, str, int]:
+    """What tells a volume from another one that is shown in its place."""
+    return volume.owner, volume.filesystem, volume.bytes
 
 
 def _stores_on(plan: Plan) -> dict[str, PlanVolume]:
@@ -103,10 +109,10 @@ def _stores_on(plan: Plan) -> dict[str, PlanVolume]:
         raise FormatError("the plan names a volume twice")
     on: dict[str, PlanVolume] = {}
     for volume in volumes:
-        if not volume.stores or set(volume.stores) - known:
-            raise OrderError(
-                f"volume {volume.name} holds no store of the plan, or one that the plan does not name"
-            )
+        if not volume.stores:
+            raise OrderError(f"volume {volume.name} of the plan holds no store")
+        if set(volume.stores) - known:
+            raise OrderError(f"volume {volume.name} holds a store that the plan does not name")
         for name in volume.stores:
             if name in on:
                 raise FormatError(f"the plan puts store {name} on a volume twice")
@@ -129,7 +135,7 @@ def _check_counts(item: ProbedVolume) -> None:
     if any(r.found > r.sampled for r in item.recall):
         raise FormatError("a recall finds more values than were sampled")
     if any(r.missed > r.values for r in item.referees):
-        raise FormatError(f"an outside tool on volume {item.name} found more than it found")
+        raise FormatError(f"the probe of volume {item.name} counts more missed values than were found")
 
 
 def _doubts(item: ProbedVolume, planned: PlanVolume, needles: int) -> Iterator[str]:
@@ -142,8 +148,8 @@ def _doubts(item: ProbedVolume, planned: PlanVolume, needles: int) -> Iterator[s
         yield "not all of it was read"
     if not needles:
         yield "there was nothing to search for"
-    if not any(r.found for r in item.recall):
-        yield "nothing shows that the search finds anything there"
+    if not any(r.found for r in item.recall) or _blind(item.recall):
+        yield "nothing shows that the search finds what was planted in such a volume"
     if item.residue or item.found or item.strangers:
         yield "it found residue"
     if not item.restores:
@@ -152,6 +158,11 @@ def _doubts(item: ProbedVolume, planned: PlanVolume, needles: int) -> Iterator[s
         yield "an attempt to restore brought something back"
     if any(r.missed or r.values > item.kept_elsewhere for r in item.referees):
         yield "an outside tool found what the search did not"
+
+
+def _blind(recall: Sequence[Recall]) -> set[str]:
+    """Places where values were planted and none of them was found, in whatever encoding."""
+    return {r.place for r in recall if r.sampled} - {r.place for r in recall if r.found}
 
 
 def _check_stores(stores: Sequence[ProbedStore], on: dict[str, ProbedVolume]) -> None:

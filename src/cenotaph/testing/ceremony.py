@@ -666,10 +666,10 @@ def in_store(body: B, name: str, **changes: Any) -> B:
     return replace(body, stores=changed)  # type: ignore[type-var]
 
 
-def on_volume(body: B, name: str, **changes: Any) -> B:
+def on_volume(body: B, volume: str, /, **changes: Any) -> B:
     """A statement with one of its volumes changed."""
     volumes = body.volumes  # type: ignore[attr-defined]  # a statement that has volumes
-    changed = tuple(replace(v, **changes) if v.name == name else v for v in volumes)
+    changed = tuple(replace(v, **changes) if v.name == volume else v for v in volumes)
     return replace(body, volumes=changed)  # type: ignore[type-var]
 
 

@@ -14,12 +14,16 @@ from typing import Any
 from cenotaph.testing.ceremony import (
     AUDITORS,
     NOTARY,
+    ON_VOLUME,
     OPERATOR,
     OWNER,
+    VOLUMES,
     WITNESSES,
     Ceremony,
+    Disk,
     Estate,
     in_store,
+    on_volume,
 )
 from cenotaph_proof import bundle as bundles
 from cenotaph_proof import canonical, draw, envelope
@@ -31,10 +35,16 @@ from cenotaph_proof.statements import (
     GradeName,
     LeftOut,
     Plan,
+    Probe,
+    Recall,
+    Referee,
+    Residue,
+    RestoreAttempt,
     RoleCount,
     SealCollection,
     SharedAction,
     Testimony,
+    VolumeAction,
 )
 
 DAY = 86_400
@@ -496,6 +506,274 @@ class LyingOperator:
         c = self.honest("probe", estate=estate)
         return self._certified(c, self._as(c.certificate_body(), "L2"))
 
+    # ── volumes ──────────────────────────────────────────────────────────────────────────────────
+
+    def clean_without_a_volume(self) -> bytes:
+        """The plan promises L3 for a store that stands on no volume of it."""
+        c = self._on("seal")
+        c.plan(stores=in_store(c.plan_body(), "visits", grade="L3").stores)
+        return c.run("challenge").proof()
+
+    def clean_on_a_volume_that_cannot_be(self) -> bytes:
+        """The plan promises L3 for a store, and L2 for the volume that it lies on."""
+        c = self._on("seal")
+        c.plan(volumes=on_volume(c.plan_body(), "retired", grade="L2").volumes)
+        return c.run("challenge").proof()
+
+    def others_write_there(self) -> bytes:
+        """The plan promises L3 on a volume whose owner never said that others keep off it."""
+        c = self._on("seal")
+        c.plan(volumes=on_volume(c.plan_body(), "retired", quiesced=False).volumes)
+        return c.run("challenge").proof()
+
+    def volume_owner_not_asked(self) -> bytes:
+        """A volume is wiped although its owner did not approve the plan."""
+        c = self._on("challenge")
+        c.approve_plan(AUDITOR)
+        c.approve_plan(NOTARY)
+        return c.run("destroy").proof()
+
+    def volume_owner_got_round(self) -> bytes:
+        """The plan wipes a volume, and leaves out the shared action that its owner would have to approve."""
+        c = self._on("seal", volumes=SHARED_DISK)
+        c.plan(stores=in_store(c.plan_body(), "health", shared=()).stores)
+        return c.run("challenge").proof()
+
+    def volume_of_a_friend(self) -> bytes:
+        """The plan says that the volume belongs to somebody else than the store's owner."""
+        c = self._on("seal")
+        c.plan(volumes=on_volume(c.plan_body(), "retired", owner=NOTARY).volumes)
+        return c.run("challenge").proof()
+
+    def volume_of_nothing(self) -> bytes:
+        """The plan takes a volume in on which nothing of the case lies, and would wipe it."""
+        c = self._on("seal")
+        volumes = c.plan_body().volumes or ()
+        c.plan(volumes=(*volumes, replace(volumes[0], name="neighbour", stores=())))
+        return c.run("challenge").proof()
+
+    def store_on_two_volumes(self) -> bytes:
+        """A store stands on two volumes, so that the cleaner one speaks for it."""
+        c = self._on("seal")
+        volumes = c.plan_body().volumes or ()
+        c.plan(volumes=(*volumes, replace(volumes[0], name="decoy")))
+        return c.run("challenge").proof()
+
+    def volume_added_while_narrowing(self) -> bytes:
+        """After the approvals an amended plan takes a volume in, as if that were no more than before."""
+        c = self._on("seal")
+        none = in_store(c.plan_body(), "health", grade="L2")
+        c.plan(volumes=None, stores=none.stores)
+        c.run("challenge", "approve")
+        c.plan()
+        return c.run("destroy").proof()
+
+    def volume_swapped_while_narrowing(self) -> bytes:
+        """Between two runs an amended plan gives the volume another size: that of a decoy."""
+        c = self._on("approve")
+        c.destroy(stores=(), complete=False, volumes=None)
+        c.plan(volumes=on_volume(c.plan_body(), "retired", bytes=4_096).volumes)
+        return c.run("destroy").proof()
+
+    def volume_outside_the_plan(self) -> bytes:
+        """A run wipes a volume that nobody approved."""
+        c = self._on("approve")
+        volumes = c.destruction_body().volumes or ()
+        c.destroy(volumes=(*volumes, replace(volumes[0], name="neighbour")))
+        return c.run("probe").proof()
+
+    def wiped_in_another_way(self) -> bytes:
+        """A run does something to a volume that the plan does not name."""
+        c = self._on("approve")
+        more = (VolumeAction("snapshots", 3, 0),)
+        c.destroy(volumes=on_volume(c.destruction_body(), "retired", actions=more).volumes)
+        return c.run("probe").proof()
+
+    def blank_beyond_free(self) -> bytes:
+        """A run reads more blank bytes back than there are free ones."""
+        c = self._on("approve")
+        c.destroy(volumes=on_volume(c.destruction_body(), "retired", free=1).volumes)
+        return c.run("probe").proof()
+
+    def volume_never_wiped(self) -> bytes:
+        """No run wiped the volume; the certificate says L3."""
+        c = self._on("approve")
+        c.destroy(volumes=None)
+        c.probe()
+        return self._certified(c, self._clean(c.certificate_body()))
+
+    def erased_after_the_wiping(self) -> bytes:
+        """The volume was wiped in the first run, and another one erased more: certified as L3."""
+        c = self._on("approve")
+        body = c.destruction_body()
+        first = body.stores[0].collections
+        c.destroy(stores=in_store(body, "health", collections=first[1:]).stores, complete=False)
+        rest = in_store(c.destruction_body(), "health", collections=first[:1]).stores[:1]
+        c.destroy(stores=rest, volumes=None)
+        c.probe()
+        return self._certified(c, self._clean(c.certificate_body()))
+
+    def rewritten_after_the_wiping(self) -> bytes:
+        """A later run erased nothing and rewrote a store's files, which freed their old blocks: L3."""
+        c = self._on("destroy")
+        again = tuple(replace(s, collections=(), overwritten=0) for s in c.bodies["destruction"].stores)
+        c.destroy(stores=again, volumes=None)
+        c.probe()
+        return self._certified(c, self._clean(c.certificate_body()))
+
+    def wiping_that_failed(self) -> bytes:
+        """The run says itself that it could not wipe the journal; the certificate says L3."""
+        c = self._on("approve")
+        why = "the journal could not be emptied"
+        wiped = on_volume(c.destruction_body(), "retired", reached="L2", why_not_higher=why)
+        c.destroy(volumes=wiped.volumes)
+        c.probe()
+        return self._certified(c, self._clean(c.certificate_body()))
+
+    def volume_not_probed(self) -> bytes:
+        """The probe leaves the volume out."""
+        c = self._on("destroy")
+        c.probe(volumes=None)
+        return c.run("certify").proof()
+
+    def volume_probed_for_fewer_stores(self) -> bytes:
+        """The probe of a volume names other stores on it than the plan."""
+        return self._probing(stores=("visits",))
+
+    def store_cleaner_than_its_volume(self) -> bytes:
+        """The probe finds the volume unclean, and grants the store on it L3."""
+        return self._probing(reached="L2", why_not_higher="a journal")
+
+    def moving_volume_clean(self) -> bytes:
+        """The volume was written to while it was read, and is granted L3."""
+        return self._probing(state="moving")
+
+    def volume_half_read(self) -> bytes:
+        """Half of the volume was read, and all of it is granted L3."""
+        return self._probing(read=1 << 29)
+
+    def volume_with_bad_blocks(self) -> bytes:
+        """Blocks of the volume gave errors, and it is granted L3."""
+        return self._probing(unreachable=("8 blocks could not be read",))
+
+    def smaller_volume_probed(self) -> bytes:
+        """Another, smaller device was read than was planned."""
+        return self._probing(bytes=1 << 20, read=1 << 20, free=0, blank=0)
+
+    def residue_on_a_clean_volume(self) -> bytes:
+        """A value was found in the journal, and the volume is granted L3."""
+        return self._probing(residue=1, found=(Residue("file system journal", "raw", "name", 1),))
+
+    def hits_without_residue(self) -> bytes:
+        """Hits are listed that no residue counts."""
+        return self._probing(found=(Residue("free blocks", "raw", "id", 1),))
+
+    def strangers_on_a_clean_volume(self) -> bytes:
+        """People whom no seal knows are in its free blocks, and the volume is granted L3."""
+        return self._probing(strangers=40)
+
+    def nothing_restored_nothing_tried(self) -> bytes:
+        """Nobody tried to restore anything, and the volume is granted L3."""
+        return self._probing(restores=())
+
+    def restored_and_clean(self) -> bytes:
+        """An attempt to restore brought values back, and the volume is granted L3."""
+        return self._probing(restores=(RestoreAttempt("undelete", "extundelete", "0.2.4", 3, 12, ""),))
+
+    def referee_overruled(self) -> bytes:
+        """An outside tool found what the search had missed, and the volume is granted L3."""
+        return self._probing(referees=(Referee("photorec", "7.1", 4_096, 3, 3, ""),))
+
+    def referee_explained_away(self) -> bytes:
+        """An outside tool found values that lie in nothing that is kept, and the volume is granted L3."""
+        return self._probing(referees=(Referee("grep", "3.8", 1 << 30, 3, 0, ""),), kept_elsewhere=2)
+
+    def volume_searched_blindly(self) -> bytes:
+        """Nobody planted anything to see whether the search finds it."""
+        return self._probing(recall=())
+
+    def blind_in_one_place(self) -> bytes:
+        """Of what was planted in the journal the search found nothing; the volume is granted L3."""
+        rows = ("free blocks", 20), ("file system journal", 0)
+        return self._probing(recall=tuple(Recall("retired", place, "utf-8", 20, n) for place, n in rows))
+
+    def volume_searched_for_nothing(self) -> bytes:
+        """There were no needles; stores are at L1, and the volume is granted L3."""
+        c = self._on("destroy")
+        stores = tuple(replace(s, reached="L1") for s in c.probe_body(AUDITOR).stores)
+        c.probe(stores=stores, needles=0)
+        return c.run("certify").proof()
+
+    def more_read_than_there_is(self) -> bytes:
+        """The probe reads more bytes than the volume has."""
+        return self._probing(read=1 << 31)
+
+    def read_without_reading(self) -> bytes:
+        """A volume that could not be read has bytes that were."""
+        return self._probing(state="not read", reached="L2", why_not_higher="no right to read it")
+
+    def more_missed_than_found(self) -> bytes:
+        """An outside tool missed more than it found: numbers that nobody counted."""
+        return self._probing(referees=(Referee("grep", "3.8", 1 << 30, 0, 1, ""),), reached="L2")
+
+    def more_planted_found_than_planted(self) -> bytes:
+        """Recall above one."""
+        return self._probing(recall=(Recall("retired", "free blocks", "utf-8", 20, 21),))
+
+    def empty_list_of_volumes(self) -> bytes:
+        """A plan without volumes says so with an empty list: a second way to write the same."""
+        c = self.honest("seal")
+        c.plan(volumes=())
+        return c.proof()
+
+    def volume_left_out(self) -> bytes:
+        """The certificate says nothing of the volume."""
+        c = self._on("probe")
+        return self._certified(c, replace(c.certificate_body(), volumes=None))
+
+    def referee_invented(self) -> bytes:
+        """The certificate lists an outside tool that nobody ran."""
+        c = self._on("probe")
+        tools = ("grep", "photorec", "bulk_extractor")
+        return self._certified(c, on_volume(c.certificate_body(), "retired", referees=tools))
+
+    def limit_of_volumes_struck_out(self) -> bytes:
+        """The certificate of a volume comes without what L3 does not show."""
+        c = self._on("probe")
+        body = c.certificate_body()
+        return self._certified(c, replace(body, limits=body.limits[:-1]))
+
+    def beyond_what_can_be_shown(self) -> bytes:
+        """Everybody says L5, and no statement says that anything was shredded."""
+        c = self.ceremony.fresh(estate=ON_VOLUME, volumes=VOLUMES)
+        c.open(stores=in_store(c.charter_body(), "health", grade="L5").stores)
+        c.countersign()
+        c.survey(stores=in_store(c.inventory_body(), "health", reachable="L5").stores)
+        c.seal()
+        for step, made in (("plan", c.plan_body), ("destroy", c.destruction_body)):
+            key = "grade" if step == "plan" else "reached"
+            body = on_volume(in_store(made(), "health", **{key: "L5"}), "retired", **{key: "L5"})
+            getattr(c, step)(stores=body.stores, volumes=body.volumes)
+            if step == "plan":
+                c.run("challenge", "approve")
+        said = c.probe_body(AUDITOR)
+        found = on_volume(in_store(said, "health", reached="L5"), "retired", reached="L5")
+        c.probe(stores=found.stores, volumes=found.volumes, nonce=said.nonce)
+        return self._certified(c, in_store(c.certificate_body(), "health", reached="L5"))
+
+    def one_auditor_outvoted(self) -> bytes:
+        """Of two auditors one could not read the volume; the certificate goes by the other one."""
+        c = self._on("destroy", auditors=2)
+        body = c.probe_body(AUDITOR)
+        unread = on_volume(body, "retired", state="not read", read=0, reached="L2")
+        stores = in_store(body, "health", reached="L2").stores
+        c.probe(AUDITOR, volumes=unread.volumes, stores=stores, nonce=body.nonce)
+        c.probe(RIVAL)
+        said = self._clean(c.certificate_body())
+        cites = [Cite("probe", e.digest) for e in c.replay().all(Probe)]
+        c.say(said, c.cite("charter"), *cites, by=OPERATOR)
+        return c.proof()
+
     # ── parties ──────────────────────────────────────────────────────────────────────────────────
 
     def one_organisation_two_keys(self) -> bytes:
@@ -729,6 +1007,22 @@ class LyingOperator:
 
     # ── small things ─────────────────────────────────────────────────────────────────────────────
 
+    def _on(self, last: str = "certify", **settings: Any) -> Ceremony:
+        """An honest case up to a step, with a store on a volume of the case."""
+        return self.honest(last, **{"estate": ON_VOLUME, "volumes": VOLUMES, **settings})
+
+    def _probing(self, **changes: Any) -> bytes:
+        """The probe says something else of the volume, and the store on it is granted L3 all the same."""
+        c = self._on("destroy")
+        body = c.probe_body(AUDITOR)
+        c.probe(volumes=on_volume(body, "retired", **changes).volumes, nonce=body.nonce)
+        return c.run("certify").proof()
+
+    def _clean(self, body: Certificate) -> Certificate:
+        """The certificate, with L3 for the volume and the store on it."""
+        clean: dict[str, Any] = {"reached": "L3", "why_not_higher": ""}
+        return on_volume(in_store(body, "health", **clean), "retired", **clean)
+
     def _certified(self, c: Ceremony, body: Certificate) -> bytes:
         probes = [Cite("probe", c.newest["probe"])] if "probe" in c.newest else []
         c.say(body, c.cite("charter"), *probes, by=OPERATOR)
@@ -768,6 +1062,7 @@ class LyingOperator:
         return canonical.dumps(payload)
 
 
+SHARED_DISK = (Disk("retired", ("health",), quiesced=False),)  # others write to it: at most L2
 SHARED = (Estate("health", (12_000,), shared=("free_space",)),)
 LONG = (Estate("health", tuple([20] * 400)),)  # an inventory that does not fit into a log entry
 
@@ -807,6 +1102,34 @@ class Uncaught:
         c.certify()
         return c.proof()
 
+    def another_device_shown(self) -> bytes:
+        """The auditor reads an image of the right size that was made for the occasion; the disk that held the
+        store is in a drawer. The statements are those of an honest case."""
+        return self._on_a_volume().run().proof()
+
+    def snapshot_below_the_device(self) -> bytes:
+        """A snapshot that the storage takes below the device keeps every block as it was before."""
+        return self._on_a_volume().run().proof()
+
+    def quiesced_by_word(self) -> bytes:
+        """The owner declares that nobody else writes to the volume, and somebody does, between the wiping and
+        the freezing: what was written and removed is searched with the rest, what was copied away is not."""
+        return self._on_a_volume().run().proof()
+
+    def written_after_the_probe(self) -> bytes:
+        """After the auditor has left, a backup is restored to the volume."""
+        c = self._on_a_volume().run(last="probe")
+        c.wait(DAY)
+        c.certify()
+        return c.proof()
+
+    def auditors_collude_on_a_volume(self) -> bytes:
+        """The auditor signs that the whole volume was read, and read nothing."""
+        c = self._on_a_volume().run(last="destroy")
+        c.probe(tool="nothing was read")
+        c.certify()
+        return c.proof()
+
     def one_party_two_names(self) -> tuple[bytes, Ceremony]:
         """Two auditors of the trust file are one person with two keys."""
         c = self.ceremony.fresh(auditors=2).run()
@@ -820,6 +1143,9 @@ class Uncaught:
         named |= {c.bodies["probe"].against.size, c.bodies["certificate"].log.size, len(c.entries)}
         c.checkpoints = {size: text for size, text in c.checkpoints.items() if size in named}
         return c.proof()
+
+    def _on_a_volume(self) -> Ceremony:
+        return self.ceremony.fresh(estate=ON_VOLUME, volumes=VOLUMES)
 
 
 def _without_entry(bundle: Bundle, index: int) -> Bundle:
