@@ -401,7 +401,7 @@ def test_volumes_of_a_run_stand_once_in_the_plans_order() -> None:
     ids=str,
 )
 def test_what_does_not_speak_against_l3(told: Ceremony, change: dict[str, Any]) -> None:
-    """Values that are kept may be found by others too; a place where nothing was planted counts for nothing."""
+    """Kept values may be found by others too; a place where nothing was planted counts for nothing."""
     volumes.check_probe(on_volume(told.bodies["probe"], "retired", **change), plan_of(told))
 
 
