@@ -487,9 +487,7 @@ class ProbedVolume:
     restores: tuple[RestoreAttempt, ...]
     referees: tuple[Referee, ...]
     unreachable: tuple[Line, ...]  # what was not read, or left out of the search
-    notes: tuple[Line, ...] | None = (
-        None  # what lowers no grade: broken containers, owners of hits, tools not there
-    )
+    notes: tuple[Line, ...] | None = None  # what lowers no grade: broken containers, owners of hits …
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import os
 import resource
+import shlex
 import sys
 import traceback
 from collections.abc import Callable, Iterator
@@ -124,6 +125,15 @@ def _usage() -> Iterator[None]:
         yield
     except FormatError as error:
         raise UsageError(error.message, hint=error.hint) from None
+
+
+def _raw_option(function: F) -> F:
+    return click.option(
+        "--raw-command",
+        default="",
+        metavar="COMMAND",
+        help="what gains the right to read a volume's device, such as 'sudo -n'",
+    )(function)
 
 
 def _addresses(values: tuple[str, ...]) -> dict[str, str]:
@@ -382,9 +392,15 @@ def approve(
 @with_case
 @_key_option("the auditor's")
 @_store_option
+@_raw_option
 @click.option("--outside", type=A_FILE, metavar="FILE", help="the records you committed to")
 def challenge(
-    folder: Path, as_json: bool, key: Path, addresses: tuple[str, ...], outside: Path | None
+    folder: Path,
+    as_json: bool,
+    key: Path,
+    addresses: tuple[str, ...],
+    raw_command: str,
+    outside: Path | None,
 ) -> None:
     """Auditor: draw unpredictable samples, read them in the live stores, accept or reject."""
     from cenotaph.cli import report
@@ -395,7 +411,7 @@ def challenge(
 
     session = Session(folder, key, _addresses(addresses))
     progress = ui.Progress("challenge")
-    path = run(session, open_reader, outside, progress)
+    path = run(session, open_reader, outside, progress, command=tuple(shlex.split(raw_command)))
     progress.end()
     body = report.read_body(path, Challenge)
     _signed("challenge", path, as_json, decision=body.decision, lines=report.challenge_lines(session, body))
@@ -407,17 +423,39 @@ def challenge(
 @with_case
 @_key_option("the auditor's")
 @_store_option
-def probe(folder: Path, as_json: bool, key: Path, addresses: tuple[str, ...]) -> None:
-    """Auditor: search for what was destroyed, everywhere it was known to be; accept or reject."""
+@_raw_option
+@click.option(
+    "--referee",
+    is_flag=True,
+    help="also run outside tools on the volumes: grep, sleuthkit, photorec, scalpel",
+)
+@click.option(
+    "--accept-lower", is_flag=True, help="accept a volume below the plan's L3: its stores are certified as L2"
+)
+def probe(
+    folder: Path,
+    as_json: bool,
+    key: Path,
+    addresses: tuple[str, ...],
+    raw_command: str,
+    referee: bool,
+    accept_lower: bool,
+) -> None:
+    """Auditor: search for what was destroyed, everywhere it was known to be; accept or reject.
+
+    Volumes of the plan are read whole, by their device: as root, or with --raw-command.
+    """
     from cenotaph.cli import report
     from cenotaph.session import Session
+    from cenotaph.stages.probe import Options
     from cenotaph.stages.probe import probe as run
     from cenotaph.stores import open_reader
     from cenotaph_proof.statements import Probe
 
     session = Session(folder, key, _addresses(addresses))
     progress = ui.Progress("probe")
-    path = run(session, open_reader, progress)
+    options = Options(referee=referee, command=tuple(shlex.split(raw_command)), accept_lower=accept_lower)
+    path = run(session, open_reader, progress, options)
     progress.end()
     body = report.read_body(path, Probe)
     _signed(

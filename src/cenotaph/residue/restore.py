@@ -17,7 +17,7 @@ import io
 import os
 import stat
 import struct
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, TypeAlias
@@ -47,18 +47,22 @@ def attempt(
     scratch: Path,
     needles: Needles,
     tell: Tell = quiet,
+    *,
+    kept: Set[int] = frozenset(),
 ) -> tuple[list[RestoreAttempt], tuple[str, ...]]:
     """Try to restore from a volume, and from the databases of the stores that remain on it.
 
     `stores` are (kind, path); of kind "sqlite" each file is tried. Tools that must write do so in a folder of
-    their own in `scratch`, which is emptied. The second value says what was not tried, and why.
+    their own in `scratch`, which is emptied. `kept` are needles that also stay, in records held or out of
+    scope: a tool that brings live files back brings them back, and they are not counted. The second value
+    says what was not tried, and why.
 
     Raises: UsageError where `scratch` lies on the volume.
     """
     missing: list[str] = []
     made: list[RestoreAttempt] = []
     with outside.scratch_folder(scratch, raw.volume.number) as folder:
-        bench = _Bench(raw, folder, needles, missing)
+        bench = _Bench(raw, folder, needles, kept, missing)
         ways = _ways(bench, [path for kind, path in stores if kind == "sqlite"])
         for done, way in enumerate(ways):
             tell(_WHAT, done, len(ways))
@@ -74,6 +78,7 @@ class _Bench:
     raw: Raw = field(repr=False)
     folder: Path = field(repr=False)
     needles: Needles = field(repr=False)
+    kept: Set[int] = field(repr=False)
     missing: list[str]
 
     def tool(self, name: str, for_what: str) -> Tool | None:
@@ -137,7 +142,7 @@ def _recovered(bench: _Bench, databases: Sequence[Path]) -> Iterator[RestoreAtte
     note = f"{len(databases)} databases" + (
         f"; {failed} could not be recovered to their end" if failed else ""
     )
-    yield _made(_RECOVER, tool, rows, len(values), note)
+    yield _made(_RECOVER, tool, rows, len(values - bench.kept), note)
 
 
 def _can_recover(bench: _Bench, tool: Tool) -> bool:
@@ -201,7 +206,7 @@ def _freed_pages(bench: _Bench, databases: Sequence[Path]) -> Iterator[RestoreAt
         values |= found
     if databases:
         note = f"{len(databases)} databases" + (f"; {unread} could not be parsed" if unread else "")
-        yield _made(_FREED, _ours(), rows, len(values), note)
+        yield _made(_FREED, _ours(), rows, len(values - bench.kept), note)
 
 
 def _rows(records: Iterable[sqlite_pages.Record], needles: Needles) -> tuple[int, set[int]]:
@@ -242,7 +247,7 @@ def _images(bench: _Bench) -> Iterator[RestoreAttempt]:
             hauls = [_printed(bench, tool, file.fileno(), what, image=True) for what in ways]
             values.update(*(haul.values for haul in hauls))
             rows += max(haul.rows for haul in hauls)
-    yield _made(_IMAGE, tool, rows, len(values), f"{opened} images")
+    yield _made(_IMAGE, tool, rows, len(values - bench.kept), f"{opened} images")
 
 
 def _databases_in_free(raw: Raw) -> Iterator[bytes]:
@@ -311,13 +316,13 @@ def _brought(bench: _Bench, how: _Undelete, command: Command, folder: Path) -> R
         outcome = outside.run(command)
         haul = outside.harvest(folder, bench.needles)
         outside.empty(bench.folder)
-        return _made(how.method, command.tool, haul.files, len(haul.values), _note(outcome.ended))
+        return _made(how.method, command.tool, haul.files, len(haul.values - bench.kept), _note(outcome.ended))
     outcome = Outcome()
     lines = [0]
     found = outside.search(_lines(outside.output(command, outcome), lines), bench.needles)
     outside.empty(bench.folder)
     count = max(0, lines[0] - 2) if command.tool.name == "debugfs" else lines[0]  # its heading and its sum
-    return _made(how.method, command.tool, count, len(found.residue), _note(outcome.ended))
+    return _made(how.method, command.tool, count, len(found.residue - bench.kept), _note(outcome.ended))
 
 
 def _lines(given: Iterable[bytes], lines: list[int]) -> Iterator[bytes]:
@@ -348,7 +353,7 @@ def _carved_rows(bench: _Bench) -> Iterator[RestoreAttempt]:
         count, found = _rows(sqlite_pages.remnants(database), bench.needles)
         rows += count
         values |= found
-    yield _made(_ROWS, _ours(), rows, len(values), f"SQLite pages of {_PAGE} bytes")
+    yield _made(_ROWS, _ours(), rows, len(values - bench.kept), f"SQLite pages of {_PAGE} bytes")
 
 
 def _leaves(raw: Raw) -> Iterator[list[bytes]]:
@@ -392,4 +397,4 @@ def _carved_containers(bench: _Bench) -> Iterator[RestoreAttempt]:
     given = outside.squeezed(outside.pieces(bench.raw, bench.raw.map.of(Place.FREE)))
     found = outside.search(given, bench.needles)
     blocks = -(-found.decoded // _PAGE)
-    yield _made(_CONTAINERS, _ours(), blocks, len(found.residue), f"{found.decoded} bytes decoded")
+    yield _made(_CONTAINERS, _ours(), blocks, len(found.residue - bench.kept), f"{found.decoded} bytes decoded")

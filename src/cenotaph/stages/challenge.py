@@ -20,6 +20,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from cenotaph import volume_probe
 from cenotaph.desk import cite
 from cenotaph.discovery.personal import ColumnSurvey
 from cenotaph.engines import local
@@ -33,6 +34,7 @@ from cenotaph.session import Session
 from cenotaph.store import Column, OpenReader, Partition
 from cenotaph_proof import draw
 from cenotaph_proof.acts import new_nonce, outside_commitment
+from cenotaph_proof.casebook import Entry
 from cenotaph_proof.seal import ChunkSeal
 from cenotaph_proof.statements import Approval, Challenge, Decision, DrawnStore, Plan, Recall
 
@@ -77,8 +79,16 @@ class OutsideTask:
     records: tuple[dict[str, str], ...] = field(repr=False)
 
 
-def challenge(session: Session, opener: OpenReader, outside: Path | None = None, tell: Tell = quiet) -> Path:
+def challenge(
+    session: Session,
+    opener: OpenReader,
+    outside: Path | None = None,
+    tell: Tell = quiet,
+    command: tuple[str, ...] = (),
+) -> Path:
     """Draw, read, compare, decide; sign the challenge. Returns the envelope's file in `incoming/`.
+
+    `command` gains the right to read the devices of the plan's volumes, such as ("sudo", "-n").
 
     Raises: OrderError before the plan; UsageError when `outside` is not the file committed to;
     TransientStoreError when no store could be read.
@@ -105,6 +115,7 @@ def challenge(session: Session, opener: OpenReader, outside: Path | None = None,
     if found < len(records):
         reasons.append(f"{len(records) - found} of {len(records)} outside records are missing")
     recall = _measure_recall(session, opener, estate, samples, tell)
+    recall += _volume_recall(session, plan, samples, seed, command)
     body = Challenge(
         organisation=session.public.organisation,
         signed=session.clock(),
@@ -301,6 +312,30 @@ def _measure_recall(
         rows[task.target.store] = found
         tell("stores searched for sampled values", done, len(tasks))
     return tuple(r for store in estate.stores for r in rows.get(store.name, ()))
+
+
+def _volume_recall(
+    session: Session, plan: Entry, samples: dict[str, list[bytes]], seed: bytes, command: tuple[str, ...]
+) -> tuple[Recall, ...]:
+    """What a search of the plan's volumes finds of the sampled values while they are still there."""
+    named = {v.name: v for v in session.config.volumes()}
+    tasks = []
+    for planned in plan.body(Plan).volumes or ():
+        parts = [Needles.from_bytes(s) for name in planned.stores for s in samples.get(name, ())]
+        tables = [session.config.find(name) for name in planned.stores]
+        if parts:
+            tasks.append(
+                volume_probe.RecallTask(
+                    mount=named[planned.name].path,
+                    planned=planned,
+                    stores=tuple((t.kind, session.config.path(t)) for t in tables),
+                    sample=parts[0].merge(parts[1:]).to_bytes(),
+                    seed=seed,
+                    command=command,
+                )
+            )
+    found = local.run(volume_probe.measure_recall, tasks, workers=1)
+    return tuple(row for _, rows in found for row in rows)
 
 
 def recall_store(task: RecallTask) -> tuple[Recall, ...]:

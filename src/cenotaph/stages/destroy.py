@@ -22,7 +22,7 @@ from types import FrameType
 from typing import TypeAlias, TypeVar
 
 from cenotaph import estate as estates
-from cenotaph import lock
+from cenotaph import lock, wiping
 from cenotaph.annex import Annex
 from cenotaph.clock import Clock, inside
 from cenotaph.config import StoreTable
@@ -39,7 +39,7 @@ from cenotaph.errors import (
 from cenotaph.estate import EstateCollection, EstateStore
 from cenotaph.journal import Entry as Line
 from cenotaph.journal import Journal
-from cenotaph.progress import Tell, quiet
+from cenotaph.progress import Tell, quiet, watched
 from cenotaph.sealing import SealedPartition, Target
 from cenotaph.store import Collection, Eraser, OpenEraser, OpenReader, Partition, State
 from cenotaph_proof.case import ApprovedPlan, Case
@@ -123,11 +123,12 @@ def destroy(
             ):
                 outcomes.append(outcome)
                 tell("stores erased", done, len(tasks))
+            outcomes += _wipe_volumes(desk, case, plan, tell)
         except CenotaphError:
             desk.say_done()
             raise
     entry = desk.say_done(empty=True)
-    _raise_for(outcomes, bool(stopped), _reasons(entry))
+    _raise_for(outcomes, bool(stopped), _reasons(entry, _wipe_failures(desk, outcomes)))
     return entry
 
 
@@ -386,9 +387,7 @@ def _tasks(
     key = desk.case_key(case)
     sealed = estates.sealed_from_json(annex.read_json("seal", key, case.require(Seal).body(Seal).annex))
     limits = desk.config.limits
-    last = case.latest(Destruction)
-    with Journal(desk.journal_path()) as journal:
-        since = journal.covered(last.body(Destruction).journal) if last else 0
+    since = _signed_until(desk, case)
     tasks = []
     for number, (store, planned) in enumerate(zip(estate.stores, plan.plan.stores, strict=True)):
         table = desk.config.find(store.name)
@@ -418,6 +417,45 @@ def _tasks(
             )
         )
     return tasks
+
+
+def _signed_until(desk: Desk, case: Case) -> int:
+    """The journal line up to which destructions have said everything."""
+    last = case.latest(Destruction)
+    with Journal(desk.journal_path()) as journal:
+        return journal.covered(last.body(Destruction).journal) if last else 0
+
+
+def _wipe_volumes(desk: Desk, case: Case, plan: ApprovedPlan, tell: Tell) -> list[str]:
+    """Wipe the plan's volumes whose stores are erased and reclaimed; one at a time, in the plan's order."""
+    since, rejected = _signed_until(desk, case), case.rejected()
+    with Journal(desk.journal_path()) as journal:
+        lines = list(journal.entries())
+    due = [v for v in plan.plan.volumes or () if wiping.is_due(v, plan.plan.stores, lines, since, rejected)]
+    named = {v.name: (number, v) for number, v in enumerate(desk.config.volumes(), 1)}
+    tasks = [
+        wiping.WipeTask(
+            folder=desk.path,
+            number=named[volume.name][0],
+            name=volume.name,
+            mount=named[volume.name][1].path,
+            folders=(
+                *(desk.config.path(desk.config.find(store)) for store in volume.stores),
+                *named[volume.name][1].kept,
+            ),
+            plan=plan.digest,
+            bytes_per_second=desk.config.limits.bytes_per_second,
+            window=desk.config.window(),
+            flags=(STOP, PAUSE),
+            since=since,
+            rejected=rejected,
+            clock=desk.clock,
+        )
+        for volume in due
+    ]
+    files = tuple(desk.path / f".progress-wiping-{task.number}" for task in tasks)
+    with watched(files, tell):
+        return [outcome for _, outcome in local.run(wiping.wipe_volume, tasks, workers=1)]
 
 
 def _check_place(desk: Desk, table: StoreTable, store: EstateStore) -> None:
@@ -452,10 +490,20 @@ def _check_not_certifying(desk: Desk) -> None:
             )
 
 
-def _reasons(entry: Entry | None) -> str:
+def _wipe_failures(desk: Desk, outcomes: list[str]) -> list[str]:
+    """Why volumes could not be wiped by this run."""
+    if "failed" not in outcomes:
+        return []
+    with Journal(desk.journal_path()) as journal:
+        newest = journal.latest("wiping", "wiped", "wipe failed").values()
+    return [f"{e.store}: {e.body['why']}" for e in newest if e.kind == "wipe failed"]
+
+
+def _reasons(entry: Entry | None, volumes: list[str]) -> str:
     """Why partitions failed, once each, in brackets."""
     stores = entry.body(Destruction).stores if entry else ()
     found = dict.fromkeys(f"{s.name}: {c.reason}" for s in stores for c in s.collections if c.reason)
+    found |= dict.fromkeys(volumes)
     return f" ({'; '.join(found)})" if found else ""
 
 
@@ -479,7 +527,7 @@ def _raise_for(outcomes: list[str], stopped: bool, reasons: str) -> None:
         )
     if "failed" in outcomes:
         raise PartialError(
-            f"some partitions could not be erased{reasons}; what was done is signed",
+            f"some partitions or volumes could not be erased{reasons}; what was done is signed",
             hint="see cenotaph status for the reasons, mend them, then run the same command again",
         )
 

@@ -7,15 +7,17 @@ an allocated, parsed, held or out-of-scope place it is *kept elsewhere*; anythin
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import cast
 
 from cenotaph import estate as estates
+from cenotaph import volume_probe
 from cenotaph.desk import cite
 from cenotaph.engines import local
 from cenotaph.errors import StoreError
-from cenotaph.progress import Tell, quiet
+from cenotaph.progress import Tell, quiet, watched
 from cenotaph.residue.scan import Findings, scan
 from cenotaph.residue.shapes import Shapes
 from cenotaph.sealing import NeedleSource, Target
@@ -32,12 +34,14 @@ from cenotaph_proof.statements import (
     Plan,
     Probe,
     ProbedStore,
+    ProbedVolume,
     Recall,
     Residue,
 )
 
 READ_TWICE = 16  # places that draw 2 picks, read again at the end: a store that moves is noticed
 APPEARED = "collections appeared since the survey"
+NO_VOLUME = "the plan names no volume for this store"
 MISPLACED = "its folder is not the one that was surveyed (not mounted, moved, or a link in its place)"
 
 
@@ -56,8 +60,18 @@ class ProbeTask:
     misplaced: bool
 
 
-def probe(session: Session, opener: OpenReader, tell: Tell = quiet) -> Path:
-    """Search every store, decide, sign; after accepting, destroy this auditor's key share.
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How an auditor probes volumes; nothing of it matters to stores without one."""
+
+    referee: bool = False  # run the outside tools that are installed on the same bytes
+    command: tuple[str, ...] = ()  # what gains the right to read a device, such as ("sudo", "-n")
+    accept_lower: bool = False  # accept what was reached although volumes fell below the plan
+
+
+def probe(session: Session, opener: OpenReader, tell: Tell = quiet, options: Options = Options()) -> Path:
+    """Search every store, then every volume of the plan, decide, sign; after accepting, destroy this
+    auditor's key share.
 
     Returns the envelope's file in `incoming/`. Raises: OrderError before the first destruction.
     """
@@ -72,13 +86,18 @@ def probe(session: Session, opener: OpenReader, tell: Tell = quiet) -> Path:
     tasks = _tasks(session, opener, estate, seed)
     found = {task.target.store: _unread(task, MISPLACED) for task in tasks if task.misplaced}
     tasks = [task for task in tasks if not task.misplaced]
+    kept: dict[str, frozenset[int]] = {}
     for done, (task, result) in enumerate(
         local.run(probe_store, tasks, workers=session.config.limits.workers), 1
     ):
-        found[task.target.store] = result
+        found[task.target.store], kept[task.target.store] = result
         tell("stores searched", done, len(tasks))
-    stores = tuple(found[s.name] if s.name in found else _empty(session, s.name) for s in estate.stores)
-    reasons = _reasons(session, stores)
+    volumes = _probe_volumes(session, seed, kept, tell, options)
+    stores = tuple(
+        _capped(session, found[s.name] if s.name in found else _empty(session, s.name), volumes)
+        for s in estate.stores
+    )
+    reasons = _reasons(session, stores) + (() if options.accept_lower else _volume_reasons(session, volumes))
     body = Probe(
         organisation=session.public.organisation,
         signed=session.clock(),
@@ -91,6 +110,7 @@ def probe(session: Session, opener: OpenReader, tell: Tell = quiet) -> Path:
         share_destroyed=not reasons,
         decision="reject" if reasons else "accept",
         reasons=reasons,
+        volumes=volumes or None,
     )
     assert case.charter_entry is not None
     path = session.folder.submit(body, (cite(case.charter_entry), cite(inventory), cite(last)), session.key)
@@ -99,16 +119,17 @@ def probe(session: Session, opener: OpenReader, tell: Tell = quiet) -> Path:
     return path
 
 
-def probe_store(task: ProbeTask) -> ProbedStore:
-    """Search one store; runs in a child process."""
+def probe_store(task: ProbeTask) -> tuple[ProbedStore, frozenset[int]]:
+    """Search one store; runs in a child process. Also gives the needles that were found in what is kept."""
     try:
         reader = task.target.opener(task.target.url, task.target.selection)
     except StoreError as error:
-        return _unread(task, error.message)
+        return _unread(task, error.message), frozenset()
     try:
-        return _Search(task, reader).run()
+        search = _Search(task, reader)
+        return search.run(), frozenset(search.values.kept)
     except StoreError as error:
-        return _unread(task, error.message)
+        return _unread(task, error.message), frozenset()
     finally:
         reader.close()
 
@@ -239,6 +260,57 @@ def _tasks(session: Session, opener: OpenReader, estate: estates.Estate, seed: b
             )
         )
     return tasks
+
+
+def _probe_volumes(
+    session: Session, seed: bytes, kept: Mapping[str, frozenset[int]], tell: Tell, options: Options
+) -> tuple[ProbedVolume, ...]:
+    """Search the plan's volumes one after the other: each is a disk's whole speed."""
+    named = {v.name: v for v in session.config.volumes()}
+    tasks = []
+    for number, planned in enumerate(session.case.require(Plan).body(Plan).volumes or ()):
+        tables = [session.config.find(name) for name in planned.stores]
+        tasks.append(
+            volume_probe.VolumeTask(
+                mount=named[planned.name].path,
+                planned=planned,
+                stores=tuple((t.kind, session.config.path(t)) for t in tables),
+                kept=named[planned.name].kept,
+                kept_values=frozenset().union(*(kept.get(name, frozenset()) for name in planned.stores)),
+                needles=session.needles(),
+                case_key=session.case_key,
+                seed=seed,
+                recall=_recall(session, planned.name),
+                command=options.command,
+                referee=options.referee,
+                never=(session.path, session.config.log_path(), Path.cwd()),
+                progress=session.secrets.path.with_suffix(f".progress-{number}"),
+            )
+        )
+    with watched(tuple(task.progress for task in tasks), tell):
+        return tuple(result for _, result in local.run(volume_probe.probe_volume, tasks, workers=1))
+
+
+def _capped(session: Session, store: ProbedStore, volumes: tuple[ProbedVolume, ...]) -> ProbedStore:
+    """A store is no cleaner than its volume, where it asks for more than its own files."""
+    if facts.GRADES.index(store.reached) <= facts.GRADES.index("L2"):
+        return store
+    limits: list[tuple[GradeName, str]] = [(store.reached, store.why_not_higher)]
+    mine = [v for v in volumes if store.name in v.stores]
+    limits += [(v.reached, f"{v.name}: {v.why_not_higher}") for v in mine] or [("L2", NO_VOLUME)]
+    reached, why = facts.lowest(limits)
+    return replace(store, reached=reached, why_not_higher=why[:1000])
+
+
+def _volume_reasons(session: Session, volumes: tuple[ProbedVolume, ...]) -> tuple[str, ...]:
+    """Residue on a volume that the plan promised clean: another run of destroy wipes it again."""
+    promised = {v.name: v.grade for v in session.case.require(Plan).body(Plan).volumes or ()}
+    return tuple(
+        f"{v.name} reached {v.reached}, the plan promised {promised[v.name]}: {v.why_not_higher}"[:1000]
+        for v in volumes
+        if facts.GRADES.index(v.reached) < facts.GRADES.index(promised[v.name])
+        and volume_probe.shows_residue(v)
+    )
 
 
 def _recall(session: Session, store: str) -> tuple[Recall, ...]:
