@@ -496,6 +496,7 @@ def test_the_verdict_tells_what_was_not_done() -> None:
     bare = on_volume(
         body, "retired", restores=(), referees=(), recall=(), unreachable=("8 blocks gave errors",)
     )
+    bare = on_volume(bare, "retired", notes=("no undelete tool is installed",))
     c.probe(AUDITOR, volumes=bare.volumes, nonce=body.nonce)
     body = c.probe_body(AUDITORS[1])
     unread = on_volume(body, "retired", state="not read", read=0, why_not_higher="no right to read it")
@@ -507,7 +508,9 @@ def test_the_verdict_tells_what_was_not_done() -> None:
 
     assert "nothing was tried to restore; no outside tool was run; recall not measured; granted L2" in said
     assert "auditor Second Audit Co could not read volume retired: no right to read it" in said
-    assert "Not reached on volume retired: 8 blocks gave errors" in [f.text for f in found.not_shown]
+    not_shown = [f.text for f in found.not_shown]
+    assert "Not reached on volume retired: 8 blocks gave errors" in not_shown
+    assert "Noted of volume retired: no undelete tool is installed" in not_shown
 
 
 def test_l3_without_an_outside_tool_says_so() -> None:

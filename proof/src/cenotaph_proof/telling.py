@@ -45,14 +45,11 @@ def not_shown(case: Casebook, certificate: Certificate) -> list[tuple[str, str]]
     lines = []
     for item in certificate.volumes or ():
         lines += _left_open(item)
-        gaps = (
-            line
-            for p in facts.accepted(case)
-            for v in p.body(Probe).volumes or ()
-            if v.name == item.name
-            for line in v.unreachable
-        )
-        lines += [(f"Not reached on volume {item.name}: {line}", "verify 7") for line in dict.fromkeys(gaps)]
+        probed = [v for p in facts.accepted(case) for v in p.body(Probe).volumes or () if v.name == item.name]
+        gaps = dict.fromkeys(line for v in probed for line in v.unreachable)
+        notes = dict.fromkeys(line for v in probed for line in v.notes or ())
+        lines += [(f"Not reached on volume {item.name}: {line}", "verify 7") for line in gaps]
+        lines += [(f"Noted of volume {item.name}: {line}", "verify 4") for line in notes]
     return lines
 
 
