@@ -4,34 +4,30 @@ We have no plain value, only fingerprints, so a referee *extracts* and our finge
 catches what our search is blind to: blocks it did not read, containers it did not see, files it did not
 carve. It does not catch a needle that was never made; for that there is the examiners' page (docs/verify/).
 
-Three ways, so that no referee depends on what it is to check:
+Two ways, so that no referee depends on what it is to check:
 
-- `grep` reads the device from its first byte to its last, and says at which offset each find lies. A find is
-  counted as far as it lies outside the files of the stores and the files that stay.
 - The Sleuth Kit reads the file system with its own parser and gives free blocks, slack and the journal.
-- Carvers and `strings` are given the volume's bytes in memory (`outside.segments`), with the files of the
+- `grep`, `strings` and carvers are given the volume's bytes in memory (`outside.segments`), with the files of the
   stores and those that stay as zeros, and long runs of zeros shortened. The other way, an image of it on a
   scratch volume, would put onto a disk what was just destroyed; a network block device would need root and a
   kernel module.
 
 What surprised its author: GNU grep holds a whole line in memory, and free blocks are one line of zeros, so
-lines must end in NUL (`-z`); a tool reads the kernel's cache of the device, which can be older than the disk.
+lines must end in NUL (`-z`), and with `-z` its offsets (`-b`) do not count blocks of zeros; a tool reads the
+kernel's cache of the device, which can be older than the disk.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable, Iterator, Set
+from collections.abc import Callable, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
 
-import numpy as np
-
 from cenotaph.progress import Tell, quiet
 from cenotaph.residue import outside
 from cenotaph.residue.needles import Needles
-from cenotaph.residue.outside import Command, Haul, Outcome, Tool
+from cenotaph.residue.outside import Command, Haul, Tool
 from cenotaph.residue.sqlite_pages import merge_ranges
 from cenotaph.store import Ranges
 from cenotaph.volume.model import Map, Place
@@ -116,77 +112,28 @@ def _ways(kind: str) -> list[tuple[str, str, _Way]]:
     return ways
 
 
-# --- tools that say where -------------------------------------------------------------------
+# --- grep -------------------------------------------------------------------
 
 _TEXT = b"[^[:cntrl:]]{6,}"  # in the C locale: letters, digits, signs, and every byte above 127
 _WIDE = b"([\x01-\xff][N-\x9f]){3,}|([N-\x9f][\x01-\xff]){3,}"  # 0x4E to 0x9F: CJK ideographs in UTF-16
-_FIND = re.compile(rb"(\d+):([^\0]*)\0")
 
 
 def _grep(pattern: bytes) -> _Way:
-    """All runs of such bytes on the device, as far as they lie outside live files.
-
-    Where we may not open the device, the tool is fed its bytes through our own descriptor.
-    """
+    """All runs of such bytes outside live files, given to the tool through our descriptor."""
 
     def way(bench: _Bench, tool: Tool) -> Haul | str:
-        outcome, haul = Outcome(), Haul()
-        with outside.device(bench.raw) as fd:
-            everything = np.array([[0, bench.raw.size]], dtype=np.int64)
-            fed = outside.in_place(outside.pieces(bench.raw, everything), bench.raw.size)
-            command = Command(
-                tool,
-                ("-z", "-a", "-o", "-b", "-E", "-e", pattern),
-                bench.folder,
-                stdin=fed if fd is None else fd,
-                seconds=bench.seconds,
-                fine=(0, 1),  # grep(1): 1 where nothing was found
-            )
-            finds = _finds(outside.output(command, outcome))
-            found = outside.search(_outside_of(finds, bench.live, haul), bench.needles)
-        haul.values, haul.ended = found.residue, outcome.ended
-        return haul
+        wanted = outside.outside_of(bench.live, bench.raw.size)
+        command = Command(
+            tool,
+            ("-z", "-a", "-o", "-E", "-e", pattern),
+            bench.folder,
+            stdin=outside.squeezed(outside.pieces(bench.raw, wanted)),
+            seconds=bench.seconds,
+            fine=(0, 1),  # grep(1): 1 where nothing was found
+        )
+        return outside.streamed(command, bench.needles)
 
     return way
-
-
-def _finds(given: Iterable[bytes]) -> Iterator[list[tuple[int, bytes]]]:
-    """The tool's lines as (offset, what it found there), some at a time."""
-    rest = b""
-    for piece in given:
-        rest += piece
-        cut = rest.rfind(b"\0") + 1
-        yield [(int(at), what) for at, what in _FIND.findall(rest[:cut])]
-        rest = rest[cut:]
-
-
-def _outside_of(finds: Iterable[list[tuple[int, bytes]]], live: Ranges, haul: Haul) -> Iterator[bytes]:
-    """What was found, one find a line, without those parts that lie in live files."""
-    for some in finds:
-        if not some:
-            continue
-        at = np.array([offset for offset, _ in some], dtype=np.int64)
-        end = at + np.array([len(what) for _, what in some], dtype=np.int64)
-        first = np.searchsorted(live[:, 1], at, side="right")  # the first live range that ends behind it
-        touched = np.zeros(len(some), dtype=bool)
-        if len(live):
-            touched = (first < len(live)) & (live[np.minimum(first, len(live) - 1), 0] < end)
-        lines = [
-            _without(offset, what, live, row) if touches else what
-            for (offset, what), touches, row in zip(some, touched.tolist(), first.tolist(), strict=True)
-        ]
-        haul.bytes += sum(map(len, lines))
-        yield b"\n".join([*lines, b""])
-
-
-def _without(offset: int, what: bytes, live: Ranges, row: int) -> bytes:
-    """One find with its live parts as NULs."""
-    left = bytearray(what)
-    while row < len(live) and live[row, 0] < offset + len(what):
-        low, high = (int(edge) for edge in np.clip(live[row] - offset, 0, len(what)))
-        left[low:high] = bytes(high - low)
-        row += 1
-    return bytes(left).strip(b"\0")
 
 
 # --- The Sleuth Kit -------------------------------------------------------------------------
