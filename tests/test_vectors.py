@@ -267,6 +267,7 @@ def test_proof_files(path):
 
     assert verdict.exit_code == {"verified": 0, "unidentified": 6}[case["expect"]]
     assert [s.reached for s in verdict.certificate.stores] == case["reached"]
+    assert [v.reached for v in verdict.certificate.volumes or ()] == case.get("volumes", [])
     assert [c.outcome for s in verdict.certificate.stores for c in s.collections] == case["outcomes"]
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+import make_volumes
 from make_seal import estate, store
 
 from cenotaph_proof import bundle as bundles
@@ -58,6 +59,7 @@ CASE = hashlib.sha256(b"vector case").hexdigest()
 HEALTH, HOTLINE = [[4096, 4096, 808], [4], [5]], [[20]]
 BOUND, CONFIDENCE = 500_000, 750_000  # two chunks of a store, so that there is something to draw
 TRUST, STRICTER, SOMEBODY_ELSE = "trust.toml", "trust-stricter.toml", "trust-somebody-else.toml"
+WITH_OWNER = "trust-with-owner.toml"
 
 
 def _key(organisation: str, role: str) -> SecretKey:
@@ -70,6 +72,7 @@ def _key(organisation: str, role: str) -> SecretKey:
 OPERATOR = _key("Vector Bureau", "operator")
 AUDITOR = _key("Vector Audit", "auditor")
 NOTARY = _key("Vector & Partners", "notary")
+OWNER = _key(make_volumes.OWNER, "owner")
 PAPER, LIBRARY = _key("Vector Daily", "log-witness"), _key("Vector Library", "log-witness")
 STRANGER = _key("Nobody", "operator")
 PARTIES = (OPERATOR, AUDITOR, NOTARY, PAPER, LIBRARY)
@@ -90,6 +93,7 @@ class Lie:
     earlier: str = ""  # an earlier charter in the log: "open", "ended", "ended by a stranger"
     listed: bool = False  # whether the charter lists it
     amended: bool = False  # two collections drifted: a narrower plan, and a second batch
+    volume: bool = False  # the first store lies on a volume, is asked L3 and reaches it
 
 
 HONEST = Lie()
@@ -114,8 +118,12 @@ class Ceremony:
 
     def _run(self) -> None:
         earlier = self._earlier()
-        self._say("charter", OPERATOR, _charter(earlier if self._lie.listed else ()), seen=True)
+        parties = (*PARTIES, OWNER) if self._lie.volume else PARTIES
+        charter = _charter(earlier if self._lie.listed else (), parties)
+        self._say("charter", OPERATOR, charter, seen=True)
         self._say("auditor's countersignature", AUDITOR, _approval("charter", AUDITOR, self._now), "charter")
+        if self._lie.volume:
+            self._say("owner's countersignature", OWNER, _approval("charter", OWNER, self._now), "charter")
         self._say(
             "notary's countersignature", NOTARY, _approval("charter", NOTARY, self._now), "charter", seen=True
         )
@@ -126,6 +134,8 @@ class Ceremony:
         challenge = _challenge(sealed, self._cites["seal"].digest, self._against, self._now)
         self._say("challenge", AUDITOR, challenge, "charter", "seal", "plan")
         self._say("auditor's approval", AUDITOR, _approval("plan", AUDITOR, self._now), "charter", "plan")
+        if self._lie.volume:
+            self._say("owner's approval", OWNER, _approval("plan", OWNER, self._now), "charter", "plan")
         self._say(
             "notary's approval", NOTARY, _approval("plan", NOTARY, self._now), "charter", "plan", seen=True
         )
@@ -164,6 +174,8 @@ class Ceremony:
         lie = self._lie
         if step in lie.skip:
             return
+        if lie.volume:
+            body = make_volumes.CHANGES.get(step, _same)(body)
         body = (lie.bodies or {}).get(step, _same)(body)
         kind = type(body).__name__.lower()
         named = (lie.cites or {}).get(step, cited)
@@ -226,6 +238,22 @@ def scenarios() -> dict[str, dict[str, Any]]:
         found[name] = _scenario(why, change(honest.proof()), step)
     for name, (why, step, lie) in _LIES.items():
         found[name] = _scenario(why, Ceremony(lie, certificate).proof(), step)
+    return found | _of_volumes()
+
+
+def _of_volumes() -> dict[str, dict[str, Any]]:
+    """The scenarios of a case with a volume."""
+    found = {}
+    for name, (why, grade, change) in make_volumes.HONEST.items():
+        lie = Lie(volume=True, **change)
+        outcomes = ("destroyed", "left out" if lie.amended else "destroyed", "destroyed")
+        made = _scenario(why, Ceremony(lie).proof(), "verified", WITH_OWNER, outcomes)
+        found[name] = made | {"reached": [grade, "L1"], "volumes": [grade]}
+    certificate = bundles.replay(Ceremony(Lie(volume=True))._bundle()).entries[-1].body(Certificate)
+    for name, (why, step, change) in make_volumes.LIES.items():
+        found[name] = _scenario(
+            why, Ceremony(Lie(volume=True, **change), certificate).proof(), step, WITH_OWNER
+        )
     return found
 
 
@@ -236,6 +264,7 @@ def trust_files() -> dict[str, str]:
     second = _key("Second Audit", "auditor").public
     return {
         TRUST: _trust([k.public for k in PARTIES], auditors=1),
+        WITH_OWNER: _trust([k.public for k in (*PARTIES, OWNER)], auditors=1),
         STRICTER: _trust([*(k.public for k in PARTIES), second], auditors=2),
         SOMEBODY_ELSE: _trust(others, auditors=1),
     }
@@ -272,8 +301,8 @@ def _same(value: Any) -> Any:
 # ── the statements ───────────────────────────────────────────────────────────────────────────────
 
 
-def _charter(earlier: tuple[str, ...]) -> Charter:
-    parties = [k.public for k in PARTIES]
+def _charter(earlier: tuple[str, ...], keys: tuple[SecretKey, ...] = PARTIES) -> Charter:
+    parties = [k.public for k in keys]
     return Charter(
         case=CASE,
         name="vector city",
