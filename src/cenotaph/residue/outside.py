@@ -311,21 +311,6 @@ def squeezed(found: Iterable[tuple[int, bytes]]) -> Iterator[bytes]:
         end = offset + len(piece)
 
 
-def in_place(found: Iterable[tuple[int, bytes]], size: int) -> Iterator[bytes]:
-    """Pieces at their offsets, with as many zeros between them as there are on the volume."""
-    end = 0
-    for offset, piece in found:
-        while end < offset:
-            step = min(_STEP, offset - end)
-            yield bytes(step)
-            end += step
-        yield piece
-        end += len(piece)
-    while end < size:
-        yield bytes(min(_STEP, size - end))
-        end += _STEP
-
-
 def outside_of(live: Ranges, size: int) -> Ranges:
     """All bytes below `size` but these sorted, disjoint ranges."""
     edges: npt.NDArray[np.int64] = np.concatenate([[0], live.reshape(-1), [size]]).astype(np.int64)

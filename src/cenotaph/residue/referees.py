@@ -4,30 +4,35 @@ We have no plain value, only fingerprints, so a referee *extracts* and our finge
 catches what our search is blind to: blocks it did not read, containers it did not see, files it did not
 carve. It does not catch a needle that was never made; for that there is the examiners' page (docs/verify/).
 
-Two ways, so that no referee depends on what it is to check:
+Three ways, so that no referee depends on what it is to check:
 
+- `grep` is given the device from its first byte to its last, as the kernel reads it for anybody, with zeros in
+  place of the files of the stores and of those that stay.
 - The Sleuth Kit reads the file system with its own parser and gives free blocks, slack and the journal.
-- `grep`, `strings` and carvers are given the volume's bytes in memory (`outside.segments`), with the files of the
-  stores and those that stay as zeros, and long runs of zeros shortened. The other way, an image of it on a
-  scratch volume, would put onto a disk what was just destroyed; a network block device would need root and a
-  kernel module.
+- `strings` and carvers are given the same bytes as files in memory (`outside.segments`), long runs of zeros
+  shortened. The other way, an image on a scratch volume, would put onto a disk what was just destroyed; a
+  network block device would need root and a kernel module.
 
-What surprised its author: GNU grep holds a whole line in memory, and free blocks are one line of zeros, so
-lines must end in NUL (`-z`), and with `-z` its offsets (`-b`) do not count blocks of zeros; a tool reads the
-kernel's cache of the device, which can be older than the disk.
+What surprised its author: with lines that end in NUL (`-z`) GNU grep 3.8 does not count blocks of zeros, so that
+its offsets are wrong; without, it holds a whole line in memory, and free blocks are one line of zeros. So it
+is given `_WINDOW` bytes at a time. And a tool reads the kernel's cache of the device, which can be older
+than the disk (`outside.forget_cached`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Set
+import os
+from collections.abc import Callable, Iterator, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
 
+import numpy as np
+
 from cenotaph.progress import Tell, quiet
 from cenotaph.residue import outside
 from cenotaph.residue.needles import Needles
-from cenotaph.residue.outside import Command, Haul, Tool
+from cenotaph.residue.outside import Command, Haul, Outcome, Tool
 from cenotaph.residue.sqlite_pages import merge_ranges
 from cenotaph.store import Ranges
 from cenotaph.volume.model import Map, Place
@@ -96,15 +101,14 @@ _Way: TypeAlias = "Callable[[_Bench, Tool], Haul | str]"
 def _ways(kind: str) -> list[tuple[str, str, _Way]]:
     """Referees as (name in the statement, program, how it is run)."""
     ways: list[tuple[str, str, _Way]] = [
-        ("GNU grep", "grep", _grep(_TEXT)),
-        ("GNU grep, UTF-16", "grep", _grep(_WIDE)),
+        ("GNU grep", "grep", _grep),
         ("GNU strings, UTF-16", "strings", _strings),
         ("photorec", "photorec", _photorec),
         ("scalpel", "scalpel", _scalpel),
         ("foremost", "foremost", _foremost),
     ]
     if kind in _EXT:
-        ways[3:3] = [
+        ways[2:2] = [
             ("sleuthkit blkls", "blkls", _sleuthkit()),
             ("sleuthkit blkls, slack", "blkls", _sleuthkit("-s")),
             ("sleuthkit icat, journal", "icat", _sleuthkit(inode="8")),
@@ -112,28 +116,52 @@ def _ways(kind: str) -> list[tuple[str, str, _Way]]:
     return ways
 
 
-# --- grep -------------------------------------------------------------------
+# --- grep -----------------------------------------------------------------------------------
 
-_TEXT = b"[^[:cntrl:]]{6,}"  # in the C locale: letters, digits, signs, and every byte above 127
-_WIDE = b"([\x01-\xff][N-\x9f]){3,}|([N-\x9f][\x01-\xff]){3,}"  # 0x4E to 0x9F: CJK ideographs in UTF-16
+# In the C locale, every run of bytes but NUL and newline: digits, names in UTF-8, in GB18030, and in UTF-16
+# but for characters with such a byte. What is mostly NULs (numbers, Latin letters in UTF-16) is for others.
+_RUNS = b"[\x01-\xff]{6,}"
+_WINDOW = 32 << 20  # bytes that one grep is given
+_SHARED = 4096  # of one window with the next: no needle is longer
 
 
-def _grep(pattern: bytes) -> _Way:
-    """All runs of such bytes outside live files, given to the tool through our descriptor."""
+def _grep(bench: _Bench, tool: Tool) -> Haul | str:
+    """All runs of letters on the device outside live files.
 
-    def way(bench: _Bench, tool: Tool) -> Haul | str:
-        wanted = outside.outside_of(bench.live, bench.raw.size)
-        command = Command(
-            tool,
-            ("-z", "-a", "-o", "-E", "-e", pattern),
-            bench.folder,
-            stdin=outside.squeezed(outside.pieces(bench.raw, wanted)),
-            seconds=bench.seconds,
-            fine=(0, 1),  # grep(1): 1 where nothing was found
-        )
-        return outside.streamed(command, bench.needles)
+    Where we may not open the device, its bytes come through our own descriptor.
+    """
+    haul = Haul()
+    with outside.device(bench.raw) as fd:
+        haul.values = outside.search(_grepped(bench, tool, fd, haul), bench.needles).residue
+    return haul
 
-    return way
+
+def _grepped(bench: _Bench, tool: Tool, fd: int | None, haul: Haul) -> Iterator[bytes]:
+    for begin in range(0, bench.raw.size, _WINDOW):
+        data = _window(bench, fd, begin, min(_WINDOW + _SHARED, bench.raw.size - begin))
+        if not np.frombuffer(data, dtype=np.uint8).any():
+            continue
+        fed = (bytes(data[at : at + (1 << 20)]) for at in range(0, len(data), 1 << 20))
+        arguments = ("-a", "-o", "-E", "-e", _RUNS)
+        command = Command(tool, arguments, bench.folder, stdin=fed, seconds=60, fine=(0, 1))  # 1: no find
+        outcome = Outcome()
+        yield from outside.output(command, outcome)
+        haul.bytes += outcome.bytes
+        haul.ended = haul.ended or outcome.ended
+
+
+def _window(bench: _Bench, fd: int | None, begin: int, length: int) -> bytearray:
+    """Bytes of the device with zeros for live files, and for what it would not give."""
+    try:
+        read = bench.raw.pread(begin, length) if fd is None else os.pread(fd, length, begin)
+    except OSError:
+        read = bench.raw.pread(begin, length)  # which reads around bad sectors
+    data = bytearray(read)
+    first = np.searchsorted(bench.live[:, 1], begin, side="right")
+    last = np.searchsorted(bench.live[:, 0], begin + len(data))
+    for low, high in np.clip(bench.live[first:last] - begin, 0, len(data)).tolist():
+        data[low:high] = bytes(high - low)
+    return data
 
 
 # --- The Sleuth Kit -------------------------------------------------------------------------

@@ -316,7 +316,9 @@ def _brought(bench: _Bench, how: _Undelete, command: Command, folder: Path) -> R
         outcome = outside.run(command)
         haul = outside.harvest(folder, bench.needles)
         outside.empty(bench.folder)
-        return _made(how.method, command.tool, haul.files, len(haul.values - bench.kept), _note(outcome.ended))
+        return _made(
+            how.method, command.tool, haul.files, len(haul.values - bench.kept), _note(outcome.ended)
+        )
     outcome = Outcome()
     lines = [0]
     found = outside.search(_lines(outside.output(command, outcome), lines), bench.needles)
@@ -397,4 +399,6 @@ def _carved_containers(bench: _Bench) -> Iterator[RestoreAttempt]:
     given = outside.squeezed(outside.pieces(bench.raw, bench.raw.map.of(Place.FREE)))
     found = outside.search(given, bench.needles)
     blocks = -(-found.decoded // _PAGE)
-    yield _made(_CONTAINERS, _ours(), blocks, len(found.residue - bench.kept), f"{found.decoded} bytes decoded")
+    yield _made(
+        _CONTAINERS, _ours(), blocks, len(found.residue - bench.kept), f"{found.decoded} bytes decoded"
+    )
