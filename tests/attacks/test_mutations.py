@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from cenotaph.testing.ceremony import Ceremony, Estate, as_stream
+from cenotaph.testing.ceremony import VOLUMES, Ceremony, Estate, as_stream
 from cenotaph_proof import verify
 from cenotaph_proof.__main__ import verify_main
 from cenotaph_proof.errors import ProofError
@@ -45,6 +45,18 @@ def test_a_changed_byte_is_refused(small: tuple[bytes, Trust]) -> None:
     assert step_of(proof, trust) is None
 
     for at in range(0, len(proof), STRIDE):
+        changed = bytearray(proof)
+        changed[at] ^= FLIPS[at % len(FLIPS)]
+        assert (step_of(bytes(changed), trust) or "").startswith("verify "), at
+
+
+def test_a_changed_byte_of_a_case_with_a_volume_is_refused() -> None:
+    """The same, every 101st byte, where plan, destruction, probe and certificate speak of a volume."""
+    case = Ceremony(estate=(Estate("health", (4_000,), shared=("free_space",)),), volumes=VOLUMES).run()
+    proof, trust = case.proof(), case.trust()
+    assert step_of(proof, trust) is None
+
+    for at in range(0, len(proof), 6 * STRIDE - 1):
         changed = bytearray(proof)
         changed[at] ^= FLIPS[at % len(FLIPS)]
         assert (step_of(bytes(changed), trust) or "").startswith("verify "), at
