@@ -310,9 +310,9 @@ def why_not_freeze(volume: Volume, never: Sequence[Path] = ()) -> str:
 
 
 def _number(path: Path) -> int | None:
-    """st_dev of a path, or of what is nearest above it."""
+    """st_dev of a path, or of the nearest above it that is there and may be looked at."""
     for here in (path, *path.absolute().parents):
-        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        with contextlib.suppress(OSError):
             return here.stat().st_dev
     return None
 
