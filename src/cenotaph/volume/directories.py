@@ -45,7 +45,7 @@ class Rinsed:
 def around(folders: Iterable[Path], mount: Path, device: int) -> list[Path]:
     """The folders themselves, all beneath them, and all above them up to the mount point; each once.
 
-    Of one that is gone, those above it. Links are not followed, other mounts not entered.
+    Of a file, and of one that is gone, those above it. Links are not followed, other mounts not entered.
     """
     found: dict[Path, None] = {}
     for folder in folders:
@@ -54,6 +54,8 @@ def around(folders: Iterable[Path], mount: Path, device: int) -> list[Path]:
             here = here.parent
         if here == folder:
             found |= dict.fromkeys(_beneath(folder, device))
+        else:  # a lone file, or what is gone: the folder that had its name
+            found[here] = None
         while here != mount and mount in here.parents:
             here = here.parent
             found[here] = None
