@@ -217,6 +217,50 @@ def _data_ranges(fd: int, start: int, end: int) -> Iterator[tuple[int, int]]:
         start = high
 
 
+def overwrite_rest(fd: int, *, on_bytes: Callable[[int], None] | None = None) -> int:
+    """Write zeros over what `overwrite` leaves of a file's blocks, and return how many.
+
+    That is what was preallocated and never written, in the file and behind its end, and the rest of its last
+    block: the blocks hold what was in them before the file had them. The file may grow by it, so this is
+    for one that is about to be unlinked. Nothing is done where the file system cannot say what blocks it has.
+    """
+    written = 0
+    for low, high in list(_unwritten_ranges(fd, os.fstat(fd).st_size)):
+        for at in range(low, high, len(_ZEROS)):
+            size = min(len(_ZEROS), high - at)
+            _pwrite_all(fd, size, at)
+            written += size
+            if on_bytes is not None:
+                on_bytes(size)
+    return written
+
+
+def _pwrite_all(fd: int, size: int, at: int) -> None:
+    while size:
+        step = os.pwrite(fd, _ZEROS[:size], at)
+        size, at = size - step, at + step
+
+
+def _unwritten_ranges(fd: int, size: int) -> Iterator[tuple[int, int]]:
+    for start, length, flags in _mapped(fd, 0):
+        if flags & _EXTENT_IN_METADATA:
+            continue
+        low = start if flags & _EXTENT_UNWRITTEN else max(start, size)
+        if low < start + length:
+            yield low, start + length
+
+
+def discard_file(dirfd: int, name: bytes) -> None:
+    """Overwrite and unlink a file of our own making, which nobody else knows, if it is there."""
+    with contextlib.suppress(FileNotFoundError):
+        fd = os.open(name, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=dirfd)
+        try:
+            overwrite(fd, os.fstat(fd).st_size)
+        finally:
+            os.close(fd)
+            os.unlink(name, dir_fd=dirfd)
+
+
 def destroy_file(
     dirfd: int,
     name: bytes,
@@ -238,6 +282,8 @@ def destroy_file(
         os.fsync(dirfd)
     if zero:
         overwrite(fd, info.st_size, on_bytes=on_bytes)
+        overwrite_rest(fd, on_bytes=on_bytes)
+        os.fsync(fd)
     drop_user_xattrs(fd)
     os.unlink(tombstone.encode(), dir_fd=dirfd)
     os.fsync(dirfd)
@@ -260,7 +306,8 @@ def bury(dirfd: int, name: bytes, fd: int, tombstone: str) -> bool:
 
 
 def drop_user_xattrs(fd: int) -> None:
-    """Remove extended attributes in the user namespace: they can name people or where a file came from."""
+    """Overwrite and remove extended attributes in the user namespace: they can name people or where a file
+    came from, and what is only removed stays in the inode, or in a block."""
     try:
         names = os.listxattr(fd)
     except OSError as error:
@@ -269,6 +316,10 @@ def drop_user_xattrs(fd: int) -> None:
         return
     for name in names:
         if name.startswith("user."):
+            with contextlib.suppress(
+                OSError
+            ):  # no room for a second value for a moment: remove it all the same
+                os.setxattr(fd, name, bytes(len(os.getxattr(fd, name))), os.XATTR_REPLACE)
             os.removexattr(fd, name)
 
 
@@ -358,34 +409,40 @@ def _take_lease(fd: int) -> bool:
 
 _FS_IOC_FIEMAP = 0xC020660B
 _FIEMAP_FLAG_SYNC = 1
-_EXTENT_LAST, _EXTENT_SHARED = 0x0001, 0x2000
+_EXTENT_LAST, _EXTENT_SHARED, _EXTENT_UNWRITTEN = 0x0001, 0x2000, 0x0800
+_EXTENT_IN_METADATA = 0x0200 | 0x0002 | 0x0004  # inline, unknown, not yet allocated: no block to write to
 _FIEMAP_HEADER, _FIEMAP_EXTENT = struct.Struct("=QQLLLL"), struct.Struct("=QQQQQLLLL")
 _EXTENTS_A_CALL = 128
 
 
 def reflinked(fd: int) -> bool:
-    """Whether blocks of the file are shared with another file or a snapshot (FIEMAP, kernel
-    Documentation/filesystems/fiemap.rst). False where the file system cannot say."""
+    """Whether blocks of the file are shared with another file or a snapshot. False where the file system
+    cannot say."""
+    return any(flags & _EXTENT_SHARED for _, _, flags in _mapped(fd, _FIEMAP_FLAG_SYNC))
+
+
+def _mapped(fd: int, how: int) -> Iterator[tuple[int, int, int]]:
+    """(start, length, flags) of the extents of a file; none where the file system cannot say (FIEMAP, kernel
+    Documentation/filesystems/fiemap.rst)."""
     start = 0
     while True:
-        header = _FIEMAP_HEADER.pack(start, (1 << 64) - 1 - start, _FIEMAP_FLAG_SYNC, 0, _EXTENTS_A_CALL, 0)
+        header = _FIEMAP_HEADER.pack(start, (1 << 64) - 1 - start, how, 0, _EXTENTS_A_CALL, 0)
         buffer = bytearray(header + bytes(_FIEMAP_EXTENT.size * _EXTENTS_A_CALL))
         try:
             fcntl.ioctl(fd, _FS_IOC_FIEMAP, buffer)
         except OSError as error:
             if error.errno in (errno.ENOTTY, errno.EOPNOTSUPP, errno.EINVAL):
-                return False
+                return
             raise
         mapped = _FIEMAP_HEADER.unpack_from(buffer)[3]
         for index in range(mapped):
             extent = _FIEMAP_EXTENT.unpack_from(buffer, _FIEMAP_HEADER.size + index * _FIEMAP_EXTENT.size)
-            if extent[5] & _EXTENT_SHARED:
-                return True
+            yield extent[0], extent[2], extent[5]
             if extent[5] & _EXTENT_LAST:
-                return False
+                return
             start = extent[0] + extent[2]
         if mapped < _EXTENTS_A_CALL:
-            return False
+            return
 
 
 # --- what the file system does with a change ------------------------------------------------
@@ -406,6 +463,9 @@ class FileSystem:
     why_not: str = ""
     layered: bool = False
 
+
+WIPED = ("ext4", "xfs")
+"""Kinds whose free blocks, names and journals can be wiped as well (docs/stores/volumes.md)."""
 
 _COW = "copies on write, so that old blocks and snapshots keep the content"
 _NETWORK = "is served over a network, and the server decides where bytes go"

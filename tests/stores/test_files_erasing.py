@@ -325,7 +325,7 @@ def test_a_new_file_under_a_destroyed_name_is_not_destroyed(tmp_path):
     number): it was never sealed."""
     store = Store(tmp_path / "root")
     (store.root / "a.csv").write_bytes(ROWS)
-    partition, sealed, log = begun_and_stopped(store, 4)
+    partition, sealed, log = begun_and_stopped(store, 5)  # begun, content, the last block's rest, unlinked
     assert store.files() == {}
     (store.root / "a.csv").write_bytes(b"new")
     with pytest.raises(DriftError, match=r"another file|changed since"):

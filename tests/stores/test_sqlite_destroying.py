@@ -26,8 +26,10 @@ from sqlite_case import (
 from cenotaph.durable import overwrite
 from cenotaph.errors import DriftError, PermanentStoreError
 from cenotaph.scope import EVERYTHING, Hold, Selection, parse_predicate
-from cenotaph.store import Class, Grade
+from cenotaph.store import Class
 from cenotaph.stores.sqlite import open_eraser, open_reader
+from cenotaph.stores.sqlite.database import Place
+from cenotaph.stores.sqlite.reader import capabilities
 
 JOURNALS = ("delete", "truncate", "persist", "memory", "wal")
 
@@ -48,7 +50,7 @@ class TestEveryJournalMode:
         assert rows_of(path, "stay") == before
         assert rows_of(path, "gone") == []
         assert [(e.records, e.destroyed_as) for e in erasures] == [(400, Class.AS_SEALED)]
-        assert reclamation.reached is Grade.L2
+        assert reclamation.reached is capabilities(Place.of(url(path))).grade
         assert names(tmp_path) == ["app.db"]
         mode = sqlite3.connect(path).execute("PRAGMA journal_mode").fetchone()[0]
         assert mode == ("wal" if journal == "wal" else "delete")

@@ -183,20 +183,20 @@ class FilesEraser:
             if file.in_place:
                 size = os.fstat(file.fd).st_size
                 durable.overwrite(file.fd, size, on_bytes=lambda step: progress.advance(0, step), sync=False)
+                durable.overwrite_rest(file.fd, on_bytes=lambda step: progress.advance(0, step))
             durable.drop_user_xattrs(file.fd)
         for file in files:
-            os.fdatasync(file.fd)  # the size does not change, and the times do not matter
+            os.fdatasync(file.fd)  # the times do not matter
 
     def _rewrite(self, bounds: Bounds, file: Open, directory: int, tombstone: str) -> None:
         """Put what stays of a file in its place; the old file then has the tombstone's name."""
         name, temporary = _name(file.path), tombstone.encode()
-        with contextlib.suppress(FileNotFoundError):  # what a killed run had written of it
-            os.unlink(temporary, dir_fd=directory)
+        durable.discard_file(directory, temporary)  # what a killed run had written of it
         try:
             self._write_survivors(bounds, file, directory, temporary)
             self._require_own(directory, name, file)
         except BaseException:
-            os.unlink(temporary, dir_fd=directory)
+            durable.discard_file(directory, temporary)
             raise
         os.fsync(directory)
         durable.exchange(directory, name, temporary)

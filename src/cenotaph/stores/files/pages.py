@@ -34,12 +34,12 @@ def untouched(fd: int, size: int, key: bytes, prints: str) -> bool:
 
 
 def zero_or_as_sealed(fd: int, size: int, key: bytes, prints: str) -> bool:
-    """Whether each page of the file is zero or as it was.
+    """Whether each page of the file is zero or as it was, and what came behind its end is zero.
 
     A page larger than 4 KiB may be zero in part where the run was interrupted inside it: it passes
     when at least one 4 KiB piece of it is zero.
     """
-    if os.fstat(fd).st_size != size:
+    if os.fstat(fd).st_size < size or not _zero_behind(fd, size):
         return False
     page, hashes = page_size(size), base64.b64decode(prints)
     if len(hashes) != -(-size // page) * _HASH:
@@ -50,6 +50,16 @@ def zero_or_as_sealed(fd: int, size: int, key: bytes, prints: str) -> bool:
             continue
         if page == PAGE or not any(_is_zero(data[i : i + PAGE]) for i in range(0, len(data), PAGE)):
             return False
+    return True
+
+
+def _zero_behind(fd: int, size: int) -> bool:
+    """`durable.overwrite_rest` makes a file longer."""
+    at = size
+    while data := os.pread(fd, 1 << 20, at):
+        if not _is_zero(data):
+            return False
+        at += len(data)
     return True
 
 

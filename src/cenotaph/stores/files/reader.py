@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 import pyarrow as pa
 
-from cenotaph.durable import filesystem
+from cenotaph.durable import WIPED, filesystem
 from cenotaph.errors import PermanentStoreError
 from cenotaph.scope import Selection
 from cenotaph.store import (
@@ -130,9 +130,9 @@ def capabilities(tree: Tree) -> Capabilities:
             Grade.L2,
             f"the file system ({here.kind}) {here.why_not}; what it keeps is not a file of this store",
         )
-    return Capabilities(
-        Grade.L2, "free blocks, directory blocks and the journal of the file system are not reached"
-    )
+    if here.kind not in WIPED:
+        return Capabilities(Grade.L2, f"free blocks of the file system ({here.kind}) are not wiped")
+    return Capabilities(Grade.L3, "the medium beneath the volume is not reached")
 
 
 def selected(bounds: Bounds, stream: BinaryIO, path: bytes, selection: Selection) -> Iterator[pa.RecordBatch]:

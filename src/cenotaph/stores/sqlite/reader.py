@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from cenotaph.durable import Beneath, filesystem, reflinked
+from cenotaph.durable import WIPED, Beneath, filesystem, reflinked
 from cenotaph.errors import PermanentStoreError, TransientStoreError
 from cenotaph.scope import Selection
 from cenotaph.store import (
@@ -217,7 +217,9 @@ def capabilities(place: Place) -> Capabilities:
                 return Capabilities(Grade.L2, "another file or a snapshot shares blocks with the database")
         if not kind.overwrites_in_place:
             return Capabilities(Grade.L2, f"the file system {kind.kind} {kind.why_not}")
-        return Capabilities(Grade.L2, "the volume's free blocks are not examined")
+        if kind.kind not in WIPED:
+            return Capabilities(Grade.L2, f"free blocks of the file system {kind.kind} are not wiped")
+        return Capabilities(Grade.L3, "the medium beneath the volume is not reached")
 
 
 class _View(NamedTuple):
