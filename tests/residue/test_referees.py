@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import zstandard
-from volume_bytes import identities, needles_of, volume_of
+from volume_bytes import identities, needles_of, volume_file, volume_of
 
 from cenotaph.residue import outside, referees
 from cenotaph.residue.needles import Needles
@@ -50,15 +50,6 @@ def ruled(
 
 def values(given: dict[str, Referee]) -> dict[str, int]:
     return {name: referee.values for name, referee in given.items() if referee.values}
-
-
-def volume_file(path: Path, *parts: tuple[int, bytes], size: int = 8 * MIB) -> Path:
-    with path.open("wb") as file:
-        file.truncate(size)
-        for offset, data in parts:
-            file.seek(offset)
-            file.write(data)
-    return path
 
 
 def lines(people: Iterable[str]) -> bytes:
@@ -170,7 +161,7 @@ def test_names_in_chinese_are_found_in_three_encodings(tmp_path):
 
 @needs("grep")
 def test_places_hold_far_behind_long_runs_of_zeros(tmp_path):
-    """With `-z` grep skips them without counting. What is kept at 900 MiB does not count, what is behind does."""
+    """With `-z` grep skips them uncounted. What is kept at 900 MiB does not count, what is behind it does."""
     kept, free = identities(1, 10), identities(2, 10)
     file = volume_file(
         tmp_path / "volume", (900 * MIB, lines(kept)), (901 * MIB, lines(free)), size=1024 * MIB

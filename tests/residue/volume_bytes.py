@@ -43,6 +43,16 @@ def mapped(size: int, *ranges: tuple[int, int, Place]) -> Map:
     return Map(np.array(starts, dtype=np.int64), np.array(ends, dtype=np.int64), tuple(places))
 
 
+def volume_file(path: Path, *parts: tuple[int, bytes], size: int = 8 << 20) -> Path:
+    """A sparse file with some bytes at some offsets."""
+    with path.open("wb") as file:
+        file.truncate(size)
+        for offset, data in parts:
+            file.seek(offset)
+            file.write(data)
+    return path
+
+
 class FileVolume:
     """As much of `volume.raw.Raw` as restoring and referees ask for, over a plain file."""
 

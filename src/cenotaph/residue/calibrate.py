@@ -55,6 +55,7 @@ _MAKE = {
     "ext4": ("mkfs.ext4", "-q", "-F", "-b", "4096", "-E", "lazy_itable_init=0,lazy_journal_init=0"),
     "xfs": ("mkfs.xfs", "-q", "-f"),
 }
+_ALONE = ("setpriv", "--pdeathsig", "KILL", "--", "unshare", "--mount", "--propagation", "private", "--")
 _TOOLS = ("mount", "umount", "unshare", "setpriv")
 
 
@@ -77,10 +78,9 @@ def calibrate(kind: str, scratch: Path, volume: str) -> tuple[list[Recall], str]
 
 def _run(kind: str, folder: Path) -> str:
     """Have a child do it; why it could not, or empty."""
-    alone = ("setpriv", "--pdeathsig", "KILL", "--", "unshare", "--mount", "--propagation", "private", "--")
     try:
         done = subprocess.run(  # noqa: S603
-            [*alone, sys.executable, "-m", "cenotaph.residue.calibrate", kind, str(folder)],
+            [*_ALONE, sys.executable, "-m", "cenotaph.residue.calibrate", kind, str(folder)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

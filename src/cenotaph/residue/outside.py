@@ -154,6 +154,8 @@ def _exit(process: subprocess.Popen[bytes], command: Command) -> str:
         code = process.wait(timeout=30)
     except subprocess.TimeoutExpired:
         return "did not end"
+    if code < 0:
+        return f"crashed (signal {-code})"
     return "" if code in command.fine else f"ended with status {code}"
 
 
@@ -421,7 +423,7 @@ _MOST_UNPACKED = 4 << 30
 
 def _unpacked(path: Path, folder: Path, needles: Needles) -> Haul:
     """What the format's own program makes of a file; nothing where there is none, or it is damaged."""
-    with path.open("rb") as file:
+    with path.open("rb", buffering=0) as file:  # a buffer would leave the descriptor somewhere else
         head = file.read(8)
         for magic, (name, arguments) in _UNPACK.items():
             if not head.startswith(magic) or (tool := _unpacker(name)) is None:

@@ -6,17 +6,17 @@ carve. It does not catch a needle that was never made; for that there is the exa
 
 Three ways, so that no referee depends on what it is to check:
 
-- `grep` is given the device from its first byte to its last, as the kernel reads it for anybody, with zeros in
-  place of the files of the stores and of those that stay.
+- `grep` is given the device from its first byte to its last, as the kernel reads it for anybody, with zeros
+  in place of the files of the stores and of those that stay.
 - The Sleuth Kit reads the file system with its own parser and gives free blocks, slack and the journal.
 - `strings` and carvers are given the same bytes as files in memory (`outside.segments`), long runs of zeros
   shortened. The other way, an image on a scratch volume, would put onto a disk what was just destroyed; a
   network block device would need root and a kernel module.
 
-What surprised its author: with lines that end in NUL (`-z`) GNU grep 3.8 does not count blocks of zeros, so that
-its offsets are wrong; without, it holds a whole line in memory, and free blocks are one line of zeros. So it
-is given `_WINDOW` bytes at a time. And a tool reads the kernel's cache of the device, which can be older
-than the disk (`outside.forget_cached`).
+What surprised its author: with lines that end in NUL (`-z`) GNU grep 3.8 does not count blocks of zeros, so
+that its offsets are wrong; without, it holds a whole line in memory, and free blocks are one line of zeros.
+So it is given `_WINDOW` bytes at a time. And a tool reads the kernel's cache of the device, which can be
+older than the disk (`outside.forget_cached`).
 """
 
 from __future__ import annotations
