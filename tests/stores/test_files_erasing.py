@@ -333,11 +333,12 @@ def test_a_new_file_under_a_destroyed_name_is_not_destroyed(tmp_path):
     assert store.files() == {"a.csv": b"new"}
 
 
-def test_survivors_that_went_missing_are_not_a_success(tmp_path):
+@pytest.mark.parametrize("at", [4, 5])  # the old file is still there under its tombstone, or gone
+def test_survivors_that_went_missing_are_not_a_success(tmp_path, at):
     """A rewritten file that somebody removed after the kill: what was to stay is gone, which is told."""
     store = Store(tmp_path / "root", IN_WUXI)
     (store.root / "a.csv").write_bytes(ROWS)
-    partition, sealed, log = begun_and_stopped(store, 4)
+    partition, sealed, log = begun_and_stopped(store, at)
     (store.root / "a.csv").unlink()
     with pytest.raises(DriftError, match="missing"):
         store.erase(partition, sealed, Log(begun=log.begun))

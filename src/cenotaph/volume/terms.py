@@ -14,6 +14,7 @@ from cenotaph.errors import PartialError, PermanentStoreError
 from cenotaph.volume.model import Volume
 
 HEADROOM_SHARE, HEADROOM_BYTES = 0.05, 2 << 30
+BETWEEN_CHECKS = 0.02  # seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,7 @@ class Mounted:
         self.volume, self.terms = volume, terms
         self.fd = os.open(volume.mount, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self._since, self._bytes = time.monotonic(), 0
+        self._checked = 0.0
         try:
             self.check()
         except BaseException:
@@ -53,10 +55,16 @@ class Mounted:
             raise
 
     def check(self) -> None:
-        """Raises:
+        """Look whether to go on, if the last look was not just now.
+
+        Raises:
         PartialError: the run is to end here.
         PermanentStoreError: the volume is no longer mounted where it was.
         """
+        now = time.monotonic()
+        if now - self._checked < BETWEEN_CHECKS:
+            return
+        self._checked = now
         if not self.terms.go_on():
             raise PartialError(
                 "stopped while a volume was being wiped", hint="run the same command again: it goes on"

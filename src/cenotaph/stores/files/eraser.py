@@ -126,6 +126,8 @@ class FilesEraser:
         if at is None:
             self._require_done(path, rewritten=begun.todo[index] == REWRITE)
             return None
+        if at == tombstone and begun.todo[index] == REWRITE:
+            self._require_done(path, rewritten=True)
         found = work.open_file(stack, self._tree, bound, at)
         if found is None or found.ino != inode:
             raise DriftError("a file was moved while its erasing was resumed", hint=_HINT)
