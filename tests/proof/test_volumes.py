@@ -322,6 +322,12 @@ def test_a_plan_is_refused(told: Ceremony, change: dict[str, Any], words: str) -
         volumes.check_plan(on_volume(plan_of(told), "retired", **change))
 
 
+def test_a_volume_does_not_go_by_a_stores_name(told: Ceremony) -> None:
+    """What is measured on a volume would count as recall of the store."""
+    with pytest.raises(FormatError, match="names a volume as it names a store"):
+        volumes.check_plan(on_volume(plan_of(told), "retired", name="visits"))
+
+
 def test_two_volumes_of_one_name_are_refused(told: Ceremony) -> None:
     """A name means one volume."""
     (volume,) = plan_of(told).volumes or ()
@@ -487,6 +493,34 @@ def test_the_verdict_tells_all_that_l3_rests_on(told: Ceremony) -> None:
     assert "found 39 of 40 values planted on a scratch volume, so with 95 % confidence at least 67 %" in said
     assert "(file system journal, utf-8); granted L3" in said
     assert not any("volume" in f.text for f in found.proven)
+
+
+def test_what_was_sampled_on_the_volume_itself_is_told_apart() -> None:
+    """Values found before destruction are no planted ones; where they were found is no recall of its own."""
+    c = a_case().run(last="destroy")
+    body = c.probe_body(AUDITOR)
+    (given,) = body.volumes or ()
+    rows = (Recall("retired", "any place", "any", 40, 38), Recall("retired", "free blocks", "any", 40, 2))
+    c.probe(volumes=on_volume(body, "retired", recall=(*rows, *given.recall)).volumes, nonce=body.nonce)
+    c.certify()
+
+    (said,) = [f.text for f in verdict(c).attested if "of volume retired" in f.text]
+
+    assert "at least 67 % in its worst place" in said
+    assert "; found 38 of 40 sampled values before destruction; granted L3" in said
+
+
+def test_a_volumes_recall_in_a_challenge_is_no_stores_recall() -> None:
+    """A challenge that measured the volume too says of the stores what it would have said without."""
+    c = a_case().run(last="plan")
+    body = c.challenge_body(AUDITOR)
+    c.challenge(recall=(*body.recall, Recall("retired", "any place", "any", 40, 1)), nonce=body.nonce)
+    c.run("approve")
+
+    found = verdict(c)
+
+    assert any("found 80 of 80 sampled values raw" in f.text for f in found.attested)
+    assert found.recall == {"health": "92 %", "visits": "92 %"}
 
 
 def test_the_verdict_tells_what_was_not_done() -> None:

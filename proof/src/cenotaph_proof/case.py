@@ -11,15 +11,18 @@ Rules (spec/case.md has the reasons). "At t" is the time a statement claims for 
  3. Auditors, notaries and owners, all of them, approve the charter before the inventory; an
     auditor's approval commits to a key share, a challenge nonce and a probe nonce.
  4. Inventory, seal, plan follow each other and cite each other; the seal's trees add up; the plan
-    accounts for every sealed collection, and shares only what the charter allows.
+    accounts for every sealed collection, names volumes for its own stores alone, and shares only
+    what the charter allows.
  5. A challenge reveals the nonce committed to before the seal, against a cosigned checkpoint that
     holds seal and plan; it drew the chunks that the nonce picks, as many as the charter's bound asks.
  6. An approval names the charter or the newest plan, is not withdrawn, and has not expired.
  7. A destruction needs the approvals and accepted challenges of its plan, in the log under a
     checkpoint with its quorum, and starts only when the notice period since then is over.
- 8. No collection is destroyed that the plan does not name, nor more records than were sealed.
+ 8. No collection is destroyed that the plan does not name, nor more records than were sealed; no
+    volume is wiped that it does not name.
  9. An amended plan narrows at once; anything else needs approvals and a challenge of its own.
-10. A probe cites the latest destruction and reveals the nonce committed to before it.
+10. A probe cites the latest destruction and reveals the nonce committed to before it. It covers the
+    plan's volumes, and grants L3 to none that it did not find clean (`cenotaph_proof.volumes`).
 11. A certificate follows an accepted probe of the latest destruction and says exactly what the
     statements say (`cenotaph_proof.facts`). After it the case is closed.
 12. Checkpoints extend each other; a statement is younger than what it cites and not younger than

@@ -36,7 +36,7 @@ def searched(item: ProbedVolume) -> str:
         f"read {item.read:,} of {item.bytes:,} bytes of volume {item.name} ({item.filesystem}, {item.state}; "
         f"{item.blank:,} of {item.free:,} free bytes blank): {item.residue} values and {item.strangers} "
         f"strangers found outside what is kept, {item.kept_elsewhere} values inside; {_restored(item)}; "
-        f"{_refereed(item)}; {_planted(item.recall)}; granted {item.reached}"
+        f"{_refereed(item)}; {_recalled(item.recall)}; granted {item.reached}"
     )
 
 
@@ -107,17 +107,20 @@ def _refereed(item: ProbedVolume) -> str:
     return f"outside tools ({tools}) found at most {many(most, 'value')}, and {missed} that the search missed"
 
 
-def _planted(recall: Sequence[Recall]) -> str:
-    """The worst place stands for all: whoever hides something chooses it."""
-    rows = [r for r in recall if r.sampled]
-    if not rows:
-        return "recall not measured"
-    found, sampled = sum(r.found for r in rows), sum(r.sampled for r in rows)
-    worst = min(rows, key=lambda r: draw.at_least(r.found, r.sampled))
-    return (
-        f"found {found:,} of {many(sampled, 'value')} planted on a scratch volume, so with 95 % confidence "
-        f"at least {percent(worst.found, worst.sampled)} in its worst place ({worst.place}, {worst.encoding})"
-    )
+def _recalled(recall: Sequence[Recall]) -> str:
+    """Of what was planted the worst place stands for all: whoever hides something chooses it."""
+    planted = [r for r in recall if r.sampled and r.encoding != "any"]
+    sampled = [r for r in recall if r.sampled and (r.place, r.encoding) == ("any place", "any")]
+    told = []
+    if planted:
+        found, of = sum(r.found for r in planted), sum(r.sampled for r in planted)
+        worst = min(planted, key=lambda r: draw.at_least(r.found, r.sampled))
+        told.append(
+            f"found {found:,} of {many(of, 'value')} planted on a scratch volume, so with 95 % confidence "
+            f"at least {percent(worst.found, worst.sampled)} in its worst place ({worst.place}, {worst.encoding})"
+        )
+    told += [f"found {r.found:,} of {many(r.sampled, 'sampled value')} before destruction" for r in sampled]
+    return "; ".join(told) or "recall not measured"
 
 
 def _left_open(item: CertifiedVolume) -> list[tuple[str, str]]:

@@ -221,7 +221,8 @@ def _challenged(case: Case, body: Challenge) -> str:
 
 def _recalled(body: Challenge) -> list[str]:
     """What a search is known to find; store by store it stands beside the grades (spec/grades.md, rule 6)."""
-    measured = [r for r in body.recall if r.place == "any place" and r.sampled]
+    stores = {s.name for s in body.stores}  # of volumes the probe tells
+    measured = [r for r in body.recall if r.store in stores and r.place == "any place" and r.sampled]
     if not measured:
         return []
     found, sampled = sum(r.found for r in measured), sum(r.sampled for r in measured)

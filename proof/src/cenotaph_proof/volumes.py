@@ -78,10 +78,36 @@ def check_probe(probe: Probe, plan: Plan) -> None:
     for item, planned in zip(volumes, plan.volumes or (), strict=True):
         _check_counts(item)
         if item.reached in CLEAN:
-            doubt = next(_doubts(item, planned, probe.needles), None)
+            doubt = next(doubts(item, planned, probe.needles), None)
             if doubt is not None:
                 raise OrderError(f"a probe grants volume {item.name} {item.reached} although {doubt}")
     _check_stores(probe.stores, {name: v for v in volumes for name in v.stores})
+
+
+def doubts(item: ProbedVolume, planned: PlanVolume, needles: int) -> Iterator[str]:
+    """What a probe says itself that speaks against calling a volume clean (spec/grades.md, rule 9).
+
+    Clauses with "the volume" as *it*, the gravest first; none where L3 may be said. `needles` is how many
+    values were searched for.
+    """
+    if item.state not in STILL:
+        yield f"it was {item.state}"
+    if (item.filesystem, item.bytes) != (planned.filesystem, planned.bytes):
+        yield "it is not the volume that was planned"
+    if not item.bytes or item.read != item.bytes or item.unreachable:
+        yield "not all of it was read"
+    if not needles:
+        yield "there was nothing to search for"
+    if not any(r.found for r in item.recall) or _blind(item.recall):
+        yield "nothing shows that the search finds what was planted in such a volume"
+    if item.residue or item.found or item.strangers:
+        yield "it found residue"
+    if not item.restores:
+        yield "nobody tried to restore anything"
+    if any(r.values for r in item.restores):
+        yield "an attempt to restore brought something back"
+    if any(r.missed or r.values > item.kept_elsewhere for r in item.referees):
+        yield "an outside tool found what the search did not"
 
 
 def narrows(new: Iterable[PlanVolume], old: Iterable[PlanVolume]) -> bool:
@@ -107,6 +133,8 @@ def _stores_on(plan: Plan) -> dict[str, PlanVolume]:
     volumes = plan.volumes or ()
     if len({v.name for v in volumes}) != len(volumes):
         raise FormatError("the plan names a volume twice")
+    if known & {v.name for v in volumes}:  # what is measured of one would count for the other
+        raise FormatError("the plan names a volume as it names a store")
     on: dict[str, PlanVolume] = {}
     for volume in volumes:
         if not volume.stores:
@@ -136,28 +164,6 @@ def _check_counts(item: ProbedVolume) -> None:
         raise FormatError("a recall finds more values than were sampled")
     if any(r.missed > r.values for r in item.referees):
         raise FormatError(f"the probe of volume {item.name} counts more missed values than were found")
-
-
-def _doubts(item: ProbedVolume, planned: PlanVolume, needles: int) -> Iterator[str]:
-    """What a probe says itself that speaks against calling a volume clean (spec/grades.md, rule 9)."""
-    if item.state not in STILL:
-        yield f"it was {item.state}"
-    if (item.filesystem, item.bytes) != (planned.filesystem, planned.bytes):
-        yield "it is not the volume that was planned"
-    if not item.bytes or item.read != item.bytes or item.unreachable:
-        yield "not all of it was read"
-    if not needles:
-        yield "there was nothing to search for"
-    if not any(r.found for r in item.recall) or _blind(item.recall):
-        yield "nothing shows that the search finds what was planted in such a volume"
-    if item.residue or item.found or item.strangers:
-        yield "it found residue"
-    if not item.restores:
-        yield "nobody tried to restore anything"
-    if any(r.values for r in item.restores):
-        yield "an attempt to restore brought something back"
-    if any(r.missed or r.values > item.kept_elsewhere for r in item.referees):
-        yield "an outside tool found what the search did not"
 
 
 def _blind(recall: Sequence[Recall]) -> set[str]:
