@@ -23,11 +23,20 @@ import numpy as np
 import numpy.typing as npt
 import zstandard
 
+from cenotaph.residue.carve_parquet import MAGICS as _PAGES
+
 PIECE = 1 << 18  # bytes decoded at once
 _MOST_WINDOW = 128 << 20  # of Zstandard, as its command line tool allows with --long=27
 _LZMA_MEMORY = 256 << 20
 
-STRUCTURED = (b"PAR1", b"ARROW1\x00\x00", b"SQLite format 3\x00")
+STRUCTURED = (
+    b"PAR1",
+    b"ARROW1\x00\x00",
+    b"SQLite format 3\x00",
+    b"\x37\x7f\x06\x82",  # SQLite's write-ahead log, in two byte orders
+    b"\x37\x7f\x06\x83",
+    b"\xd9\xd5\x05\xf9\x20\xa1\x63\xd7",  # SQLite's rollback journal
+)
 """Magics of formats that are read as a whole, not as a stream."""
 
 
@@ -45,7 +54,7 @@ class Decoder(Protocol):
 
     lane: str
 
-    def feed(self, data: bytes) -> Iterator[bytes]:
+    def feed(self, data: bytes | memoryview) -> Iterator[bytes]:
         """Decoded pieces, each about `PIECE` at most. Raises `Stop` when the stream has ended."""
 
 
@@ -97,7 +106,7 @@ class _Bounded:
     def __init__(self, lane: str, state: bz2.BZ2Decompressor, errors: tuple[type[Exception], ...]) -> None:
         self.lane, self._state, self._errors = lane, state, errors
 
-    def feed(self, data: bytes) -> Iterator[bytes]:
+    def feed(self, data: bytes | memoryview) -> Iterator[bytes]:
         state = self._state
         while True:
             try:
@@ -120,7 +129,7 @@ class _Deflate:
         self.lane, self._skip = lane, skip
         self._state = zlib.decompressobj(window_bits)
 
-    def feed(self, data: bytes) -> Iterator[bytes]:
+    def feed(self, data: bytes | memoryview) -> Iterator[bytes]:
         skipped = min(self._skip, len(data))
         self._skip -= skipped
         data = data[skipped:]
@@ -144,7 +153,7 @@ class _Zstandard:
     def __init__(self) -> None:
         self._state = zstandard.ZstdDecompressor(max_window_size=_MOST_WINDOW).decompressobj()
 
-    def feed(self, data: bytes) -> Iterator[bytes]:
+    def feed(self, data: bytes | memoryview) -> Iterator[bytes]:
         for at in range(0, len(data), 1024):
             try:
                 out = self._state.decompress(data[at : at + 1024])
@@ -216,5 +225,5 @@ def _pair(begin: bytes) -> int:
 
 
 _PAIRS: dict[int, list[bytes]] = {}  # first two bytes → magics that begin with them
-for _begin in (*(magic.begin for magic in MAGICS), *STRUCTURED):
+for _begin in (*(magic.begin for magic in MAGICS), *STRUCTURED, *_PAGES):
     _PAIRS.setdefault(_pair(_begin), []).append(_begin)

@@ -40,6 +40,7 @@ _WIDTHS = (16, 8, 6)
 # little-endian integer are zeros, so there they are the lower ones.
 _CLASSES = ((16, 10), (8, 2), (8, 0), (6, 0))
 _PIECE = 1 << 18  # bytes searched at once: the working arrays stay in a core's cache
+_FEW = 4096  # bytes that are searched in one go: numpy's overhead counts more than memory
 _MANY = 2  # in a filter slot: several windows; else an odd tag
 _SLOT_BITS = 26
 _BELOW = np.uint64((1 << (64 - _SLOT_BITS)) - 1)
@@ -217,6 +218,8 @@ class Needles:
         return self._verified(data, starts, lengths)
 
     def _verified(self, data: npt.NDArray[np.uint8], starts: _Ints, lengths: _Ints) -> Matches:
+        if not len(starts):
+            return Matches(_NONE, _NONE, (), (), _NONE)
         view = data.data.cast("B")
         ends = (starts + lengths).tolist()
         wholes = _Hash(self._key).wholes(
@@ -443,9 +446,13 @@ class _Filter:
         lead = 16  # a window may begin before the six bytes that the slots know
         padded = np.zeros(lead + len(piece) // 8 * 8 + 32, dtype=np.uint8)
         padded[lead : lead + len(piece)] = piece
-        passed = [self._pass(padded, shift) for shift in range(8)]
-        ends, marks = (np.concatenate(column) for column in zip(*passed, strict=True))
         words: _Words = np.ndarray((len(padded) - 7,), dtype="<u8", buffer=padded, strides=(1,))
+        if len(piece) <= _FEW:
+            ends, marks = self._pass(words[:-1].astype(np.uint64), 1, 0)
+        else:
+            shifted = (padded[shift : shift + len(padded) - 8].copy().view(np.uint64) for shift in range(8))
+            passed = [self._pass(every, 8, shift) for shift, every in enumerate(shifted)]
+            ends, marks = (np.concatenate(column) for column in zip(*passed, strict=True))
         found = [_NO_PAIRS]
         for nth, (table, (width, six)) in enumerate(zip(self._tables, _CLASSES, strict=True)):
             begin = ends[(marks & (1 << nth) != 0) & (ends >= six)] - six
@@ -455,9 +462,8 @@ class _Filter:
             found.append(np.stack([begin[row] - lead - window, length], axis=1))
         return np.concatenate(found)
 
-    def _pass(self, padded: npt.NDArray[np.uint8], shift: int) -> tuple[_Ints, _Marks]:
-        """The positions congruent to `shift` whose six bytes are those of a window, and of which classes."""
-        words = padded[shift : shift + len(padded) - 8].copy().view(np.uint64)
+    def _pass(self, words: _Words, step: int, shift: int) -> tuple[_Ints, _Marks]:
+        """Where words, `step` bytes apart from `shift` on, have six bytes of a window; of which classes."""
         words &= _SIX
         words *= self._hashing.slots
         words >>= self._shift
@@ -466,7 +472,7 @@ class _Filter:
         wanted >>= slots.astype(np.uint8) & np.uint8(7)
         wanted &= np.uint8(1)
         at = np.flatnonzero(wanted.view(bool))
-        return at * 8 + shift, self._marks[slots[at]]
+        return at * step + shift, self._marks[slots[at]]
 
 
 class _Table:

@@ -18,7 +18,7 @@ from typing import BinaryIO, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from cenotaph.residue import columns, lanes, spills
+from cenotaph.residue import carve_parquet, carve_sqlite, columns, lanes, spills
 from cenotaph.residue.needles import Matches
 from cenotaph.residue.sqlite_pages import Ranges
 
@@ -27,13 +27,18 @@ MOST_HITS = 1000
 SPENT = "containers decode to more than is read of them all"
 CROWDED = "more streams at once than are decoded"
 UNREAD = "more files in a stream than are read"
-LEFT_OUT = (SPENT, CROWDED, UNREAD)
+UNCARVED = "more pages of Parquet files than the bytes they lie in can hold"
+UNJOINED = "sqlite: more possible overflow pointers than are followed"
+LEFT_OUT = (SPENT, CROWDED, UNREAD, UNCARVED, UNJOINED)
 """Problems that are no container's own: a limit was reached, and what came later was not decoded."""
 
 _LEAD = 2  # bytes before a match that a finder may look at
 _HEAD = 64  # bytes that a decoder wants to see before it opens
 _MOST_AT_ONCE = 32  # decoders fed at once from one stream
 _MOST_MARKS = 4096  # beginnings of files that are read as a whole, per stream
+_MOST_TRIES = 1 << 15  # beginnings of containers in one block
+_WINDOW = 64 << 20  # bytes in which pages of SQLite are looked for their kin
+_MOST_PAGES = 1 << 16  # possible headers of pages that wait for a carver
 _TILE = 512  # zeros are left out of the search in pieces of this size
 _FAIR = 32  # what honest containers decode to, many times over, per byte read
 _RUN = 1 << 16  # from this size on, zeros are looked for in what is fed
@@ -145,11 +150,16 @@ class Scanner:
         *,
         depth: int = 3,
         limits: Limits | None = None,
+        carve: bool = False,
     ) -> None:
-        """`source` holds the same bytes, and is sought in for what is read as a whole."""
+        """`source` holds the same bytes, and is sought in for what is read as a whole.
+
+        With `carve` also what is left of a file without its beginning or end is decoded, where it has pages.
+        """
         self._search = _Search(finder, limits or Limits(), Findings())
-        self._root = _Stream(self._search, "raw", depth, _Attribution(kept))
+        self._root = _Stream(self._search, "raw", depth, _Attribution(kept), carved=carve)
         self._source = source
+        self._carver = _Carver(self._search, source, self._root) if carve else None
         self._settled = 0
 
     @property
@@ -166,14 +176,17 @@ class Scanner:
         """The next bytes. True if the source was read meanwhile, so that it stands elsewhere."""
         self._search.fed += len(piece)
         self._root.feed(piece)
+        carved = self._carver is not None and self._carver.carve()
         if len(self._root.marks) < _MOST_MARKS // 2:
-            return False
+            return carved
         self._read_marked()
         return True
 
     def finish(self) -> Findings:
         """The stream is over."""
         self._root.finish()
+        if self._carver is not None:
+            self._carver.carve(last=True)
         self.findings.scanned += self.position
         self._read_marked()
         return self.findings
@@ -285,12 +298,16 @@ class _Stream:
         attribution: _Attribution | None = None,
         meter: _Meter | None = None,
         quiet: bool = False,
+        carved: bool = False,
     ) -> None:
+        self.carved = carved
         self.search, self.lane, self.depth = search, lane, depth
         self.attribution, self.meter, self.quiet = attribution, meter, quiet
         self.tally = _Tally()
         self.position = 0  # bytes fed
         self.marks: list[tuple[int, bytes]] = []
+        self.pages: list[int] = []  # where headers of Parquet pages may lie, for a carver
+        self.trees: list[npt.NDArray[np.int64]] = []  # where pages of SQLite may lie, for a carver
         self.collected = bytearray()  # of a decoded stream, from its first mark on
         self._done = 0  # where `_rest` begins in this stream
         self._lead = 0  # bytes at the beginning of `_rest` that were searched before
@@ -328,6 +345,8 @@ class _Stream:
 
     def finish(self) -> None:
         """The stream is over: search what is left, and close what it cuts off."""
+        if not self.position:
+            return
         self._search(len(self._rest))
         self._cut_off()
         if self.collected:
@@ -336,6 +355,11 @@ class _Stream:
             )
             self.collected = bytearray()
 
+    def _trees(self, data: npt.NDArray[np.uint8], core: int) -> None:
+        grid = carve_sqlite.GRID
+        first = self._lead + -(self._done + self._lead) % grid
+        self.trees.append(carve_sqlite.likely_pages(data, first, core) + self._done)
+
     def _cut_off(self) -> None:
         for child in self._children:
             self._close(child, f"{child.decoder.lane} stream is cut off")
@@ -343,17 +367,22 @@ class _Stream:
 
     def _search(self, core: int) -> None:
         block = bytes(self._rest)
-        packed = _packed(np.frombuffer(block, dtype=np.uint8), self._overlap)
+        data = np.frombuffer(block, dtype=np.uint8)
+        packed = _packed(data, self._overlap)
+        if self.carved:
+            self._trees(data, core)
         if not self.quiet:
             self._match(packed, core)
         lead = self._lead
         self._collect(block[lead:core])
         children, self._children = self._children, []
         for child in children:
-            self._feed_child(child, block[lead:core], self._done + lead)
-        for at, magic in packed.magics() if self.depth else ():
-            if lead <= at < core:
-                self._begin(magic, block, at, core)
+            self._feed_child(child, memoryview(block)[lead:core], self._done + lead)
+        magics = [(at, magic) for at, magic in packed.magics() if lead <= at < core] if self.depth else []
+        if len(magics) > _MOST_TRIES:
+            self.search.findings.counted[CROWDED] += len(magics) - _MOST_TRIES
+        for at, magic in magics[:_MOST_TRIES]:
+            self._begin(magic, block, at, core)
         self._lead = min(core, _LEAD)
         self._done += core - self._lead
         del self._rest[: core - self._lead]
@@ -373,6 +402,10 @@ class _Stream:
         if magic in lanes.STRUCTURED:
             self._mark(magic, block, at, core)
             return
+        if magic in carve_parquet.MAGICS:
+            if self.carved and len(self.pages) < _MOST_PAGES:
+                self.pages.append(self._done + at)
+            return
         decoder = lanes.open_decoder(magic, block[at : at + _HEAD])
         if isinstance(decoder, str):
             self.search.findings.counted[decoder] += 1
@@ -382,7 +415,7 @@ class _Stream:
             meter = _Meter(self.search, self.meter)
             inner = _Stream(self.search, decoder.lane, self.depth - 1, None, meter)
             child = _Child(decoder, inner, meter, self._done + at)
-            self._feed_child(child, block[at:core], self._done + at)
+            self._feed_child(child, memoryview(block)[at:core], self._done + at)
 
     def _mark(self, magic: bytes, block: bytes, at: int, core: int) -> None:
         if len(self.marks) >= _MOST_MARKS:
@@ -405,7 +438,7 @@ class _Stream:
             self.search.findings.counted["file in a compressed stream is longer than is collected"] += 1
             self.collected += b"\x00"  # one byte over the limit: told once
 
-    def _feed_child(self, child: _Child, data: bytes, offset: int) -> None:
+    def _feed_child(self, child: _Child, data: memoryview, offset: int) -> None:
         try:
             child.feed(data)
         except lanes.Stop as stop:
@@ -503,22 +536,101 @@ class _Child:
     meter: _Meter
     start: int
     end: int = 0
+    step: int = 256  # bytes fed next
 
-    def feed(self, data: bytes) -> None:
-        for at in range(0, len(data), lanes.PIECE):
-            piece = data[at : at + lanes.PIECE]
+    def feed(self, data: memoryview) -> None:
+        """Small pieces at first: most that begins like a container is none, and says so at once."""
+        at = 0
+        while at < len(data):
+            piece = data[at : at + self.step]
+            self.step = min(4 * self.step, lanes.PIECE)
             self.meter.fed += len(piece)
+            at += len(piece)
             try:
                 self._decode(piece)
             except lanes.Stop as stop:
-                behind = max(0, len(data) - at - len(piece))
+                behind = len(data) - at
                 raise lanes.Stop(stop.problem, min(len(piece), stop.unused) + behind) from None
 
-    def _decode(self, piece: bytes) -> None:
+    def _decode(self, piece: memoryview) -> None:
         for out in self.decoder.feed(piece):
             self.meter.search.findings.decoded += len(out)
             self.meter.add(len(out))
             self.stream.feed(out)
+
+
+# --- pages of files that are not whole
+
+
+class _Carver:
+    """Decodes pages of Parquet and SQLite files, where their file no longer says where they are."""
+
+    def __init__(self, search: _Search, source: BinaryIO, root: _Stream) -> None:
+        self.search, self.source, self.root = search, source, root
+        self._tried = 0  # bytes of Parquet pages
+        self._behind = 0  # the last of them that was decoded
+        self._inner: _Stream | None = None  # what pages decoded to
+        self._first = 0  # of these pages
+        self._window = 0  # where the stream stood when SQLite pages were last looked at
+
+    def carve(self, last: bool = False) -> bool:
+        """Decode what the stream met since the last time. True if the source was read."""
+        pages, self.root.pages = self.root.pages, []
+        if len(pages) == _MOST_PAGES:
+            self.search.findings.counted[UNCARVED] += 1
+        for at in pages:
+            if self._tried > _FAIR * (1 << 20) + _FAIR // 8 * self.search.fed:
+                self.search.findings.counted[UNCARVED] += 1
+                break
+            if at >= self._behind:
+                self._page(at)
+        self._settle(self._behind)
+        if last or self.root.position - self._window >= _WINDOW:
+            return self._databases() or bool(pages)
+        return bool(pages)
+
+    def _databases(self) -> bool:
+        likely = np.concatenate([*self.root.trees, np.zeros(0, dtype=np.int64)])
+        start, end = max(0, self._window - _WINDOW // 8), self.root.position
+        self._window, self.root.trees = end, [likely[likely >= end - _WINDOW // 8]]
+        if not len(likely):
+            return False
+
+        def count(problem: str) -> None:
+            self.search.findings.counted[problem] += 1
+
+        for store in carve_sqlite.stores(self.source, start, end, likely, count):
+            _read_spills(self.search, store, self.root, most=_FAIR // 8 * (end - start))
+        return True
+
+    def _page(self, at: int) -> None:
+        found = carve_parquet.read(self.source, at)
+        if found is None:
+            self._tried += carve_parquet.MOST_HEADER // 8
+            return
+        page, decoded = found
+        self._tried += page.header + page.compressed
+        self.search.findings.decoded += len(decoded)
+        try:
+            _Meter(self.search, None, page.compressed).add(len(decoded))
+        except lanes.Stop as stop:
+            self.search.findings.counted[stop.problem] += 1
+            return
+        end = at + page.header + page.compressed
+        if len(decoded) == page.decoded - page.levels:
+            self._behind = end
+        if self._inner is None:
+            self._inner, self._first = _Stream(self.search, "parquet", self.root.depth - 1), at
+        self._inner.feed(decoded + bytes(_HEAD))
+        if self._inner.position >= BLOCK:
+            self._settle(end)
+
+    def _settle(self, end: int) -> None:
+        """Small pages are searched together: a search of few bytes takes as long as one of many."""
+        if self._inner is not None:
+            self._inner.finish()
+            self.root.take(self._inner.tally, self._first, end)
+            self._inner = None
 
 
 # --- files that are read as a whole
@@ -546,8 +658,13 @@ def _read_whole(search: _Search, source: BinaryIO, length: int, stream: _Stream,
         _read_spills(search, store, stream)
 
 
-def _read_spills(search: _Search, store: spills.Store, stream: _Stream) -> None:
+def _read_spills(search: _Search, store: spills.Store, stream: _Stream, most: int = 1 << 62) -> None:
+    """What lies across pages of a database; `most` bytes of pages joined at their ends are searched."""
     for joints in store.joints(search.finder.longest):
+        most -= len(joints.data)
+        if most < 0:
+            search.findings.counted[UNJOINED] += 1
+            break
         matches = search.finder.find(joints.data, len(joints.data))
         crossing = joints.crossing(matches.start, matches.length)
         if not crossing.any():

@@ -33,6 +33,7 @@ _PAGES = 64
 _MOST_POINTERS = 256  # per page, on average over a batch
 _MOST_OVERLAP = 4
 _MOST_COPIES = 8  # of one page in a log
+_MOST_NUMBER = 1 << 24  # of a page; more would be a database of 64 GiB
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +80,7 @@ class Store:
     offset: _Ints
     count: _Count = field(repr=False)
     db: sqlite_pages.Database | None = None
+    trees: _Ints | None = None  # numbers of the pages in which values may begin; all, if None
 
     def joints(self, longest: int) -> Iterator[Joints]:
         """All places where a value may go on in another page, in batches."""
@@ -96,7 +98,7 @@ class Store:
         """Values across pages in which something compressed begins, and the bytes that hold them."""
         if self.db is None:
             return
-        for payload, places in sqlite_pages.spilled(self.db):
+        for payload, places in sqlite_pages.spilled(self.db, self.trees):
             data = np.frombuffer(payload, dtype=np.uint8)
             if lanes.find_magics(data, len(data)):
                 yield payload, places + self.start
@@ -178,25 +180,25 @@ class Store:
 def stores(
     source: BinaryIO, length: int, marks: list[tuple[int, bytes]], count: _Count, fresh: int, most: int
 ) -> Iterator[Store]:
-    """The databases that begin at marks, and the log or journal that fills the source.
+    """The databases, write-ahead logs and rollback journals that begin at marks.
 
     No database is read farther than `most` bytes, and all together no more than four times `fresh`.
     """
-    left = _MOST_OVERLAP * fresh  # databases that claim each other's bytes must not cost a square
+    left = _MOST_OVERLAP * fresh  # files that claim each other's bytes must not cost a square
     for at, magic in marks:
-        store = _database(source, length, at, count, most) if magic == MAGIC else None
-        if store is not None:
-            left -= len(store.number) * store.page_size
-            if left < 0:
-                count("sqlite: more databases than the bytes they lie in can hold")
-                break
-            yield store
-    source.seek(0)
-    head = source.read(32)
-    if head[:4] in _WAL:
-        yield from _wal(source, length, head, count)
-    elif head.startswith(_JOURNAL):
-        yield from _journal(source, length, head, count)
+        if magic == MAGIC:
+            store = _database(source, length, at, count, most)
+        elif magic in _WAL or magic == _JOURNAL:
+            store = _log(source, length, at, count, min(most, left))
+        else:
+            continue
+        if store is None:
+            continue
+        left -= len(store.number) * store.page_size
+        if left < 0:
+            count("sqlite: more databases than the bytes they lie in can hold")
+            break
+        yield store
 
 
 def _database(source: BinaryIO, length: int, at: int, count: _Count, most: int) -> Store | None:
@@ -218,33 +220,33 @@ def _stated(source: BinaryIO, at: int, length: int) -> int:
     return min(length - at, stated) if stated else length - at
 
 
-def _wal(source: BinaryIO, length: int, head: bytes, count: _Count) -> Iterator[Store]:
-    """§ 4.1, § 4.2. All frames, also those left from before the last reset."""
-    size = int.from_bytes(head[8:12], "big")
-    frames = range(32, length - 24 - size + 1, 24 + size) if _sane(size) else None
-    yield from _framed(source, size, frames, 24, count)
+def _log(source: BinaryIO, length: int, at: int, count: _Count, most: int) -> Store | None:
+    """A write-ahead log (§ 4.1, § 4.2), or a rollback journal (§ 3). All frames, old ones too.
 
-
-def _journal(source: BinaryIO, length: int, head: bytes, count: _Count) -> Iterator[Store]:
-    """§ 3."""
-    sector, size = (int.from_bytes(head[at : at + 4], "big") for at in (20, 24))
-    sound = _sane(size) and 32 <= sector <= 65536
-    frames = range(sector, length - size - 3, 8 + size) if sound else None
-    yield from _framed(source, size, frames, 4, count)
-
-
-def _framed(source: BinaryIO, size: int, frames: range | None, head: int, count: _Count) -> Iterator[Store]:
-    if frames is None:
-        count("sqlite: log or journal with an impossible page size")
-        return
+    One that begins inside something else ends where a frame has no possible page number.
+    """
+    source.seek(at)
+    head = source.read(32)
+    if head[:4] in _WAL:
+        sector, size, before, step = 32, int.from_bytes(head[8:12], "big"), 24, 24
+    else:
+        sector, size = (int.from_bytes(head[nth : nth + 4], "big") for nth in (20, 24))
+        before, step = 4, 8
+    if not _sane(size) or not 32 <= sector <= 65536:
+        if at == 0:
+            count("sqlite: log or journal with an impossible page size")
+        return None
+    end = length if at == 0 else min(length, at + most)
     numbers = []
-    for frame in frames:
+    for frame in range(at + sector, end - before - size + 1, step + size):
         source.seek(frame)
         numbers.append(int.from_bytes(source.read(4), "big"))
+        if at and not 0 < numbers[-1] <= _MOST_NUMBER:
+            break
     number = np.array(numbers, dtype=np.int64)
-    offset = np.arange(len(numbers), dtype=np.int64) * (frames.step) + frames.start + head
+    offset = np.arange(len(numbers), dtype=np.int64) * (step + size) + at + sector + before
     sound = number > 0
-    yield Store(source, 0, size, size, number[sound], offset[sound], count)
+    return Store(source, 0, size, size, number[sound], offset[sound], count) if sound.any() else None
 
 
 def _sane(size: int) -> bool:

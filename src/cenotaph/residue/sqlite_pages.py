@@ -168,7 +168,7 @@ def remnants(db: Database) -> Iterator[Record]:
     pages = np.array(free_pages(db), dtype=np.int64)
     read = np.zeros(db.pages + 1, dtype=bool)
     for at in range(0, len(pages), PAGES_AT_A_TIME):
-        for cells in _decode(quiet, pages[at : at + PAGES_AT_A_TIME]):
+        for cells in decoded(quiet, pages[at : at + PAGES_AT_A_TIME]):
             if cells.kind == _TABLE_INTERIOR:
                 continue
             for nth in range(len(cells.start)):
@@ -177,17 +177,19 @@ def remnants(db: Database) -> Iterator[Record]:
                     yield record
 
 
-def spilled(db: Database) -> Iterator[tuple[bytes, Ranges]]:
+def spilled(db: Database, pages: _Ints | None = None) -> Iterator[tuple[bytes, Ranges]]:
     """Payloads that go on in overflow pages, and where they lie; from any page that looks like a b-tree's.
+
+    All pages are looked at, or those given.
 
     So also from freed pages; their chains may by now run through pages of others. In all, no more than
     twice the file is read; what is beyond is counted as a problem.
     """
     left = 2 * db.length
     quiet = replace(db, counted=Counter())  # a page that only looks like one of a b-tree is no problem
-    for at in range(1, db.pages + 1, PAGES_AT_A_TIME):
-        pages = np.arange(at, min(at + PAGES_AT_A_TIME, db.pages + 1), dtype=np.int64)
-        for cells in _decode(quiet, pages):
+    some = np.arange(1, db.pages + 1, dtype=np.int64) if pages is None else pages
+    for at in range(0, len(some), PAGES_AT_A_TIME):
+        for cells in decoded(quiet, some[at : at + PAGES_AT_A_TIME]):
             for nth in np.flatnonzero(cells.overflow).tolist():
                 left -= min(int(cells.payload[nth]), db.length)
                 if left < 0:
@@ -317,7 +319,7 @@ def _matrix(db: Database, pages: _Ints) -> _Bytes:
 
 
 @dataclass(frozen=True, slots=True)
-class _Leaves:
+class Cells:
     """Cells of one batch of pages that have the same kind, as columns; offsets are in the file."""
 
     kind: int
@@ -333,13 +335,13 @@ class _Leaves:
     overflow: _Ints  # first overflow page, or 0
 
 
-def _walk(db: Database, root: int, seen: _Flags) -> Iterator[_Leaves]:
+def _walk(db: Database, root: int, seen: _Flags) -> Iterator[Cells]:
     """All pages of a b-tree, level by level, each page of the file at most once."""
     level = _unseen(db, np.array([root], dtype=np.int64), seen)
     while len(level):
         below: list[_Ints] = []
         for at in range(0, len(level), PAGES_AT_A_TIME):
-            for cells in _decode(db, level[at : at + PAGES_AT_A_TIME]):
+            for cells in decoded(db, level[at : at + PAGES_AT_A_TIME]):
                 below.append(cells.children)
                 yield cells
         level = _unseen(db, np.concatenate(below) if below else level[:0], seen)
@@ -358,7 +360,8 @@ def _unseen(db: Database, pages: _Ints, seen: _Flags) -> _Ints:
     return fresh
 
 
-def _decode(db: Database, pages: _Ints) -> Iterator[_Leaves]:
+def decoded(db: Database, pages: _Ints) -> Iterator[Cells]:
+    """The cells of these pages, page by page of one kind together."""
     data = _matrix(db, pages)
     head = np.where(pages == 1, 100, 0)  # § 1.6: page 1 begins with the file header
     kinds = data[np.arange(len(pages)), head]
@@ -370,7 +373,7 @@ def _decode(db: Database, pages: _Ints) -> Iterator[_Leaves]:
             yield _cells(db, kind, pages[chosen], data[chosen], head[chosen])
 
 
-def _cells(db: Database, kind: int, pages: _Ints, data: _Bytes, head: _Ints) -> _Leaves:
+def _cells(db: Database, kind: int, pages: _Ints, data: _Bytes, head: _Ints) -> Cells:
     interior = kind in (_INDEX_INTERIOR, _TABLE_INTERIOR)
     row = np.arange(len(pages))
     count = _be(data, row, head + 3, 2)
@@ -392,7 +395,7 @@ def _cells(db: Database, kind: int, pages: _Ints, data: _Bytes, head: _Ints) -> 
     shift = base[owner[sound]]
     _count(db, "cell that does not fit its page", int((~valid).sum()))
     _count(db, "cells that overlap", _overlaps((start + shift)[valid], (end + shift)[valid]))
-    return _Leaves(
+    return Cells(
         kind,
         pages,
         frame,
@@ -421,7 +424,7 @@ def _cell_columns(
         payload, cursor = _varints(data, owner, cursor)
     if kind in (_TABLE_LEAF, _TABLE_INTERIOR):
         rowid, cursor = _varints(data, owner, cursor)
-    local = np.where(payload >= 0, _local(db.usable, kind, np.maximum(payload, 0)), 0)
+    local = np.where(payload >= 0, local_size(db.usable, kind, np.maximum(payload, 0)), 0)
     spilled = payload > local
     end = cursor + local + np.where(spilled, 4, 0)
     valid = (payload >= 0) & (end <= db.usable)
@@ -430,7 +433,8 @@ def _cell_columns(
     return at, cursor, end, local, payload, rowid, overflow, valid
 
 
-def _local(usable: int, kind: int, payload: _Ints) -> _Ints:
+def local_size(usable: int, kind: int, payload: _Ints) -> _Ints:
+    """Bytes of payloads that stay in a cell of this kind of page (§ 1.7)."""
     most = usable - 35 if kind == _TABLE_LEAF else (usable - 12) * 64 // 255 - 23
     least = (usable - 12) * 32 // 255 - 23
     part = least + (payload - least) % (usable - 4)
@@ -504,7 +508,7 @@ def _tree_ranges(db: Database, tree: _Tree, seen: _Flags) -> Iterator[Ranges]:
         yield from _overflow_ranges(db, cells, chosen, seen)
 
 
-def _chosen(db: Database, tree: _Tree, cells: _Leaves, read: _Flags) -> _Ints:
+def _chosen(db: Database, tree: _Tree, cells: Cells, read: _Flags) -> _Ints:
     """The cells whose row the filter keeps. Interior cells of a table hold a key and a pointer, no row."""
     keep = tree.keep
     if keep is None or cells.kind == _TABLE_INTERIOR:
@@ -519,7 +523,7 @@ def _chosen(db: Database, tree: _Tree, cells: _Leaves, read: _Flags) -> _Ints:
     return np.array(found, dtype=np.int64)
 
 
-def _overflow_ranges(db: Database, cells: _Leaves, chosen: _Ints, seen: _Flags) -> Iterator[Ranges]:
+def _overflow_ranges(db: Database, cells: Cells, chosen: _Ints, seen: _Flags) -> Iterator[Ranges]:
     """§ 1.7: the chains of the chosen cells, link by link, all cells at once."""
     some = chosen[cells.overflow[chosen] != 0]
     page = cells.overflow[some]
@@ -572,7 +576,7 @@ def _records(db: Database, entry: Entry, seen: _Flags) -> Iterator[Record]:
                 yield record
 
 
-def _record(db: Database, entry: Entry, cells: _Leaves, nth: int, seen: _Flags) -> Record | None:
+def _record(db: Database, entry: Entry, cells: Cells, nth: int, seen: _Flags) -> Record | None:
     payload = _payload(db, cells, nth, seen)
     values = None if payload is None else decode_record(payload[0], db.encoding)
     if payload is None or values is None:
@@ -581,12 +585,12 @@ def _record(db: Database, entry: Entry, cells: _Leaves, nth: int, seen: _Flags) 
     return Record(entry, rowid, values, payload[1])
 
 
-def _values(db: Database, cells: _Leaves, nth: int, seen: _Flags) -> tuple[Value, ...] | None:
+def _values(db: Database, cells: Cells, nth: int, seen: _Flags) -> tuple[Value, ...] | None:
     payload = _payload(db, cells, nth, seen)
     return None if payload is None else decode_record(payload[0], db.encoding)
 
 
-def _payload(db: Database, cells: _Leaves, nth: int, seen: _Flags | None) -> tuple[bytes, Ranges] | None:
+def _payload(db: Database, cells: Cells, nth: int, seen: _Flags | None) -> tuple[bytes, Ranges] | None:
     """A cell's payload and the bytes of the file that hold it."""
     start, body, end = int(cells.start[nth]), int(cells.body[nth]), int(cells.end[nth])
     total, local = int(cells.payload[nth]), int(cells.local[nth])
@@ -611,13 +615,13 @@ def _payload(db: Database, cells: _Leaves, nth: int, seen: _Flags | None) -> tup
 
 def decode_record(payload: bytes, encoding: str) -> tuple[Value, ...] | None:
     """The values of a record in the record format (§ 2.1), or None where it is none."""
-    header, at = _varint(payload, 0)
+    header, at = varint(payload, 0)
     if not at <= header <= len(payload):
         return None
     values: list[Value] = []
     body = header
     while at < header:
-        serial, at = _varint(payload, at)
+        serial, at = varint(payload, at)
         size = serial_size(serial)
         if size is None or at > header or body + size > len(payload):
             return None
@@ -647,7 +651,7 @@ def _value(serial: int, data: bytes, encoding: str) -> Value:
     return data.decode(encoding, errors="replace")
 
 
-def _varint(data: bytes, at: int) -> tuple[int, int]:
+def varint(data: bytes, at: int) -> tuple[int, int]:
     """A varint and where it ends; ends behind the data if it is cut off."""
     value = 0
     for nth in range(9):

@@ -14,12 +14,11 @@ from __future__ import annotations
 import bisect
 import hashlib
 import io
-import threading
 from collections import Counter, OrderedDict, deque
 from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import BinaryIO, Protocol, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -41,7 +40,6 @@ _MIB = 1 << 20
 _AHEAD = 2  # reads under way while one is searched
 _CACHED = 16  # chunks of `_CHUNK` bytes that a place's stream remembers
 _CHUNK = 1 << 20
-_MOST_SPLITS = 4096  # reads that failed before failing pieces are no longer tried block by block
 _MOST_OWNED = 8  # hits of a place whose owners are asked for
 _NOTHING_KEPT = np.zeros((0, 2), dtype=np.int64)
 _LIVE_OF_OTHERS = (Place.OTHER, Place.KEPT, Place.STORES)  # may hold numbers of people of their own
@@ -56,10 +54,10 @@ class Readable(Protocol):
 
     @property
     def unread(self) -> Sequence[tuple[int, int]]:
-        """(offset, length) of what could not be read so far and was handed over as zeros."""
+        """(offset, length) of what could not be read so far, sorted and disjoint."""
 
-    def pread(self, offset: int, length: int) -> bytes | memoryview:
-        """These bytes. Raises OSError for what cannot be read."""
+    def pread(self, offset: int, length: int) -> bytes:
+        """These bytes; zeros for what cannot be read. May be called by two threads at once."""
 
     def owners(self, offsets: Sequence[int]) -> list[str]:
         """What owns each of these bytes, in words without names; empty where nobody knows."""
@@ -101,11 +99,10 @@ def search(
     files too. Draw 2 (spec/probe.md) picks pieces by `seed` and the volume's `name`. Memory does not grow
     with the volume.
     """
-    device = _Device(raw)
-    first = _drawn(device, seed, name)
-    streams = {place: _Stream(device, map, place, needles, limits) for place in _searched(map, including)}
+    first = _drawn(raw, seed, name)
+    streams = {place: _Stream(raw, map, place, needles, limits) for place in _searched(map, including)}
     blank = 0
-    for offset, data in device.pieces():
+    for offset, data in _pieces(raw):
         for start, end, place in _parts(map, offset, offset + len(data)):
             part = data[start - offset : end - offset]
             if place is Place.FREE:
@@ -114,8 +111,8 @@ def search(
                 streams[place].scanner.feed(part)
         tell("volume searched, MiB", (offset + len(data)) // _MIB, -(-raw.size // _MIB))
     found = {place: stream.scanner.finish() for place, stream in streams.items()}
-    moved = _drawn(device, seed, name) != first
-    return _result(device, map, found, blank, _owners(raw, streams, found), moved)
+    moved = _drawn(raw, seed, name) != first
+    return _result(raw, map, found, blank, _owners(raw, streams, found), moved)
 
 
 def _searched(map_: Map, including: Collection[Place]) -> list[Place]:
@@ -148,12 +145,11 @@ def _blank(part: memoryview, block: int) -> int:
     return int((~full).sum()) * block + (rest if rest and not data[whole:].any() else 0)
 
 
-def _drawn(device: _Device, seed: bytes, name: str) -> list[bytes]:
-    count = -(-device.size // PIECE)
+def _drawn(raw: Readable, seed: bytes, name: str) -> list[bytes]:
+    count = -(-raw.size // PIECE)
     picked = draw.sample(seed, name, count, READ_TWICE)
     return [
-        hashlib.sha256(device.read(nth * PIECE, min(PIECE, device.size - nth * PIECE))).digest()
-        for nth in picked
+        hashlib.sha256(raw.pread(nth * PIECE, min(PIECE, raw.size - nth * PIECE))).digest() for nth in picked
     ]
 
 
@@ -161,7 +157,7 @@ def _drawn(device: _Device, seed: bytes, name: str) -> list[bytes]:
 
 
 def _result(
-    device: _Device,
+    raw: Readable,
     map_: Map,
     found: dict[Place, Findings],
     blank: int,
@@ -180,11 +176,11 @@ def _result(
         problems += [
             (what, f"{place}: {what} ({times} times)") for what, times in sorted(findings.counted.items())
         ]
-    unread = device.unread()
+    unread = raw.unread
     lost = sum(length for _, length in unread)
     lines = [f"{lost} bytes in {len(unread)} ranges of the device could not be read"] if unread else []
     return Searched(
-        read=device.size - lost,
+        read=raw.size - lost,
         free=map_.size(Place.FREE),
         blank=blank,
         residue={what for what in every if what >= 0},
@@ -214,61 +210,25 @@ def _owners(raw: Readable, streams: dict[Place, _Stream], found: dict[Place, Fin
 # --- reading
 
 
-class _Device:
-    """Reads the device for the search and for those who look back; remembers what it could not read."""
-
-    def __init__(self, raw: Readable) -> None:
-        self.size = raw.size
-        self._raw = raw
-        self._lock = threading.Lock()  # a device reads through one buffer
-        self._lost: dict[int, int] = {}
-        self._splits = 0
-
-    def pieces(self) -> Iterator[tuple[int, memoryview]]:
-        """The whole device in order; the next pieces are read while one is searched."""
-        with ThreadPoolExecutor(1, "read-ahead") as pool:
-            ahead: deque[tuple[int, Future[bytes]]] = deque()
-            for offset in range(0, self.size, STEP):
-                ahead.append((offset, pool.submit(self.read, offset, min(STEP, self.size - offset))))
-                if len(ahead) > _AHEAD:
-                    at, piece = ahead.popleft()
-                    yield at, memoryview(piece.result())
-            for at, piece in ahead:
+def _pieces(raw: Readable) -> Iterator[tuple[int, memoryview]]:
+    """The whole device in order; the next pieces are read while one is searched."""
+    with ThreadPoolExecutor(1, "read-ahead") as pool:
+        ahead: deque[tuple[int, Future[bytes]]] = deque()
+        for offset in range(0, raw.size, STEP):
+            ahead.append((offset, pool.submit(raw.pread, offset, min(STEP, raw.size - offset))))
+            if len(ahead) > _AHEAD:
+                at, piece = ahead.popleft()
                 yield at, memoryview(piece.result())
-
-    def read(self, offset: int, length: int) -> bytes:
-        """These bytes, with zeros for what cannot be read."""
-        try:
-            with self._lock:
-                data = bytes(self._raw.pread(offset, length))
-        except OSError:
-            data = b""
-        if len(data) >= length:
-            return data
-        if not data and length > BLOCK and self._splits < _MOST_SPLITS:
-            self._splits += 1
-            half = length // 2 // BLOCK * BLOCK or BLOCK
-            return self.read(offset, half) + self.read(offset + half, length - half)
-        self._lost[offset + len(data)] = max(length - len(data), self._lost.get(offset + len(data), 0))
-        return data.ljust(length, b"\x00")
-
-    def unread(self) -> list[tuple[int, int]]:
-        """(offset, length) of what could not be read, sorted and disjoint."""
-        found: list[tuple[int, int]] = []
-        for start, length in sorted([*self._lost.items(), *self._raw.unread]):
-            if found and start <= sum(found[-1]):
-                found[-1] = (found[-1][0], max(sum(found[-1]), start + length) - found[-1][0])
-            else:
-                found.append((start, length))
-        return found
+        for at, piece in ahead:
+            yield at, memoryview(piece.result())
 
 
 class _Source(io.RawIOBase):
     """The bytes of one place as one stream, for decoders that look back into it."""
 
-    def __init__(self, device: _Device, ranges: npt.NDArray[np.int64]) -> None:
+    def __init__(self, raw: Readable, ranges: npt.NDArray[np.int64]) -> None:
         super().__init__()
-        self._device = device
+        self._raw = raw
         self._starts = ranges[:, 0].tolist()
         sizes = ranges[:, 1] - ranges[:, 0]
         self._begins = np.concatenate(
@@ -314,7 +274,7 @@ class _Source(io.RawIOBase):
         base = offset // _CHUNK * _CHUNK
         chunk = self._chunks.pop(base, None)
         if chunk is None:
-            chunk = self._device.read(base, min(_CHUNK, self._device.size - base))
+            chunk = self._raw.pread(base, min(_CHUNK, self._raw.size - base))
             if len(self._chunks) >= _CACHED:
                 self._chunks.popitem(last=False)
         self._chunks[base] = chunk
@@ -324,7 +284,8 @@ class _Source(io.RawIOBase):
 class _Stream:
     """One place: its bytes as a stream, and the scan of it."""
 
-    def __init__(self, device: _Device, map_: Map, place: Place, needles: Needles, limits: Limits) -> None:
-        self.source = _Source(device, map_.of(place))
+    def __init__(self, raw: Readable, map_: Map, place: Place, needles: Needles, limits: Limits) -> None:
+        self.source = _Source(raw, map_.of(place))
+        source = cast(BinaryIO, self.source)  # as much of one as the scan uses
         finder = needles if place in _LIVE_OF_OTHERS else Together(needles)
-        self.scanner = Scanner(finder, _NOTHING_KEPT, self.source, limits=limits)  # type: ignore[arg-type]  # enough of a stream
+        self.scanner = Scanner(finder, _NOTHING_KEPT, source, limits=limits, carve=True)
