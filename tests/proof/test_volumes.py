@@ -175,6 +175,19 @@ def test_not_wiped_after_the_last_erasing() -> None:
     assert reached(c, "health") == reached(c, "visits") == ("L2", facts.NOT_WIPED)
 
 
+def test_a_store_taken_from_the_volume_by_an_amended_plan_lies_there_all_the_same() -> None:
+    """Between two runs one of two stores leaves the volume in the plan; erasing it frees blocks there."""
+    c = a_case(estate=BOTH, volumes=ONE_DISK).run(last="approve")
+    c.destroy(stores=c.destruction_body().stores[:1], complete=False)
+    less = in_store(c.plan_body(), "visits", grade="L2", why_not_higher="amended")
+    c.plan(stores=less.stores, volumes=on_volume(less, "retired", stores=("health",)).volumes)
+    c.destroy(stores=in_store(c.destruction_body(), "visits", reached="L2").stores[1:], volumes=None)
+    c.volumes = (Disk("retired", ("health",)),)
+    c.probe()
+
+    assert reached(c, "health") == ("L2", facts.NOT_WIPED)
+
+
 def test_a_wiping_of_its_own_run_counts() -> None:
     """Erased in one run, wiped in the next, which erased nothing: L3."""
     c = a_case().run(last="approve")

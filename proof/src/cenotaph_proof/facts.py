@@ -265,13 +265,23 @@ def _probed(probe: Entry, volume: str) -> list[ProbedVolume]:
 
 
 def _last_wiped(case: Casebook, volume: PlanVolume) -> WipedVolume | None:
-    """The newest wiping of a volume, unless a later run changed anything in a store on it."""
+    """The newest wiping of a volume, unless a later run changed anything in a store on it.
+
+    A store that an amended plan took from the volume lies there all the same.
+    """
+    stores = {
+        store
+        for plan in case.all(Plan)
+        for v in plan.body(Plan).volumes or ()
+        if v.name == volume.name
+        for store in v.stores
+    }
     for entry in reversed(case.all(Destruction)):
         body = entry.body(Destruction)
         wiped = next((v for v in body.volumes or () if v.name == volume.name), None)
         if wiped is not None:
             return wiped
-        if _touched(body, volume.stores):
+        if _touched(body, stores):
             return None
     return None
 

@@ -115,9 +115,10 @@ def _recalled(recall: Sequence[Recall]) -> str:
     if planted:
         found, of = sum(r.found for r in planted), sum(r.sampled for r in planted)
         worst = min(planted, key=lambda r: draw.at_least(r.found, r.sampled))
+        least = percent(worst.found, worst.sampled)
         told.append(
             f"found {found:,} of {many(of, 'value')} planted on a scratch volume, so with 95 % confidence "
-            f"at least {percent(worst.found, worst.sampled)} in its worst place ({worst.place}, {worst.encoding})"
+            f"at least {least} in its worst place ({worst.place}, {worst.encoding})"
         )
     told += [f"found {r.found:,} of {many(r.sampled, 'sampled value')} before destruction" for r in sampled]
     return "; ".join(told) or "recall not measured"
