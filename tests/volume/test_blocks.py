@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import os
+import struct
 import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from cenotaph.errors import PermanentStoreError
 from cenotaph.volume import fsmap
-from cenotaph.volume.blocks import extents, parse, read_map, refine
+from cenotaph.volume.blocks import extents, journal, parse, read_map, refine
 from cenotaph.volume.identify import identify
 from cenotaph.volume.model import Map, Place
 from volume_images import LOOPS, Image, image, tool
@@ -234,6 +237,46 @@ def test_blocks_of_two_owners_and_gaps_stay_in_use() -> None:
 def test_an_empty_account_leaves_nothing_out() -> None:
     """A kernel that answers with no record at all: the whole device is unknown, and is searched."""
     assert whole(parse(b"", 1 << 20), 1 << 20)
+
+
+_SIZE = 1 << 16
+_RECORDS = st.lists(
+    st.tuples(
+        st.sampled_from([0, 1, fsmap.SPECIAL]),
+        st.integers(0, _SIZE + 4096),
+        st.sampled_from([1, 2, 3, 77, (ord("X") << 32) + 2, (ord("f") << 32) + 9]),
+        st.integers(0, _SIZE),
+    )
+)
+
+
+@given(_RECORDS, st.lists(st.tuples(st.integers(0, 1 << 70), st.integers(0, 1 << 70))))
+def test_whatever_the_kernel_says_every_byte_has_one_place(
+    rows: list[tuple[int, int, int, int]], journal: list[tuple[int, int]]
+) -> None:
+    """Records in any order, over each other, behind the end, and a journal out of a broken super block."""
+    records = [fsmap.RECORD.pack(1, flags, start, owner, 0, length) for flags, start, owner, length in rows]
+
+    assert whole(parse(b"".join(records), _SIZE, journal), _SIZE)
+
+
+@given(st.binary(min_size=64, max_size=64), st.integers(0, 6))
+def test_a_broken_super_block_leads_nowhere(inode: bytes, log_size: int) -> None:
+    """A journal that cannot be found is no journal: no error, no search without end."""
+    head = bytearray(1 << 16)
+    struct.pack_into("<LL", head, 1024 + 20, 0, log_size)
+    struct.pack_into("<L", head, 1024 + 40, 100)
+    struct.pack_into("<H", head, 1024 + 56, 0xEF53)
+    struct.pack_into("<H", head, 1024 + 88, 128)
+    struct.pack_into("<L", head, 1024 + 224, 8)
+    struct.pack_into("<L", head, 7 * 128 + 32, 0x80000)
+    head[7 * 128 + 40 : 7 * 128 + 104] = inode
+    head[7 * 128 + 40 : 7 * 128 + 42] = b"\x0a\xf3"
+    device = bytes(head)
+
+    found = journal(lambda offset, length: device[offset : offset + length])
+
+    assert len(found) < 1 << 20
 
 
 # --- the files that are known ---------------------------------------------------------------

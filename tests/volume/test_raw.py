@@ -15,6 +15,7 @@ import sys
 import tempfile
 import textwrap
 import threading
+import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -166,11 +167,29 @@ def test_a_frozen_volume_stands_still(tmp_path: Path, kind: str) -> None:
                 raw.map, raw.volume, stores=[], kept=[scratch.mount / "file"], folders=[scratch.mount]
             )
             assert found.size(Place.KEPT) == 100_000
+            os.sync()  # anybody's flushes the device, and writes nothing to it
             assert (raw.state, raw.why_moving) == ("frozen", "")
             assert not raw.moved()
 
         assert not waits(process, 2)
         assert (scratch.mount / "late").read_text() == "written\n"
+
+
+@LOOPS
+@KINDS
+def test_late_discards_are_waited_for(tmp_path: Path, kind: str) -> None:
+    """Blocks that were freed just before are discarded a while later: that is over before reading begins."""
+    with image(tmp_path, kind, options="discard") as scratch:
+        for number in range(300):
+            (scratch.mount / f"{number}").write_bytes(b"x" * 50_000)
+        os.sync()
+        for number in range(0, 300, 2):
+            (scratch.mount / f"{number}").unlink()
+
+        with opened(identify(scratch.mount), freeze=True) as raw:
+            for _ in range(4):
+                time.sleep(0.3)
+                assert not raw.moved()
 
 
 @LOOPS

@@ -116,7 +116,7 @@ def parse(records: bytes, size: int, journal: Iterable[tuple[int, int]] = ()) ->
     starts = np.minimum(table["physical"].astype(np.int64), size)
     ends = np.minimum(starts + table["length"].astype(np.int64), size)
     pieces = _whole(starts, ends, _codes(table), size)
-    told = [(start, end, _CODE[Place.JOURNAL]) for start, end in journal]
+    told = [(min(start, size), min(end, size), _CODE[Place.JOURNAL]) for start, end in journal]
     return _made(*_painted(*pieces, _columns(told), over=(_OTHER,)))
 
 
@@ -191,12 +191,18 @@ def _made(starts: _Ints, ends: _Ints, codes: _Ints) -> Map:
 
 
 def journal(read: Read) -> list[tuple[int, int]]:
-    """Byte ranges of the journal inside an ext4 or xfs file system, from its super block; else none."""
+    """Byte ranges of the journal inside an ext4 or xfs file system, from its super block; else none.
+
+    None also where the super block leads astray: the journal is OTHER then.
+    """
     head = read(0, 4096)
-    if head[:4] == b"XFSB":
-        return _xfs_log(head)
-    if head[1080:1082] == b"\x53\xef":
-        return _ext4_journal(read, head[1024:2048])
+    try:
+        if head[:4] == b"XFSB":
+            return _xfs_log(head)
+        if head[1080:1082] == b"\x53\xef":
+            return _ext4_journal(read, head[1024:2048])
+    except struct.error:  # shorter than it must be: behind the end of the device
+        pass
     return []
 
 
@@ -212,6 +218,8 @@ def _xfs_log(head: bytes) -> list[tuple[int, int]]:
 
 _EXTENTS_FLAG, _64BIT = 0x80000, 0x80
 _DEEPEST = 5
+_EXTENT_MAGIC, _MOST_NODES = 0xF30A, 1 << 10  # a tree that leads back to itself ends there
+_LARGEST = 6  # block sizes are 1 KiB to 64 KiB: 1024 << 6
 
 
 def _ext4_journal(read: Read, head: bytes) -> list[tuple[int, int]]:
@@ -223,7 +231,7 @@ def _ext4_journal(read: Read, head: bytes) -> list[tuple[int, int]]:
     (features,) = struct.unpack_from("<L", head, 96)
     (number,) = struct.unpack_from("<L", head, 224)
     (entry,) = struct.unpack_from("<H", head, 254)
-    if not number or not per_group:
+    if not number or not per_group or log_size > _LARGEST:
         return []
     block = 1024 << log_size
     entry = entry if features & _64BIT else 32
@@ -235,22 +243,27 @@ def _ext4_journal(read: Read, head: bytes) -> list[tuple[int, int]]:
     inode = read(table * block + index * inode_size, 128)
     if not struct.unpack_from("<L", inode, 32)[0] & _EXTENTS_FLAG:
         return []
-    return [(start * block, end * block) for start, end in _leaves(read, inode[40:100], block, _DEEPEST)]
+    return [(start * block, end * block) for start, end in _leaves(read, inode[40:100], block)]
 
 
-def _leaves(read: Read, node: bytes, block: int, left: int) -> Iterator[tuple[int, int]]:
-    """The extents, in blocks, beneath a node of an extent tree (struct ext4_extent_header and below)."""
-    magic, entries, _, depth = struct.unpack_from("<4H", node)
-    if magic != 0xF30A or left < 0 or 12 + 12 * entries > len(node):
-        return
-    for at in range(12, 12 + 12 * entries, 12):
-        if depth:
-            _, low, high = struct.unpack_from("<LLH", node, at)
-            yield from _leaves(read, read((low + (high << 32)) * block, block), block, left - 1)
-        else:
-            _, length, high, low = struct.unpack_from("<LHHL", node, at)
-            start = low + (high << 32)
-            yield start, start + (length if length <= 0x8000 else length - 0x8000)
+def _leaves(read: Read, root: bytes, block: int) -> list[tuple[int, int]]:
+    """The extents, in blocks, of an extent tree (struct ext4_extent_header and below)."""
+    found: list[tuple[int, int]] = []
+    waiting, seen = [root], 0
+    while waiting and seen < _MOST_NODES:
+        node, seen = waiting.pop(), seen + 1
+        magic, entries, _, depth = struct.unpack_from("<4H", node)
+        if magic != _EXTENT_MAGIC or depth > _DEEPEST:
+            return []
+        for at in range(12, 12 + 12 * entries, 12):
+            if depth:
+                _, low, high = struct.unpack_from("<LLH", node, at)
+                waiting.append(read((low + (high << 32)) * block, block))
+            else:
+                _, length, high, low = struct.unpack_from("<LHHL", node, at)
+                start = low + (high << 32)
+                found.append((start, start + (length if length <= 0x8000 else length - 0x8000)))
+    return found
 
 
 # --- where the bytes of a file are ----------------------------------------------------------

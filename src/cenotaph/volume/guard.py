@@ -10,6 +10,7 @@ Standard library only: it is started as a plain file, isolated, so that nothing 
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import os
@@ -41,7 +42,7 @@ class Freeze:
             pass_fds=(mount_fd,),
             start_new_session=True,  # a Ctrl-C is not for it
             cwd="/",
-            env={},
+            env={name: os.environ[name] for name in ("LD_LIBRARY_PATH",) if name in os.environ},
         )
         try:
             self._confirm()
@@ -104,6 +105,8 @@ def _guard(fd: int, parent: int) -> int:
     """Freeze, say so, and thaw at the end of standard input or of the parent."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGPIPE):
         signal.signal(number, signal.SIG_IGN)
+    with contextlib.suppress(OSError):  # the last to be killed where memory runs out (proc(5))
+        Path("/proc/self/oom_score_adj").write_text("-1000", encoding="ascii")
     gone = _end_of(parent)
     if os.getppid() != parent:
         return 1

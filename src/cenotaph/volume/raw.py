@@ -19,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal, Protocol, TypeAlias
@@ -145,7 +146,7 @@ class Raw(Disk):
         super().__init__(fd, size(fd), _sector(fd))
         self.volume, self.map = volume, map
         self._holder, self._state, self._why = holder, state, why
-        self._writes = _writes(volume)
+        self._writes = _writes(volume) if state == "moving" else _settled(volume)
 
     @property
     def state(self) -> State:
@@ -180,19 +181,40 @@ class Raw(Disk):
 
 
 def _writes(volume: Volume) -> int | None:
-    """Sectors written and discarded so far (kernel Documentation/block/stat.rst).
+    """Sectors that were written or discarded. Not requests: a `sync` of anybody is one, of no sector."""
+    fields = _counters(volume)
+    return fields[6] + sum(fields[13:14]) if fields else None
 
-    Not the requests: whoever calls fsync(2) on a device, as libext2fs does on closing it, sends an empty one.
+
+def _settled(volume: Volume) -> int | None:
+    """The same, of a volume that is held still, as soon as nothing is under way to its device any more.
+
+    Discards of what was freed before a freeze can come after it.
     """
+    before = _writes(volume)
+    for _ in range(_PATIENCE):
+        time.sleep(_PAUSE)
+        now, under_way = _writes(volume), any(_counters(volume)[8:9])
+        if now == before and not under_way:
+            break
+        before = now
+    return before
+
+
+_PATIENCE, _PAUSE = 100, 0.02  # seconds
+
+
+def _counters(volume: Volume) -> list[int]:
+    """The device's statistics (kernel Documentation/block/stat.rst); none where it keeps none."""
     folder = Path(f"/sys/dev/block/{os.major(volume.number)}:{os.minor(volume.number)}")
     try:
-        whole = folder.resolve()
-        whole = whole.parent if (whole / "partition").exists() else whole
-        counted = (whole / "queue/iostats").read_text(encoding="ascii").strip() == "1"
-        fields = [int(field) for field in (folder / "stat").read_text(encoding="ascii").split()]
+        device = folder.resolve()
+        whole = device.parent if (device / "partition").exists() else device
+        if (whole / "queue/iostats").read_text(encoding="ascii").strip() != "1":
+            return []
+        return [int(field) for field in (folder / "stat").read_text(encoding="ascii").split()]
     except OSError:
-        return None
-    return fields[6] + (fields[13] if len(fields) > 13 else 0) if counted else None
+        return []
 
 
 _BLKSSZGET = 0x1268
