@@ -95,7 +95,8 @@ def _take_down(device: Path, mount: Path) -> None:
             break
         lazily = ("-l",) if attempt == 19 else ()
         for point in _mounted(device):
-            subprocess.run(["fsfreeze", "-u", point], capture_output=True, check=False)  # if a test left it so
+            # a test may have left it frozen
+            subprocess.run(["fsfreeze", "-u", point], capture_output=True, check=False)
             subprocess.run(["umount", *lazily, point], capture_output=True, check=False)
         if _mounted(device):
             time.sleep(0.1)
