@@ -36,6 +36,7 @@ _LEAD = 2  # bytes before a match that a finder may look at
 _HEAD = 64  # bytes that a decoder wants to see before it opens
 _MOST_AT_ONCE = 32  # decoders fed at once from one stream
 _MOST_MARKS = 4096  # beginnings of files that are read as a whole, per stream
+_SPLIT = 1 << 18  # so that zeros are noticed between what is not
 _MOST_TRIES = 1 << 15  # beginnings of containers in one block
 _WINDOW = 64 << 20  # bytes in which pages of SQLite are looked for their kin
 _MOST_PAGES = 1 << 16  # possible headers of pages that wait for a carver
@@ -175,7 +176,9 @@ class Scanner:
     def feed(self, piece: bytes | memoryview) -> bool:
         """The next bytes. True if the source was read meanwhile, so that it stands elsewhere."""
         self._search.fed += len(piece)
-        self._root.feed(piece)
+        view = memoryview(piece)
+        for at in range(0, len(piece), _SPLIT):
+            self._root.feed(view[at : at + _SPLIT])
         carved = self._carver is not None and self._carver.carve()
         if len(self._root.marks) < _MOST_MARKS // 2:
             return carved
@@ -315,13 +318,15 @@ class _Stream:
         self._children: list[_Child] = []
         self._overlap = max(search.finder.longest, _HEAD)
         self._zeros = 0  # fed last, in a row
+        self._passed = False  # the last of these zeros
 
     def feed(self, piece: bytes | memoryview) -> None:
         if len(piece) >= _RUN and not np.frombuffer(piece, dtype=np.uint8).max():
             wanted = max(0, self.search.limits.zeros - self._zeros)
             self._zeros += len(piece)
             if wanted < len(piece) and not self.collected:
-                self._feed(piece[:wanted])
+                if wanted:
+                    self._feed(piece[:wanted])
                 self._pass(len(piece) - wanted)
                 return
         else:
@@ -329,6 +334,7 @@ class _Stream:
         self._feed(piece)
 
     def _feed(self, piece: bytes | memoryview) -> None:
+        self._passed = False
         self.position += len(piece)
         self._rest += piece
         if len(self._rest) >= BLOCK:
@@ -336,8 +342,10 @@ class _Stream:
 
     def _pass(self, size: int) -> None:
         """Zeros behind as many zeros as are searched: nothing lies in them, and no decoder goes on."""
-        self._search(len(self._rest))
-        self._cut_off()
+        if not self._passed:
+            self._search(len(self._rest))
+            self._cut_off()
+        self._passed = True
         self.position += size
         self._done = (self.position - self._overlap) & ~1
         self._rest = bytearray(self.position - self._done)

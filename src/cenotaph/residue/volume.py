@@ -34,7 +34,7 @@ STEP = 8 << 20  # bytes read at once
 BLOCK = 4096
 READ_TWICE = 16  # pieces that draw 2 picks, read before the search and again after it
 PIECE = 1 << 20
-LIMITS = Limits(decoded=1 << 34, database=1 << 30, zeros=1 << 20, total=1 << 30)
+LIMITS = Limits(decoded=1 << 34, database=1 << 30, zeros=1 << 18, total=1 << 30)
 
 _MIB = 1 << 20
 _AHEAD = 2  # reads under way while one is searched
