@@ -1,9 +1,9 @@
 """Outside referees: what tools that others wrote find on the image of a volume, given the values themselves.
 
 Nothing of ours takes part. All searching is GNU grep's. What it is blind to is carved by photorec, scalpel
-and foremost, and decoded by gzip, unzip, zstd, lz4, sqlite3's `.recover` and pyarrow; free blocks, the
-journal and deleted names come from the Sleuth Kit, the log of an xfs from xfs_logprint. The file system must
-be unmounted or frozen: a bitmap that is still in the journal only misleads whoever reads the disk.
+and foremost, and decoded by gzip, unzip, zstd, lz4, pyarrow and (where it was built in) sqlite3's `.recover`;
+free blocks, journal and deleted names come from the Sleuth Kit, the log of an xfs from where xfs_db says that
+it lies. The file system must be unmounted or frozen: a bitmap that is only in the journal misleads.
 
 What surprised its author: no single tool finds everything. grep finds no compressed byte, photorec passes
 over what has no file format it knows, the Sleuth Kit does not read xfs, and `fls` shows no deleted name
@@ -65,7 +65,7 @@ def referees(image: Path, kind: str, scratch: Path, sought: Set[bytes]) -> dict[
 
 def missing(kind: str) -> list[str]:
     """Tools that are needed for this kind of file system and not installed."""
-    wanted = (*NEEDED, *(SLEUTHKIT if kind == "ext4" else ("xfs_logprint",) if kind == "xfs" else ()))
+    wanted = (*NEEDED, *(SLEUTHKIT if kind == "ext4" else ("xfs_db",) if kind == "xfs" else ()))
     return [tool for tool in wanted if shutil.which(tool) is None]
 
 
@@ -129,11 +129,20 @@ def deleted_names(image: Path, _folder: Path, sought: Set[bytes]) -> set[bytes]:
     return _printed(["fls", "-f", "ext4", "-rd", str(image)], sought)
 
 
-def xfs_log(image: Path, folder: Path, sought: Set[bytes]) -> set[bytes]:
-    """`xfs_logprint -C FILE IMAGE`, which copies the log, then grep."""
-    copy = folder / "log"
-    _run(["xfs_logprint", "-C", str(copy), "-f", str(image)])
-    return _printed(["cat", str(copy)], sought)
+def xfs_log(image: Path, _folder: Path, sought: Set[bytes]) -> set[bytes]:
+    """`dd IMAGE | grep` of the log, where `xfs_db` says that it lies."""
+    names = ("logstart", "logblocks", "blocksize", "agblocks", "agblklog")
+    said = subprocess.run(
+        ["xfs_db", "-r", "-c", "sb 0", "-c", f"p {' '.join(names)}", str(image)],
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+    ).stdout
+    start, count, size, group, bits = (int(line.split(" = ")[1]) for line in said.splitlines())
+    first = (start >> bits) * group + (start & ((1 << bits) - 1))
+    where = [f"bs={size}", f"skip={first}", f"count={count}", "status=none"]
+    return _printed(["dd", f"if={image}", *where], sought)
 
 
 # ── carvers ──────────────────────────────────────────────────────────────────────────────────────
@@ -208,7 +217,7 @@ def _run(
 
 _EVERYWHERE = {"grep": grep, "photorec": photorec, "scalpel": scalpel, "foremost": foremost}
 _EXT4 = {"blkls": free_blocks, "icat 8": journal, "fls -rd": deleted_names}
-_XFS = {"xfs_logprint": xfs_log}
+_XFS = {"xfs_db, dd": xfs_log}
 
 
 def union(found: Iterable[set[bytes]]) -> set[bytes]:

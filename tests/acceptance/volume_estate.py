@@ -54,6 +54,11 @@ class Place:
         """The value that only this place holds, as it is written there, for each person."""
         return {_written(self.form, self.who, n): n for n in range(len(self.who))}
 
+    def texts(self) -> list[str]:
+        """What only this place holds, as text: of those who are there as integers, the mobile number too."""
+        column = self.who.addresses if self.form.startswith("address") else self.who.mobile_texts
+        return [str(text) for text in column]
+
     def values(self) -> dict[bytes, int]:
         """Every value of each person, in every form of writing."""
         forms = (*_TEXTS, *(_INTEGERS if self.form in _INTEGERS else ()))
@@ -77,13 +82,17 @@ class VolumeEstate:
     places: dict[str, Place] = field(default_factory=dict)
     stores: list[Store] = field(default_factory=list)
     bystanders: list[Path] = field(default_factory=list)  # files that nobody may change
-    kept: list[Path] = field(default_factory=list)  # of these, folders that the case must name as kept
+    kept: list[Path] = field(default_factory=list)  # files and folders that the case must name as kept
     held: tuple[str, ...] = ()
     tails: list[tuple[int, bytes]] = field(default_factory=list)
 
     def sought(self) -> set[bytes]:
         """Every value of every person of every place, for outside referees."""
         return {value for place in self.places.values() for value in place.values()}
+
+    def texts(self) -> set[str]:
+        """What a search that knows encodings is given: all numbers, and what only one place holds."""
+        return {text for p in self.places.values() for text in (*p.who.ids.tolist(), *p.texts())}
 
     def by_place(self, found: set[bytes]) -> dict[str, int]:
         """People of each place of whom the needle is among what was found."""
@@ -311,22 +320,25 @@ class _Builder:
             ("tests", self._rows_deleted),
             ("pos", self._integers),
             ("notes", self._full_text),
-            ("quarantine", self._held),
         ):
-            with self._app(name, "delete", "OFF") as db:
+            with self._app(name) as db:
                 fill(db)
-        with self._app("wal", "delete", "OFF") as db:
+        with self._app("quarantine", "delete", "OFF", 'subject = { visits = "id_number" }') as db:
+            self._held(db)
+        with self._app("wal") as db:
             _insert(db, "visits", live=self._place("live sqlite"))
         with crashing(self._at("apps/wal/wal.db")) as db:
             _insert(db, "visits", live=self._place("live sqlite wal"))
         self._store("register", "sqlite:apps/register/register.db")
 
     @contextlib.contextmanager
-    def _app(self, name: str, journal: str, secure_delete: str) -> Iterator[sqlite3.Connection]:
+    def _app(
+        self, name: str, journal: str = "delete", secure_delete: str = "OFF", *more: str
+    ) -> Iterator[sqlite3.Connection]:
         path = f"apps/{name}/{name}.db"
         with _opened(self._at(path), journal, secure_delete) as db:
             yield db
-        self._store(name, f"sqlite:{path}")
+        self._store(name, f"sqlite:{path}", *more)
 
     def _rows_deleted(self, db: sqlite3.Connection) -> None:
         """Rows deleted years ago between those that live, and a dropped table."""
@@ -484,6 +496,8 @@ class _Builder:
                 path = self._put(f"{folder}/notice-{at}.txt", data)
                 if not folder.startswith("exports"):
                     self.estate.bystanders.append(path)
+                if folder == "shared":  # nobody but the case's author can know that it stays
+                    self.estate.kept.append(path)
                 planted.append((path, b"".join(rows[at : at + each])))
 
         def plan() -> list[tuple[int, bytes]]:
