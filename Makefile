@@ -5,7 +5,9 @@
 # Tests that want one of the third skip where it is missing, and say so.
 APT_RUN = $(PYTHON):python3 $(PYTHON)+ensurepip:python3-venv
 APT_TEST = git:git grep:grep gzip:gzip zip:zip
-APT_OPTIONAL = setfattr:attr sqlite3:sqlite3 mkfs.ext4:e2fsprogs mkfs.xfs:xfsprogs
+APT_OPTIONAL = setfattr:attr sqlite3:sqlite3 mkfs.ext4:e2fsprogs mkfs.xfs:xfsprogs mkfs.btrfs:btrfs-progs \
+    blkls:sleuthkit photorec:testdisk scalpel:scalpel foremost:foremost unzip:unzip zstd:zstd lz4:lz4 \
+    ext4magic:ext4magic extundelete:extundelete
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -19,7 +21,7 @@ PYTEST = $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint check format crash attacks bench vectors lock clean
+.PHONY: help demo test lint check format crash attacks volume bench vectors lock clean
 
 help: ## say what there is
 	@sed -n 's/^\([a-z]*\):.* ## \(.*\)/  make \1	\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 18
@@ -45,6 +47,9 @@ crash: $(VENV)/dev.stamp ## kill a full case at every change it makes to the dis
 
 attacks: $(VENV)/dev.stamp ## let a lying operator try every lie we know
 	$(PYTEST) -n $(WORKERS) -v tests/attacks
+
+volume: $(VENV)/dev.stamp ## wipe volumes of 1 GiB and let outside tools look for what is left (root, loop devices)
+	CENOTAPH_VOLUME_MIB=1024 CENOTAPH_VOLUME_PEOPLE=1000 $(PYTEST) -v -s tests/acceptance/test_volume_clean.py
 
 bench: $(VENV)/dev.stamp ## answer each question in bench/ with a figure of this machine
 	@for script in bench/[a-z]*.py; do \
