@@ -425,6 +425,11 @@ def _check_volumes(case: CaseFile) -> None:
     owners = {p.organisation for p in case.party if p.role == "owner"}
     if len({v.name for v in volumes}) != len(volumes) or len({v.path for v in volumes}) != len(volumes):
         raise UsageError("two [[volume]] tables have the same name or the same path")
+    for store in case.store:
+        for kept in (k for v in volumes for k in v.kept):
+            place = case.path(store)
+            if _within(place, kept) or _within(kept, place):
+                raise UsageError(f"store {store.name} and what a [[volume]] keeps lie in each other")
     taken = {v.name for v in volumes} & {s.name for s in case.store}
     if taken:
         raise UsageError(f"a [[volume]] and a [[store]] are both named {min(taken)}")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import tempfile
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from cenotaph.errors import StoreError, UsageError
@@ -20,7 +20,7 @@ from cenotaph.residue.needles import Needles
 from cenotaph.sealing import NeedleSource
 from cenotaph.volume import blocks, identify, raw
 from cenotaph.volume.model import Map, Place, Volume
-from cenotaph_proof import facts
+from cenotaph_proof import facts, volumes
 from cenotaph_proof.statements import (
     GradeName,
     PlanVolume,
@@ -227,7 +227,7 @@ class _Search:
             limits.append(("L2", f"not all of it was searched: {found.left_out[0]}"))
         notes = [*(u for u in found.unreachable if u not in found.left_out), *found.owners, *untried]
         reached, why = facts.lowest(limits)
-        return ProbedVolume(
+        said = ProbedVolume(
             name=self.task.planned.name,
             stores=self.task.planned.stores,
             filesystem=self.volume.kind,
@@ -248,6 +248,10 @@ class _Search:
             unreachable=tuple(unreached[:MOST_LINES]),
             notes=tuple(line[:1000] for line in notes[:MOST_LINES]) or None,
         )
+        doubt = next(volumes.doubts(said, self.task.planned, len(self.needles)), None)
+        if doubt is None or reached not in volumes.CLEAN:
+            return said
+        return replace(said, reached="L2", why_not_higher=doubt[:1000])  # what a verifier would refuse
 
     def _limits(
         self,

@@ -36,7 +36,7 @@ def slow_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
             root / "estate" / "export" / f"{number:03d}.csv",
             b"id_number\n" + person(number).identity.encode(),
         )
-    case = SmallCase.make(root, EXPORT, limits="bytes_per_second = 4000\n")
+    case = SmallCase.make(root, EXPORT, limits="bytes_per_second = 500_000\n")
     case.go("open", "approve-notary")
     case.admit()
     return root
