@@ -4,24 +4,30 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from cenotaph.discovery.identity import resident_id
-from cenotaph.residue import calibrate
+from cenotaph.residue import calibrate, outside
 from cenotaph.volume.model import Place
 from volume_images import LOOPS, tool
 
 PLACES = {Place.FREE, Place.JOURNAL, Place.FOLDERS, Place.TAILS, Place.UNWRITTEN, Place.OTHER}
 
 
+def loops(folder: Path) -> list[str]:
+    listed = subprocess.run(["losetup", "-a"], capture_output=True, text=True, check=True).stdout
+    return [line for line in listed.splitlines() if str(folder) in line]
+
+
 def mounts_and_loops(folder: Path) -> list[str]:
     """What is mounted or attached from within a folder."""
     lines = Path("/proc/self/mountinfo").read_text().splitlines()
-    lines += subprocess.run(["losetup", "-a"], capture_output=True, text=True, check=True).stdout.splitlines()
-    return [line for line in lines if str(folder) in line]
+    return [line for line in lines if str(folder) in line] + loops(folder)
 
 
 @LOOPS
@@ -76,6 +82,37 @@ def test_where_nothing_can_be_mounted_the_reason_is_told(tmp_path, monkeypatch):
     recalls, why = calibrate.calibrate("ext4", tmp_path, "retired")
 
     assert (recalls, why) == ([], "no scratch volume could be mounted (status 1)")
+    assert list(tmp_path.iterdir()) == []
+
+
+CALIBRATE = """
+import sys
+from pathlib import Path
+from cenotaph.residue import calibrate
+calibrate.calibrate("ext4", Path(sys.argv[1]), "retired")
+"""
+
+
+@LOOPS
+def test_killed_it_leaves_nothing_mounted(tmp_path):
+    """SIGKILL while the volume is mounted: the kernel takes it down; the next run removes the rest."""
+    process = subprocess.Popen([sys.executable, "-c", CALIBRATE, str(tmp_path)])
+    try:
+        until = time.monotonic() + 60
+        while not loops(tmp_path) and time.monotonic() < until:
+            time.sleep(0.02)
+        assert loops(tmp_path)
+    finally:
+        process.kill()
+        process.wait()
+    until = time.monotonic() + 60
+    while loops(tmp_path) and time.monotonic() < until:
+        time.sleep(0.1)
+
+    assert mounts_and_loops(tmp_path) == []
+    assert len(list(tmp_path.iterdir())) == 1
+    with outside.scratch_folder(tmp_path, -1):
+        pass
     assert list(tmp_path.iterdir()) == []
 
 

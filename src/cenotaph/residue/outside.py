@@ -161,10 +161,10 @@ def _exit(process: subprocess.Popen[bytes], command: Command) -> str:
 
 def _too_much(folder: Path) -> str:
     """Why a tool must stop writing; empty where it may go on."""
-    if _used(folder) > MOST_WRITTEN:
+    used, room = _used(folder), os.statvfs(folder)
+    if used > MOST_WRITTEN:
         return f"was stopped after writing {MOST_WRITTEN} bytes"
-    room = os.statvfs(folder)
-    if room.f_bavail * 20 < room.f_blocks:
+    if used > 1 << 20 and room.f_bavail * 20 < room.f_blocks:  # not where others filled it
         return "was stopped: the scratch folder's volume is nearly full"
     return ""
 
