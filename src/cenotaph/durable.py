@@ -284,6 +284,8 @@ def destroy_file(
         overwrite(fd, info.st_size, on_bytes=on_bytes)
         overwrite_rest(fd, on_bytes=on_bytes)
         os.fsync(fd)
+    if overwrite_user_xattrs(fd):
+        syncfs(fd)
     drop_user_xattrs(fd)
     os.unlink(tombstone.encode(), dir_fd=dirfd)
     os.fsync(dirfd)
@@ -305,22 +307,34 @@ def bury(dirfd: int, name: bytes, fd: int, tombstone: str) -> bool:
     return True
 
 
+def overwrite_user_xattrs(fd: int) -> bool:
+    """Put zeros into extended attributes of the user namespace; whether there are any.
+
+    They can name people or where a file came from, and what is only removed stays in its block. That
+    block must be on its device before it is freed, which takes a `syncfs`: fsync only writes the journal.
+    """
+    names = _user_xattrs(fd)
+    for name in names:
+        with contextlib.suppress(
+            OSError
+        ):  # no room for a second value for a moment: it is removed all the same
+            os.setxattr(fd, name, bytes(len(os.getxattr(fd, name))), os.XATTR_REPLACE)
+    return bool(names)
+
+
 def drop_user_xattrs(fd: int) -> None:
-    """Overwrite and remove extended attributes in the user namespace: they can name people or where a file
-    came from, and what is only removed stays in the inode, or in a block."""
+    """Remove extended attributes in the user namespace."""
+    for name in _user_xattrs(fd):
+        os.removexattr(fd, name)
+
+
+def _user_xattrs(fd: int) -> list[str]:
     try:
-        names = os.listxattr(fd)
+        return [name for name in os.listxattr(fd) if name.startswith("user.")]
     except OSError as error:
         if error.errno != errno.EOPNOTSUPP:
             raise
-        return
-    for name in names:
-        if name.startswith("user."):
-            with contextlib.suppress(
-                OSError
-            ):  # no room for a second value for a moment: remove it all the same
-                os.setxattr(fd, name, bytes(len(os.getxattr(fd, name))), os.XATTR_REPLACE)
-            os.removexattr(fd, name)
+        return []
 
 
 _RENAME_NOREPLACE, _RENAME_EXCHANGE = 1, 2

@@ -28,6 +28,7 @@ _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _IN_INODE = 4096  # smaller folders lie in their inode (xfs), and grow name by name
 _HOME_MODE = 0o700
+_MEMO = b"."  # in the file of a home that has the times of the folder it is in; the other files are empty
 _LETTERS = str.maketrans("0123456789", "ghijklmnop")  # eleven digits in a row would pass for a mobile number
 
 
@@ -80,11 +81,11 @@ def rinse(folder: Path, home: Home, *, may_grow: bool, check: Callable[[], None]
     try:
         before = os.fstat(fd)
         try:
+            home.begin(before)
             return _fill(fd, home, may_grow=may_grow, check=check)
         finally:
             home.remove_links(fd)
-            with contextlib.suppress(PermissionError):
-                os.utime(fd, ns=(before.st_atime_ns, before.st_mtime_ns))
+            _restore(fd, before)
             os.fsync(fd)
     finally:
         os.close(fd)
@@ -141,6 +142,7 @@ class Home:
         self.fd = os.open(path, _FOLDER)
         self._anchor: str | None = None
         self._inodes: set[int] = set()
+        _file(self.fd, _MEMO, self._before)
 
     def link_into(self, fd: int, name: str) -> bool:
         """Give an empty file of ours one more name, in the folder `fd`; False where that has no room."""
@@ -163,10 +165,11 @@ class Home:
         """Remove every name of our empty files from a folder; how many that were."""
         return _remove_names(fd, self._inodes)
 
-    def clear(self) -> None:
-        """Remove the files in the folder."""
-        _remove_files(self.fd)
-        self._anchor = None
+    def begin(self, times: os.stat_result) -> None:
+        """Before the first link into a folder: the next run restores its times, should we be killed."""
+        if self._anchor is None:
+            self._new_anchor()
+        os.utime(str(self._anchor), ns=(times.st_atime_ns, times.st_mtime_ns), dir_fd=self.fd)
 
     def close(self) -> None:
         """Remove the folder, and restore the times of the one it was in."""
@@ -174,42 +177,71 @@ class Home:
             _remove_home(self.fd, self.path)
         finally:
             os.close(self.fd)
-        with contextlib.suppress(PermissionError):
-            os.utime(self._parent, ns=(self._before.st_atime_ns, self._before.st_mtime_ns))
+        _restore(self._parent, self._before)
 
     def _new_anchor(self) -> None:
-        name = tombstone_name()
-        fd = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=self.fd)
-        self._inodes.add(os.fstat(fd).st_ino)
+        self._anchor = _file(self.fd, b"")
+        self._inodes.add(os.stat(self._anchor, dir_fd=self.fd).st_ino)
+
+
+def _file(folder: int, content: bytes, times: os.stat_result | None = None) -> str:
+    """A new file with a tombstone's name; its name."""
+    name = tombstone_name()
+    fd = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=folder)
+    try:
+        os.write(fd, content)
+        if times is not None:
+            os.utime(fd, ns=(times.st_atime_ns, times.st_mtime_ns))
+    finally:
         os.close(fd)
-        self._anchor = name
+    return name
 
 
 def remove_leftovers(folders: Iterable[Path]) -> int:
     """Remove what a killed run left in these folders and beneath its own; how many names that were."""
-    homes, inodes, places = list[Path](), set[int](), list(folders)
-    for folder in places:
-        with os.scandir(folder) as entries:
-            homes += [Path(e.path) for e in entries if _is_home(e)]
-    for home in homes:
-        with os.scandir(home) as entries:
-            inodes |= {e.inode() for e in entries if is_tombstone(os.fsencode(e.name))}
+    places = list(folders)
+    homes = [home for folder in places for home in _homes(folder)]
     if not homes:
         return 0
+    inodes = {inode for home in homes for inode in _anchors(home)}
     removed = 0
     for folder in places:
         fd = os.open(folder, _FOLDER)
         try:
-            removed += _remove_names(fd, inodes)
+            removed += _remove_names(fd, inodes, restore=True)
         finally:
             os.close(fd)
     for home in homes:
+        times = _memo(home)
         fd = os.open(home, _FOLDER)
         try:
             removed += _remove_home(fd, home)
         finally:
             os.close(fd)
+        if times is not None:
+            _restore(home.parent, times)
     return removed
+
+
+def _homes(folder: Path) -> list[Path]:
+    with os.scandir(folder) as entries:
+        return [Path(e.path) for e in entries if _is_home(e)]
+
+
+def _anchors(home: Path) -> set[int]:
+    with os.scandir(home) as entries:
+        return {e.inode() for e in entries if is_tombstone(os.fsencode(e.name)) and not e.stat().st_size}
+
+
+def _memo(home: Path) -> os.stat_result | None:
+    with os.scandir(home) as entries:
+        found = [e.stat() for e in entries if is_tombstone(os.fsencode(e.name))]
+    return next((info for info in found if info.st_size == len(_MEMO)), None)
+
+
+def _restore(folder: int | Path, times: os.stat_result) -> None:
+    with contextlib.suppress(PermissionError):  # somebody else's folder, in which we may write
+        os.utime(folder, ns=(times.st_atime_ns, times.st_mtime_ns))
 
 
 def _is_home(entry: os.DirEntry[str]) -> bool:
@@ -219,13 +251,17 @@ def _is_home(entry: os.DirEntry[str]) -> bool:
     return info.st_uid == os.geteuid() and stat.S_IMODE(info.st_mode) == _HOME_MODE
 
 
-def _remove_names(fd: int, inodes: set[int]) -> int:
+def _remove_names(fd: int, inodes: set[int], *, restore: bool = False) -> int:
+    """`restore`: also the times that the folder had, which the file behind the names has."""
     if not inodes:
         return 0
     with os.scandir(fd) as entries:
         names = [os.fsencode(entry.name) for entry in entries if entry.inode() in inodes]
+    times = os.stat(names[0], dir_fd=fd) if names else None
     for name in names:
         os.unlink(name, dir_fd=fd)
+    if restore and times is not None:
+        _restore(fd, times)
     return len(names)
 
 

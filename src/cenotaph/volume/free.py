@@ -22,6 +22,7 @@ from cenotaph.volume.terms import Mounted
 
 STEP = 8 << 20
 MARGIN = 64 << 20  # beyond the headroom: what others may write while one step of ours is under way
+_QUICK = 0.02  # seconds that a step may take: so long others wait for what we give back
 _CRUMBS = 4096  # files at most that take what the large one could not
 _READ = 8 << 20
 _FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -134,18 +135,20 @@ class Fill:
         need it. False where others wrote so much that it ended early."""
         fd, at, step = self._open(), 0, 1 << 20
         floor = self._mounted.headroom() + MARGIN
-        while (spare := self._mounted.free() - floor) >= STEP:
-            self._mounted.check()
-            begun = time.monotonic()
-            wrote = os.pwrite(fd, memoryview(self._zeros)[: min(step, spare)], at)
-            at += wrote
-            step = min(STEP, 2 * step) if time.monotonic() - begun < 0.02 else max(1 << 20, step // 2)
-            self._wrote(fd, wrote, tell)
-            if self._mounted.free() < floor - MARGIN // 2:
+        while True:
+            spare = self._mounted.free() - floor
+            if at and spare < -MARGIN // 2:
                 os.ftruncate(fd, 0)
                 return False
-        os.fsync(fd)
-        return True
+            if spare < STEP:
+                os.fsync(fd)
+                return True
+            self._mounted.check()
+            begun = time.monotonic()
+            wrote = os.pwrite(fd, memoryview(self._zeros)[:step], at)
+            at += wrote
+            step = min(STEP, 2 * step) if time.monotonic() - begun < _QUICK else max(1 << 20, step // 2)
+            self._wrote(fd, wrote, tell)
 
     def _wrote(self, fd: int, count: int, tell: Callable[[int], None]) -> None:
         self.bytes += count

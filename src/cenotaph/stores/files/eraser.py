@@ -186,8 +186,10 @@ class FilesEraser:
                 size = os.fstat(file.fd).st_size
                 durable.overwrite(file.fd, size, on_bytes=lambda step: progress.advance(0, step), sync=False)
                 durable.overwrite_rest(file.fd, on_bytes=lambda step: progress.advance(0, step))
-            durable.drop_user_xattrs(file.fd)
+        if [file for file in files if durable.overwrite_user_xattrs(file.fd)]:
+            durable.syncfs(files[0].fd)
         for file in files:
+            durable.drop_user_xattrs(file.fd)
             os.fdatasync(file.fd)  # the times do not matter
 
     def _rewrite(self, bounds: Bounds, file: Open, directory: int, tombstone: str) -> None:
