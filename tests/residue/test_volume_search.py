@@ -173,6 +173,17 @@ def test_strangers_are_sought_only_where_nothing_of_others_lives():
     assert (other.strangers, other.by_place) == (set(), {})
 
 
+def test_file_names_are_found_where_folders_hold_them():
+    """A directory block has the name, not the folder before it: sought too, unless it says nothing."""
+    paths = ["2021/病历/王小明.jpg", "2021/病历/扫描/李建国.pdf", "2021/scans/scan-01.pdf"]
+    entries = b"".join(path.rpartition("/")[2].encode().ljust(64, b"\x00") for path in paths)
+
+    found = search(*planted(Place.FOLDERS, entries), needles(paths, "path"), SEED)
+
+    assert len(found.residue) == 2
+    assert found.by_place == {(Place.FOLDERS.value, "raw", "path"): 2}
+
+
 # --- one place is one stream
 
 

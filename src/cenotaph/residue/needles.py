@@ -11,7 +11,8 @@ their key, can test guesses. Encrypt them at rest, and destroy them after the pr
 
 Not searched, and counted in `Needles.skipped`: an encoding shorter than 6 bytes; text that repeats one
 character; integers below 2**32 as binary, whose few significant bytes occur everywhere by chance.
-Of a text longer than `LONGEST` characters its middle is searched.
+Of a text longer than `LONGEST` characters its middle is searched; of a path also the file's name alone, where
+it is not plain ASCII.
 """
 
 from __future__ import annotations
@@ -306,10 +307,21 @@ def _searchable(type_: pa.DataType) -> bool:
 def _plain(values: pa.Array, kind: str) -> Iterator[tuple[bytes, str | None]]:
     """Each distinct value once, with its text where it has one."""
     seen: set[bytes] = set()
-    for plain in _plain_or_none(values, kind):
-        if plain is not None and plain not in seen:
-            seen.add(plain)
-            yield plain, None if kind == "blob" else _text(plain)
+    for value in _plain_or_none(values, kind):
+        for plain in (value, _file_name(value) if kind == "path" else None):
+            if plain is not None and plain not in seen:
+                seen.add(plain)
+                yield plain, None if kind == "blob" else _text(plain)
+
+
+def _file_name(path: bytes | None) -> bytes | None:
+    """The last part of a path, where it may name somebody: a folder's blocks do not repeat the folder.
+
+    Names of plain ASCII, such as `scan-01.pdf`, are the same for many people and are not sought alone.
+    """
+    name = (path or b"").rpartition(b"/")[2]
+    text = _text(name) or ""
+    return name if name != path and sum(not letter.isascii() for letter in text) > 1 else None
 
 
 def _text(plain: bytes) -> str | None:
