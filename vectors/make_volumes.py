@@ -30,6 +30,7 @@ _PLANNED = PlanVolume(
     bytes=SIZE,
     stores=("health",),
     quiesced=True,
+    kept=0,
     grade="L3",
     why_not_higher=WHY,
     actions=("directories", "file tails", "free blocks", "journal"),

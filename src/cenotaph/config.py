@@ -137,9 +137,7 @@ class PartyTable(_Table):
 
 
 class VolumeTable(_Table):
-    name: ShortText | None = (
-        None  # what statements call it; "volume 1" … by its place in the file if not told
-    )
+    name: ShortText | None = None  # what statements call it; "disk 1" … by its place in the file if not told
     path: str = Field(repr=False)  # its mount point
     owner: ShortText
     quiesced: bool = False  # its owner declares that nobody else writes to it while the case acts
@@ -246,7 +244,7 @@ class CaseFile(_Table):
         """The volumes that the case names, with what statements call them and absolute paths."""
         return tuple(
             NamedVolume(
-                name=v.name or f"volume {number}",
+                name=v.name or f"disk {number}",
                 path=(self.base / v.path).absolute(),
                 owner=v.owner,
                 quiesced=v.quiesced,

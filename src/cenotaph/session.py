@@ -6,6 +6,7 @@ Works on a copy of `case.toml`, `statements/` and `annex/`. Writes nothing but a
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -106,6 +107,16 @@ class Session:
     def url(self, store: str) -> str:
         """Where this auditor reaches a store."""
         return self.addresses.get(store) or self.config.url(self.config.find(store))
+
+    def is_here(self, store: str) -> bool:
+        """Whether this auditor reads a store at the operator's place: no other address, or the same file."""
+        other = self.addresses.get(store)
+        if other is None:
+            return True
+        try:
+            return os.path.samefile(other.partition(":")[2], self.config.path(self.config.find(store)))
+        except OSError:
+            return False
 
     def misplaced(self, store: EstateStore) -> bool:
         """Whether the store's folder is not the one that was surveyed: unmounted, moved, or a link.

@@ -46,6 +46,7 @@ class Ground:
             bytes=self.volume.size,
             stores=tuple(s.name for s in self.stores),
             quiesced=self.named.quiesced,
+            kept=len(self.named.kept),
             grade=self.grade,
             why_not_higher=self.why_not_higher,
             actions=ACTIONS if self.may_wipe else (),

@@ -42,6 +42,8 @@ class VolumeTask:
     planned: PlanVolume
     stores: tuple[tuple[str, Path], ...] = field(repr=False)  # kind and place of each store on it
     kept: tuple[Path, ...] = field(repr=False)
+    searched: tuple[Path, ...] = field(repr=False)  # of the stores, those that were searched at this place
+    since: int  # nanoseconds since the epoch: when their search began
     kept_values: frozenset[int] = field(repr=False)  # needles that the stores' own search found in what stays
     needles: NeedleSource
     case_key: bytes = field(repr=False)
@@ -191,9 +193,15 @@ class _Search:
         return found, (f"no calibration on a scratch volume: {why}",) if why else ()
 
     def _map(self, device: raw.Raw) -> Map:
-        places = [path for _, path in self.task.stores if path.exists()]
-        folders = _standing(self.task)
-        return blocks.refine(device.map, self.volume, stores=places, kept=self.task.kept, folders=folders)
+        """What this auditor searched elsewhere, or what changed since, no other search has seen."""
+        return blocks.refine(
+            device.map,
+            self.volume,
+            stores=self.task.searched,
+            kept=self.task.kept,
+            folders=_standing(self.task),
+            since=self.task.since,
+        )
 
     def _judged(
         self, device: raw.Raw, map_: Map, found: residue.Searched

@@ -298,6 +298,7 @@ class PlanVolume:
     bytes: Count
     stores: tuple[Name, ...]
     quiesced: bool  # its owner declares no outside writers
+    kept: Count  # files and folders of it that stay whatever they hold: a needle in them is no residue
     grade: GradeName
     why_not_higher: Line
     actions: tuple[Name, ...]

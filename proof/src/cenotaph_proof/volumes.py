@@ -117,6 +117,7 @@ def narrows(new: Iterable[PlanVolume], old: Iterable[PlanVolume]) -> bool:
         item.name in before
         and _which(item) == _which(before[item.name])
         and item.quiesced <= before[item.name].quiesced  # more may be done to one that nobody writes to
+        and item.kept <= before[item.name].kept
         and set(item.stores) <= set(before[item.name].stores)
         and set(item.actions) <= set(before[item.name].actions)
         for item in new

@@ -258,7 +258,7 @@ def _volume_lines(volume: ProbedVolume) -> list[str]:
 
 
 def _recall_words(rows: Iterable[Recall]) -> str:
-    planted = [r for r in rows if r.sampled]
+    planted = [r for r in rows if r.sampled and (r.encoding != "any" or r.place == "any place")]
     if not planted:
         return ""
     weak = sorted({f"{r.place}, {r.encoding}" for r in planted if r.found < r.sampled})

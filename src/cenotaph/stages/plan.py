@@ -112,6 +112,8 @@ def _describe_volume(volume: PlanVolume) -> Iterator[str]:
     if volume.why_not_higher:
         yield f"  not higher: {volume.why_not_higher}"
     yield f"  stores on it: {', '.join(volume.stores)}"
+    if volume.kept:
+        yield f"  {volume.kept} files or folders of it stay, whatever they hold (see kept in case.toml)"
     if volume.actions:
         headroom = "" if volume.quiesced else ", leaving headroom for others who write"
         yield f"  SHARED action: wipe {', '.join(volume.actions)}{headroom}"

@@ -6,6 +6,7 @@ an allocated, parsed, held or out-of-scope place it is *kept elsewhere*; anythin
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -40,6 +41,7 @@ from cenotaph_proof.statements import (
 )
 
 READ_TWICE = 16  # places that draw 2 picks, read again at the end: a store that moves is noticed
+CLOCK_GRAIN = 20_000_000  # nanoseconds by which a file's time of change may lag behind the clock (CONFIG_HZ)
 APPEARED = "collections appeared since the survey"
 NO_VOLUME = "the plan names no volume for this store"
 MISPLACED = "its folder is not the one that was surveyed (not mounted, moved, or a link in its place)"
@@ -83,6 +85,7 @@ def probe(session: Session, opener: OpenReader, tell: Tell = quiet, options: Opt
     against = session.checkpoint(last.index)
     seed = draw.seed("probe", case.charter.case, last.digest, session.public.key_id, bytes.fromhex(nonce))
     estate = session.estate()
+    since = time.time_ns() - CLOCK_GRAIN
     tasks = _tasks(session, opener, estate, seed)
     found = {task.target.store: _unread(task, MISPLACED) for task in tasks if task.misplaced}
     tasks = [task for task in tasks if not task.misplaced]
@@ -92,7 +95,7 @@ def probe(session: Session, opener: OpenReader, tell: Tell = quiet, options: Opt
     ):
         found[task.target.store], kept[task.target.store] = result
         tell("stores searched", done, len(tasks))
-    volumes = _probe_volumes(session, seed, kept, tell, options)
+    volumes = _probe_volumes(session, seed, since, kept, tell, options)
     stores = tuple(
         _capped(session, found[s.name] if s.name in found else _empty(session, s.name), volumes)
         for s in estate.stores
@@ -263,7 +266,12 @@ def _tasks(session: Session, opener: OpenReader, estate: estates.Estate, seed: b
 
 
 def _probe_volumes(
-    session: Session, seed: bytes, kept: Mapping[str, frozenset[int]], tell: Tell, options: Options
+    session: Session,
+    seed: bytes,
+    since: int,
+    kept: Mapping[str, frozenset[int]],
+    tell: Tell,
+    options: Options,
 ) -> tuple[ProbedVolume, ...]:
     """Search the plan's volumes one after the other: each is a disk's whole speed."""
     named = {v.name: v for v in session.config.volumes()}
@@ -276,6 +284,8 @@ def _probe_volumes(
                 planned=planned,
                 stores=tuple((t.kind, session.config.path(t)) for t in tables),
                 kept=named[planned.name].kept,
+                searched=tuple(session.config.path(t) for t in tables if session.is_here(t.name)),
+                since=since,
                 kept_values=frozenset().union(*(kept.get(name, frozenset()) for name in planned.stores)),
                 needles=session.needles(),
                 case_key=session.case_key,

@@ -445,6 +445,7 @@ class Ceremony:
             bytes=disk.bytes,
             stores=disk.stores,
             quiesced=disk.quiesced,
+            kept=0,
             grade="L3" if disk.quiesced else "L2",
             why_not_higher="" if disk.quiesced else "others may write to it",
             actions=("directories", "file tails", "free blocks", "journal"),

@@ -355,7 +355,13 @@ def _getbmapx(fd: int) -> Iterator[Mapped]:
 
 
 def refine(
-    map: Map, volume: Volume, *, stores: Iterable[Path], kept: Iterable[Path], folders: Iterable[Path]
+    map: Map,
+    volume: Volume,
+    *,
+    stores: Iterable[Path],
+    kept: Iterable[Path],
+    folders: Iterable[Path],
+    since: int | None = None,
 ) -> Map:
     """Of the blocks in use, tell apart those of known files, as they are now.
 
@@ -364,8 +370,11 @@ def refine(
     STORES or KEPT; from there to the end of the block TAILS; what was reserved and never written
     UNWRITTEN; blocks of folders FOLDERS. Symbolic links are not followed. What is gone meanwhile, or
     may not be opened, stays OTHER, and so does what was written since the map was read.
+
+    `since` (nanoseconds since the epoch): a store's file whose status changed then or later stays OTHER. The
+    store's own search, which began then, may not have seen what is in it now.
     """
-    walk = _Walk(volume)
+    walk = _Walk(volume, since)
     for path in kept:
         walk.tree(path, Place.KEPT)
     for path in stores:
@@ -387,8 +396,9 @@ _INSIDE = 60  # bytes of i_block, where the content of a file inside an inode be
 class _Walk:
     """Goes through files and folders and collects (start, end, place) of their bytes."""
 
-    def __init__(self, volume: Volume) -> None:
+    def __init__(self, volume: Volume, since: int | None) -> None:
         self.volume = volume
+        self.since = since
         self.blocks: dict[Place, array[int]] = {place: array("q") for place in _RANK}
         self.inline: dict[Place, array[int]] = {place: array("q") for place in _RANK}
 
@@ -455,6 +465,8 @@ class _Walk:
     def _file(self, fd: int, place: Place) -> None:
         about = os.fstat(fd)
         if about.st_dev != self.volume.number or not stat.S_ISREG(about.st_mode):
+            return
+        if place is Place.STORES and self.since is not None and about.st_ctime_ns >= self.since:
             return
         for run in _known(fd):
             written = max(0, min(run.length, about.st_size - run.logical))
