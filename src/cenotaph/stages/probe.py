@@ -293,7 +293,7 @@ def _probe_volumes(
                 recall=_recall(session, planned.name),
                 command=options.command,
                 referee=options.referee,
-                never=(session.path, session.config.log_path(), Path.cwd()),
+                never=(session.path, session.config.log_path(), session.secrets.path.parent),
                 progress=session.secrets.path.with_suffix(f".progress-{number}"),
             )
         )
