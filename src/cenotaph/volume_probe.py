@@ -60,8 +60,7 @@ def probe_volume(task: VolumeTask) -> ProbedVolume:
     try:
         volume = identify.identify(task.mount)
         _check_same(task, volume)
-        with tempfile.TemporaryDirectory(prefix="cenotaph-") as scratch:
-            return _Search(task, volume, Path(scratch)).run()
+        return _Search(task, volume, Path(tempfile.gettempdir())).run()
     except (StoreError, UsageError) as error:
         return unread(task.planned, error.message)
 
