@@ -216,6 +216,28 @@ def test_logs_are_read_where_they_begin_amid_free_blocks(tmp_path, mode):
     assert {key[0] for key in found.counts if key[2] == "phone"} == {"sqlite"}
 
 
+# --- ext4
+
+
+def test_a_small_file_inside_an_inode_is_found_across_its_two_parts():
+    """ext4's inline data: 60 bytes in the block map, the rest in an attribute behind it."""
+    (value,) = phones(16, 1)
+    content = b"x" * 55 + value.encode()
+    inode = bytearray(256)
+    inode[40:100] = content[:60]
+    inode[128:130] = (32).to_bytes(2, "little")
+    rest = content[60:]
+    entry = b"\x04\x07" + (92 - 4 - 4).to_bytes(2, "little") + bytes(4) + len(rest).to_bytes(4, "little")
+    inode[160:188] = b"\x00\x00\x02\xea" + entry + bytes(4) + b"data" + bytes(4)
+    inode[164 + 84 : 164 + 84 + len(rest)] = rest
+    data = bytes(BLOCK) + bytes(256 * 7) + bytes(inode) + bytes(BLOCK)
+
+    found = carved(data, [value])
+
+    assert found.counts == {("inode", "utf-8", "phone", False): 1}
+    assert plainly(data, [value]).counts == {}
+
+
 # --- bytes that lie
 
 

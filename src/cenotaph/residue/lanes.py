@@ -23,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 import zstandard
 
+from cenotaph.residue.carve_ext4 import MAGIC as _INODE
 from cenotaph.residue.carve_parquet import MAGICS as _PAGES
 
 PIECE = 1 << 18  # bytes decoded at once
@@ -225,5 +226,5 @@ def _pair(begin: bytes) -> int:
 
 
 _PAIRS: dict[int, list[bytes]] = {}  # first two bytes → magics that begin with them
-for _begin in (*(magic.begin for magic in MAGICS), *STRUCTURED, *_PAGES):
+for _begin in (*(magic.begin for magic in MAGICS), *STRUCTURED, *_PAGES, _INODE):
     _PAIRS.setdefault(_pair(_begin), []).append(_begin)

@@ -18,7 +18,7 @@ from typing import BinaryIO, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from cenotaph.residue import carve_parquet, carve_sqlite, columns, lanes, spills
+from cenotaph.residue import carve_ext4, carve_parquet, carve_sqlite, columns, lanes, spills
 from cenotaph.residue.needles import Matches
 from cenotaph.residue.sqlite_pages import Ranges
 
@@ -27,7 +27,7 @@ MOST_HITS = 1000
 SPENT = "containers decode to more than is read of them all"
 CROWDED = "more streams at once than are decoded"
 UNREAD = "more files in a stream than are read"
-UNCARVED = "more pages of Parquet files than the bytes they lie in can hold"
+UNCARVED = "more pages and inodes than the bytes they lie in can hold"
 UNJOINED = "sqlite: more possible overflow pointers than are followed"
 LEFT_OUT = (SPENT, CROWDED, UNREAD, UNCARVED, UNJOINED)
 """Problems that are no container's own: a limit was reached, and what came later was not decoded."""
@@ -63,7 +63,7 @@ class Hit:
 
     offset: int
     length: int
-    lane: str  # "raw", "gzip", "zip", "zstd", "lz4", "bz2", "xz", "parquet", "arrow", "sqlite"
+    lane: str  # "raw", "gzip", "zip", "zstd", "lz4", "bz2", "xz", "parquet", "arrow", "sqlite", "inode"
     encoding: str
     kind: str
     needle: int
@@ -310,6 +310,7 @@ class _Stream:
         self.position = 0  # bytes fed
         self.marks: list[tuple[int, bytes]] = []
         self.pages: list[int] = []  # where headers of Parquet pages may lie, for a carver
+        self.inodes: list[int] = []  # where small files lie in inodes, for a carver
         self.trees: list[npt.NDArray[np.int64]] = []  # where pages of SQLite may lie, for a carver
         self.collected = bytearray()  # of a decoded stream, from its first mark on
         self._done = 0  # where `_rest` begins in this stream
@@ -409,6 +410,10 @@ class _Stream:
     def _begin(self, magic: bytes, block: bytes, at: int, core: int) -> None:
         if magic in lanes.STRUCTURED:
             self._mark(magic, block, at, core)
+            return
+        if magic == carve_ext4.MAGIC:
+            if self.carved and carve_ext4.begins(block[at : at + _HEAD]) and len(self.inodes) < _MOST_PAGES:
+                self.inodes.append(self._done + at)
             return
         if magic in carve_parquet.MAGICS:
             if self.carved and len(self.pages) < _MOST_PAGES:
@@ -593,9 +598,24 @@ class _Carver:
             if at >= self._behind:
                 self._page(at)
         self._settle(self._behind)
+        inodes = self._inodes()
         if last or self.root.position - self._window >= _WINDOW:
-            return self._databases() or bool(pages)
-        return bool(pages)
+            return self._databases() or bool(pages) or inodes
+        return bool(pages) or inodes
+
+    def _inodes(self) -> bool:
+        found, self.root.inodes = self.root.inodes, []
+        if len(found) == _MOST_PAGES:
+            self.search.findings.counted[UNCARVED] += 1
+        for first in range(0, len(found), _TILE):
+            inner = _Stream(self.search, "inode", self.root.depth - 1)
+            for at in found[first : first + _TILE]:
+                content = carve_ext4.read(self.source, at)
+                if content is not None:
+                    inner.feed(content + bytes(_HEAD))
+            inner.finish()
+            self.root.take(inner.tally, found[first], found[first] + 1)
+        return bool(found)
 
     def _databases(self) -> bool:
         likely = np.concatenate([*self.root.trees, np.zeros(0, dtype=np.int64)])
