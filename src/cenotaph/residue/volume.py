@@ -5,8 +5,9 @@ them. So the bytes of a place are searched as one stream, pieces joined in the o
 device: a value, or a compressed file, that goes on behind somebody else's blocks is found as if nothing lay
 between.
 
-Not found: what is compressed and lost its beginning (raw deflate has no mark to begin at); columns of Parquet
-in delta encodings without their footer; values cut by a page's end in a SQLite journal whose header was wiped.
+Not found: what is compressed and lost its beginning (raw deflate has no mark to begin at); columns of
+Parquet in delta encodings without their footer; values cut by the end of a page in a SQLite journal whose
+header was wiped.
 
 Free blocks are the most hostile input there is. What a limit left out is told (`Searched.left_out`), and what
 could not be read is not counted as read.
