@@ -62,7 +62,7 @@ def grounds(config: CaseFile) -> tuple[Ground, ...]:
     for named in config.volumes():
         volume = _identified(named)
         stores = tuple(
-            s for s in config.store if wants(s) and identify.holds(volume, _folder(config.path(s)))
+            s for s in config.store if wants(s) and identify.holds(volume, standing(config.path(s)))
         )
         if stores:
             found.append(_ground(config, named, volume, stores))
@@ -74,12 +74,19 @@ def wants(store: StoreTable) -> bool:
     return facts.GRADES.index(store.grade) > facts.GRADES.index("L2") and FREE_SPACE in store.shared
 
 
+def standing(path: Path) -> Path:
+    """The place itself, or the nearest folder above it that is there: a destroyed store has left it."""
+    while not os.path.lexists(path) and path != path.parent:
+        path = path.parent
+    return path
+
+
 def _ground(config: CaseFile, named: NamedVolume, volume: Volume, stores: tuple[StoreTable, ...]) -> Ground:
     folders = tuple(config.path(s) for s in stores)
     for store in stores:
         _check_owner(config, store, named)
     limits: list[tuple[GradeName, str]] = [("L3", "")]
-    held = any(identify.holds(volume, _folder(p)) for p in (config.base, config.log_path()))
+    held = any(identify.holds(volume, standing(p)) for p in (config.base, config.log_path()))
     if held:
         limits.append(("L2", HOLDS_CASE))
     if volume.refusal:
@@ -107,10 +114,3 @@ def _check_owner(config: CaseFile, store: StoreTable, named: NamedVolume) -> Non
             f"store {store.name} lies on {named.name}, whose owner is {named.owner}",
             hint=f'say so at the store: owner = "{named.owner}"',
         )
-
-
-def _folder(path: Path) -> Path:
-    """The place itself, or the nearest folder above it that is there: a destroyed store has left it."""
-    while not os.path.lexists(path) and path != path.parent:
-        path = path.parent
-    return path

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from cenotaph import terrain
 from cenotaph.errors import StoreError, UsageError
 from cenotaph.progress import Tell, TellByFile, quiet
 from cenotaph.residue import calibrate, referees, restore
@@ -93,7 +94,7 @@ def unread(planned: PlanVolume, why: str) -> ProbedVolume:
 def shows_residue(found: ProbedVolume) -> bool:
     """Whether something that was destroyed was found: more than a search that fell short."""
     brought_back = any(r.values for r in found.restores)
-    return bool(found.residue or found.strangers or brought_back or any(r.values for r in found.referees))
+    return bool(found.residue or found.strangers or brought_back or any(r.missed for r in found.referees))
 
 
 def _check_same(task: VolumeTask, volume: Volume) -> None:
@@ -107,7 +108,7 @@ def _check_same(task: VolumeTask, volume: Volume) -> None:
 
 def _standing(task: VolumeTask) -> list[Path]:
     """Where the stores lie, or what is left above them."""
-    return [path if path.exists() else path.parent for _, path in task.stores]
+    return [terrain.standing(path) for _, path in task.stores]
 
 
 @dataclass(frozen=True, slots=True)
