@@ -49,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.SIG_IGN)  # the end of the socket is the end
         try:
-            with Device(words[0]) as device:
+            with Device(words[0], [_process(peer)]) as device:
                 _serve(peer, device)
         except OSError as error:
             with contextlib.suppress(OSError):
@@ -63,13 +63,21 @@ def _failed(message: str, code: int) -> int:
     return code
 
 
+def _process(peer: socket.socket) -> int:
+    """Who made the socket (unix(7), SO_PEERCRED)."""
+    (number,) = struct.unpack_from("=i", peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+    return int(number)
+
+
 class Device:
     """The block device of what is mounted at exactly `mount`, opened for reading, and its mount point.
 
+    `others` are processes that must not wait for it while it is frozen (`guard.Freeze`).
     Raises `OSError`: EINVAL where `mount` is not the mount point of a whole ext4 or xfs, or that of /.
     """
 
-    def __init__(self, mount: str) -> None:
+    def __init__(self, mount: str, others: Sequence[int] = ()) -> None:
+        self._others = tuple(others)
         with contextlib.ExitStack() as opened:
             self.mount_fd = os.open(mount, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
             opened.callback(os.close, self.mount_fd)
@@ -93,7 +101,7 @@ class Device:
     def freeze(self) -> None:
         """Raises `OSError`: EBUSY where somebody else has frozen it."""
         if self._freeze is None:
-            self._freeze = guard.Freeze(self.mount_fd)
+            self._freeze = guard.Freeze(self.mount_fd, self._others)
 
     @property
     def frozen(self) -> bool:

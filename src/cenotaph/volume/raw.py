@@ -326,8 +326,10 @@ def why_not_freeze(volume: Volume, never: Sequence[Path] = ()) -> str:
         "files of the case are written to it": list(never),
     }
     for why, paths in places.items():
-        if any(_number(path) == volume.number for path in paths):
+        if any(volume.number in _beneath(path) for path in paths):
             return why
+    if any(volume.number in _beneath(path) for path in _swap_files()):
+        return "memory is swapped to a file on it"
     return "a file that we have open for writing lies on it" if _writing_to(volume.number) else ""
 
 
@@ -337,6 +339,31 @@ def _number(path: Path) -> int | None:
         with contextlib.suppress(OSError):
             return here.stat().st_dev
     return None
+
+
+def _beneath(path: Path) -> set[int]:
+    """st_dev of a path, and of the image file that its device lies in, and so on."""
+    found: set[int] = set()
+    number = _number(path)
+    while number is not None and number not in found:
+        found.add(number)
+        device = Path(f"/sys/dev/block/{os.major(number)}:{os.minor(number)}").resolve()
+        number = None
+        for loop in (device / "loop", device.parent / "loop"):  # the other one where it is a partition
+            with contextlib.suppress(OSError):
+                number = _number(Path(os.fsdecode((loop / "backing_file").read_bytes().rstrip(b"\n"))))
+                break
+    return found
+
+
+def _swap_files() -> list[Path]:
+    """Files that memory is swapped to (proc(5), swaps)."""
+    try:
+        lines = Path("/proc/swaps").read_bytes().splitlines()[1:]
+    except OSError:
+        return []
+    found = [line.split()[0] for line in lines if line.split()[1:2] == [b"file"]]
+    return [Path(os.fsdecode(name.replace(b"\\040", b" "))) for name in found]
 
 
 def _writing_to(number: int) -> bool:
