@@ -32,6 +32,7 @@ from cenotaph_proof.statements import (
     RestoreAttempt,
 )
 
+ENCRYPTS = "files that the file system itself encrypts (fscrypt): their keys bring back what no search finds"
 MOST_LINES = 50  # of what was not reached, and of owners of hits
 
 
@@ -170,7 +171,13 @@ class _Search:
         ) as device:
             map_ = self._map(device)
             found = residue.search(
-                device, map_, self.needles, self.task.seed, self.tell, name=self.task.planned.name
+                device,
+                map_,
+                self.needles,
+                self.task.seed,
+                self.tell,
+                name=self.task.planned.name,
+                block=self.volume.block,
             )
             restores, untried = restore.attempt(
                 device,
@@ -183,6 +190,7 @@ class _Search:
             judged, not_run = self._judged(device, map_, found)
             moved = found.moved or device.moved()
             state, why_moving = device.state, device.why_moving
+            untried += (ENCRYPTS,) if blocks.encrypts(device.pread) else ()
         moving = "it was written to while it was searched" if moved else why_moving
         return self._result(
             found, state, moving, recall, restores, judged, (*uncalibrated, *untried, *not_run)
@@ -231,6 +239,9 @@ class _Search:
         if missed:
             limits.append(("L2", f"{missed} bytes of the volume could not be read"))
         unreached = [*([f"{missed} bytes of the device"] if missed else []), *found.left_out]
+        if ENCRYPTS in untried:
+            unreached.append(ENCRYPTS)
+            limits.append(("L2", f"not all of it could be searched: {ENCRYPTS}"))
         if found.left_out:
             limits.append(("L2", f"not all of it was searched: {found.left_out[0]}"))
         notes = [*(u for u in found.unreachable if u not in found.left_out), *found.owners, *untried]

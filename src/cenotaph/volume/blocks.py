@@ -206,6 +206,12 @@ def journal(read: Read) -> list[tuple[int, int]]:
     return []
 
 
+def encrypts(read: Read) -> bool:
+    """Whether ext4 may hold files whose content and names it encrypted (fscrypt; the feature `encrypt`)."""
+    head = read(1024, 1024)
+    return head[56:58] == b"\x53\xef" and bool(int.from_bytes(head[96:100], "little") & _ENCRYPT_FLAG)
+
+
 def _xfs_log(head: bytes) -> list[tuple[int, int]]:
     """xfs_dsb of fs/xfs/libxfs/xfs_format.h: the log's first block is (group, block in it), packed."""
     block, start, group_blocks, blocks = struct.unpack_from(">4xL40xQ28xL8xL", head)
@@ -216,7 +222,7 @@ def _xfs_log(head: bytes) -> list[tuple[int, int]]:
     return [(first * block, (first + blocks) * block)]
 
 
-_EXTENTS_FLAG, _64BIT = 0x80000, 0x80
+_EXTENTS_FLAG, _64BIT, _ENCRYPT_FLAG = 0x80000, 0x80, 0x10000
 _DEEPEST = 5
 _EXTENT_MAGIC, _MOST_NODES = 0xF30A, 1 << 10  # a tree that leads back to itself ends there
 _LARGEST = 6  # block sizes are 1 KiB to 64 KiB: 1024 << 6

@@ -14,9 +14,10 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import os
 import secrets
-import stat
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,8 +78,8 @@ def rinse(folder: Path, home: Home, *, may_grow: bool, check: Callable[[], None]
     folder grows. Else the volume must have no free block: a length is done when no name fits any more.
     Raises: OSError, with the folder as it was.
     """
-    fd = os.open(folder, _FOLDER)
-    try:
+    with _opened(folder) as fd:
+        _check_unlinks(fd)
         before = os.fstat(fd)
         try:
             home.begin(before)
@@ -87,6 +88,29 @@ def rinse(folder: Path, home: Home, *, may_grow: bool, check: Callable[[], None]
             home.remove_links(fd)
             _restore(fd, before)
             os.fsync(fd)
+
+
+_GETFLAGS = 0x80086601  # FS_IOC_GETFLAGS, linux/fs.h
+_IMMUTABLE, _APPEND_ONLY = 0x10, 0x20
+
+
+def _check_unlinks(fd: int) -> None:
+    """Raises: PermissionError where names put into a folder cannot be taken out again (chattr(1), a)."""
+    buffer = bytearray(8)
+    try:
+        fcntl.ioctl(fd, _GETFLAGS, buffer)
+    except OSError as error:
+        if error.errno not in (errno.ENOTTY, errno.EOPNOTSUPP):
+            raise
+    if int.from_bytes(buffer[:4], sys.byteorder) & (_IMMUTABLE | _APPEND_ONLY):
+        raise PermissionError(errno.EPERM, "the folder only grows")
+
+
+@contextlib.contextmanager
+def _opened(folder: Path) -> Iterator[int]:
+    fd = os.open(folder, _FOLDER)
+    try:
+        yield fd
     finally:
         os.close(fd)
 
@@ -130,6 +154,8 @@ class Home:
         for parent in candidates:
             path = parent / tombstone_name()
             try:
+                with _opened(parent) as fd:
+                    _check_unlinks(fd)
                 before = os.stat(parent)
                 path.mkdir(mode=_HOME_MODE)
             except OSError as error:
@@ -158,6 +184,8 @@ class Home:
                 return self.link_into(fd, name)
             if error.errno in _FULL:
                 return False
+            if error.errno == errno.EXDEV:  # a folder of another project (xfs_quota(8)), or one encrypted
+                raise PermissionError(errno.EXDEV, "the folder takes no links from others") from None
             raise
         return True
 
@@ -248,7 +276,7 @@ def _is_home(entry: os.DirEntry[str]) -> bool:
     if not is_tombstone(os.fsencode(entry.name)) or not entry.is_dir(follow_symlinks=False):
         return False
     info = entry.stat(follow_symlinks=False)
-    return info.st_uid == os.geteuid() and stat.S_IMODE(info.st_mode) == _HOME_MODE
+    return info.st_uid == os.geteuid() and info.st_mode & 0o777 == _HOME_MODE  # it may inherit setgid
 
 
 def _remove_names(fd: int, inodes: set[int], *, restore: bool = False) -> int:
