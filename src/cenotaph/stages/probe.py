@@ -20,7 +20,7 @@ from cenotaph.engines import local
 from cenotaph.errors import StoreError
 from cenotaph.progress import Tell, quiet, watched
 from cenotaph.residue.scan import Findings, scan
-from cenotaph.residue.shapes import Shapes
+from cenotaph.residue.shapes import IDENTITY, MOBILE, Together
 from cenotaph.sealing import NeedleSource, Target
 from cenotaph.session import Session
 from cenotaph.store import Extent, OpenReader, Reader
@@ -42,6 +42,7 @@ from cenotaph_proof.statements import (
 
 READ_TWICE = 16  # places that draw 2 picks, read again at the end: a store that moves is noticed
 CLOCK_GRAIN = 20_000_000  # nanoseconds by which a file's time of change may lag behind the clock (CONFIG_HZ)
+SHAPES = (IDENTITY, MOBILE)  # counted as strangers, not by place
 APPEARED = "collections appeared since the survey"
 NO_VOLUME = "the plan names no volume for this store"
 MISPLACED = "its folder is not the one that was surveyed (not mounted, moved, or a link in its place)"
@@ -130,7 +131,7 @@ def probe_store(task: ProbeTask) -> tuple[ProbedStore, frozenset[int]]:
         return _unread(task, error.message), frozenset()
     try:
         search = _Search(task, reader)
-        return search.run(), frozenset(search.values.kept)
+        return search.run(), search.kept_needles()
     except StoreError as error:
         return _unread(task, error.message), frozenset()
     finally:
@@ -144,9 +145,8 @@ class _Search:
         self.task = task
         self.reader = reader
         self.needles = task.needles.load(task.case_key)
-        self.shapes = Shapes(self.needles)
+        self.sought = Together(self.needles)
         self.values = Findings()
-        self.strangers = Findings()
         self.by_place: Counter[tuple[str, str, str]] = Counter()
         self.places = 0
         self.unread = 0
@@ -159,7 +159,8 @@ class _Search:
         extents = list(self.reader.raw())
         first = [self._read(extent) for extent in extents]
         moved = self._read_twice(extents, first)
-        residue, strangers = len(self.values.residue), len(self.strangers.residue)
+        residue = sum(what >= 0 for what in self.values.residue)
+        strangers = len(self.values.residue) - residue
         grade, why = self._grade(rows, residue, strangers, moved)
         problems = tuple(f"{p}: could not be decoded to its end" for p in self.values.problems)
         if self.unread:
@@ -172,7 +173,7 @@ class _Search:
             places=self.places,
             bytes=self.values.scanned,
             residue=residue,
-            kept_elsewhere=len(self.values.kept),
+            kept_elsewhere=len(self.kept_needles()),
             strangers=strangers,
             found=tuple(
                 Residue(place, lane, kind, count)
@@ -183,20 +184,22 @@ class _Search:
             read=True,
         )
 
+    def kept_needles(self) -> frozenset[int]:
+        """The needles that were found in what is kept; shapes lie below zero."""
+        return frozenset(what for what in self.values.kept if what >= 0)
+
     def _read(self, extent: Extent) -> tuple[int, int]:
         self.places += 1
         try:
             with extent.open() as stream:
-                found = scan(stream, extent.length, self.needles, extent.kept)
-                shaped = scan(stream, extent.length, self.shapes, extent.kept)
+                found = scan(stream, extent.length, self.sought, extent.kept)
         except OSError:
             self.unread += 1
             return -1, -1
         for (lane, _, kind, kept), hits in found.counts.items():
-            if not kept:
+            if not kept and kind not in SHAPES:
                 self.by_place[extent.kind, lane, kind] += hits
         self.values.merge(found)
-        self.strangers.merge(shaped)
         return len(found.residue), len(found.kept)
 
     def _read_twice(self, extents: list[Extent], first: list[tuple[int, int]]) -> bool:
@@ -205,7 +208,7 @@ class _Search:
             extent = extents[number]
             try:
                 with extent.open() as stream:
-                    again = scan(stream, extent.length, self.needles, extent.kept)
+                    again = scan(stream, extent.length, self.sought, extent.kept)
             except OSError:
                 return True
             if (len(again.residue), len(again.kept)) != first[number]:
