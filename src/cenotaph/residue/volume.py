@@ -29,7 +29,7 @@ import numpy.typing as npt
 
 from cenotaph.progress import Tell, quiet
 from cenotaph.residue.needles import Needles
-from cenotaph.residue.scan import LEFT_OUT, Findings, Limits, Scanner
+from cenotaph.residue.scan import LEFT_OUT, Findings, Limits, Scanner, scan
 from cenotaph.residue.shapes import Together
 from cenotaph.volume.model import Map, Place
 from cenotaph_proof import draw
@@ -46,6 +46,8 @@ _CACHED = 16  # chunks of `_CHUNK` bytes that a place's stream remembers
 _CHUNK = 1 << 20
 _MOST_OWNED = 8  # hits of a place whose owners are asked for
 _NOTHING_KEPT = np.zeros((0, 2), dtype=np.int64)
+_SEAM, _APART = 96, bytes(16)  # bytes on each side of a border; what lies between two borders
+_STAYS = (Place.KEPT, Place.STORES)
 _LIVE_OF_OTHERS = (Place.OTHER, Place.KEPT, Place.STORES)  # may hold numbers of people of their own
 
 
@@ -105,6 +107,7 @@ def search(
     """
     first = _drawn(raw, seed, name)
     streams = {place: _Stream(raw, map, place, needles, limits) for place in _searched(map, including)}
+    seams = _Seams(needles)
     blank = 0
     for offset, data in _pieces(raw):
         for start, end, place in _parts(map, offset, offset + len(data)):
@@ -113,10 +116,16 @@ def search(
                 blank += _blank(part, block)
             if place in streams:
                 streams[place].scanner.feed(part)
+            seams.feed(start, part, place)
         tell("volume searched, MiB", (offset + len(data)) // _MIB, -(-raw.size // _MIB))
     found = {place: stream.scanner.finish() for place, stream in streams.items()}
+    owners = _owners(raw, streams, found)
+    known = set().union(*(findings.residue for place, findings in found.items() if place not in _STAYS))
+    for place, findings in seams.finish().items():
+        if findings.residue - known:  # else found on one side already, and counted there
+            found[place].merge(findings)
     moved = _drawn(raw, seed, name) != first
-    return _result(raw, map, found, blank, _owners(raw, streams, found), moved)
+    return _result(raw, map, found, blank, owners, moved)
 
 
 def _searched(map_: Map, including: Collection[Place]) -> list[Place]:
@@ -283,6 +292,38 @@ class _Source(io.RawIOBase):
                 self._chunks.popitem(last=False)
         self._chunks[base] = chunk
         return chunk[offset - base : offset - base + length]
+
+
+class _Seams:
+    """Both sides of each border between two places in which nothing may be left."""
+
+    def __init__(self, needles: Needles) -> None:
+        self._needles = needles
+        self._found: dict[Place, Findings] = {}
+        self._waiting: dict[Place, bytearray] = {}
+        self._before: tuple[int, bytes, Place] = (-1, b"", Place.STORES)  # where a part ended, its end, place
+
+    def feed(self, start: int, part: memoryview, place: Place) -> None:
+        """The next part of the device. Parts come in their order."""
+        end, last, other = self._before
+        if end == start and place is not other and not {place, other} & set(_STAYS):
+            seams = self._waiting.setdefault(other, bytearray())
+            seams += last + part[:_SEAM] + _APART
+            if len(seams) > STEP:
+                self._search(other)
+        joined = last if end == start and place is other else b""
+        self._before = start + len(part), (joined + bytes(part[-_SEAM:]))[-_SEAM:], place
+
+    def finish(self) -> dict[Place, Findings]:
+        """What was found, by the place before the border."""
+        for place in list(self._waiting):
+            self._search(place)
+        return self._found
+
+    def _search(self, place: Place) -> None:
+        data = bytes(self._waiting.pop(place))
+        findings = scan(io.BytesIO(data), len(data), self._needles, _NOTHING_KEPT)
+        self._found.setdefault(place, Findings()).merge(findings)
 
 
 class _Stream:
