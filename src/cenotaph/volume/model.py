@@ -63,4 +63,6 @@ class Map:
 
     def size(self, place: Place) -> int:
         """Bytes of one place."""
-        return int(sum(e - s for s, e, p in zip(self.starts, self.ends, self.places, strict=True) if p is place))
+        return int(
+            sum(e - s for s, e, p in zip(self.starts, self.ends, self.places, strict=True) if p is place)
+        )
