@@ -59,7 +59,7 @@ def is_due(
     if not volume.actions or not going or unfinished:
         return False
     after = max(*reclaimed.values(), since if rejected else 0, 0)
-    return _last(lines, "wiped", volume.name) < after
+    return _last(lines, "wiped", volume.name) <= after
 
 
 def wipe_volume(task: WipeTask) -> str:
