@@ -49,7 +49,7 @@ attacks: $(VENV)/dev.stamp ## let a lying operator try every lie we know
 	$(PYTEST) -n $(WORKERS) -v tests/attacks
 
 volume: $(VENV)/dev.stamp ## wipe volumes of 1 GiB and let outside tools look for what is left (root, loop devices)
-	CENOTAPH_VOLUME_MIB=1024 CENOTAPH_VOLUME_PEOPLE=1000 $(PYTEST) -v -s tests/acceptance/test_volume_clean.py
+	CENOTAPH_VOLUME_MIB=1024 CENOTAPH_VOLUME_PEOPLE=1000 $(PYTEST) -v -s $(wildcard tests/acceptance/test_volume_*.py)
 
 bench: $(VENV)/dev.stamp ## answer each question in bench/ with a figure of this machine
 	@for script in bench/[a-z]*.py; do \
