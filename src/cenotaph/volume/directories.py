@@ -27,6 +27,7 @@ from cenotaph.durable import is_tombstone, tombstone_name
 LENGTHS = (255, 128, 64, 40, 24, 16, 8, 4)  # of the names: each takes what the longer ones left
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+_LONGEST_PATH = 4096 - 64  # bytes; a name of ours comes behind it
 _IN_INODE = 4096  # smaller folders lie in their inode (xfs), and grow name by name
 _HOME_MODE = 0o700
 _MEMO = b"."  # in the file of a home that has the times of the folder it is in; the other files are empty
@@ -78,6 +79,8 @@ def rinse(folder: Path, home: Home, *, may_grow: bool, check: Callable[[], None]
     folder grows. Else the volume must have no free block: a length is done when no name fits any more.
     Raises: OSError, with the folder as it was.
     """
+    if _too_deep(folder):
+        raise PermissionError(errno.ENAMETOOLONG, "the folder lies too deep")
     with _opened(folder) as fd:
         _check_unlinks(fd)
         before = os.fstat(fd)
@@ -129,7 +132,7 @@ def _fill(fd: int, home: Home, *, may_grow: bool, check: Callable[[], None]) -> 
             if now > size and now >= _IN_INODE:
                 if may_grow:
                     break
-                raise OSError(errno.EBUSY, "a folder grew although no block was free")
+                raise PermissionError(errno.EBUSY, "a folder grew although no block was free")  # bigalloc
             size = max(size, now)
     return written
 
@@ -234,6 +237,8 @@ def remove_leftovers(folders: Iterable[Path]) -> int:
     inodes = {inode for home in homes for inode in _anchors(home)}
     removed = 0
     for folder in places:
+        if _too_deep(folder):
+            continue
         fd = os.open(folder, _FOLDER)
         try:
             removed += _remove_names(fd, inodes, restore=True)
@@ -251,7 +256,14 @@ def remove_leftovers(folders: Iterable[Path]) -> int:
     return removed
 
 
+def _too_deep(folder: Path) -> bool:
+    """Whether a folder lies too deep to be named whole (PATH_MAX, limits.h): nothing was put into it."""
+    return len(os.fsencode(folder)) >= _LONGEST_PATH
+
+
 def _homes(folder: Path) -> list[Path]:
+    if _too_deep(folder):
+        return []
     with os.scandir(folder) as entries:
         return [Path(e.path) for e in entries if _is_home(e)]
 
