@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import errno
 import mmap
@@ -479,6 +480,7 @@ def _serve(server: socket.socket) -> None:
 
 def as_nobody(act: Callable[[], T]) -> T:
     """What `act` returns in a child that has given up root; `AssertionError` where it raises."""
+    codecs.lookup("ascii")  # the standard library may lie where nobody but root can read it
     ours, theirs = os.pipe()
     child = os.fork()
     if not child:
