@@ -237,6 +237,23 @@ def test_the_guard_notices_one_of_ours_that_waits_for_the_volume(
         writer.wait(timeout=10)
 
 
+def test_a_guard_that_dies_before_it_spoke_leaves_nothing_frozen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed between the freeze and its answer, it is replaced by its parent: seen with a scratch volume."""
+    dying = tmp_path / "guard.py"
+    dying.write_text(
+        "import fcntl, os, signal, sys\n"
+        f"fcntl.ioctl(int(sys.argv[1]), {guard.FIFREEZE}, 0)\n"
+        "os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    monkeypatch.setattr(guard, "__file__", str(dying))
+    with image(tmp_path, "ext4") as scratch, opened(scratch.mount) as fd:
+        with pytest.raises(OSError, match="nput/output"):
+            guard.Freeze(fd)
+        assert not guard.thaw(fd), "it was still frozen"
+
+
 def test_a_process_that_only_sleeps_waits_for_no_volume() -> None:
     """The guard does not thaw because something is slow."""
     with subprocess.Popen(["sleep", "60"]) as sleeper:

@@ -59,6 +59,8 @@ class Freeze:
             self._confirm()
         except BaseException:
             self._release()
+            if self._guard.returncode < 0:  # killed before it could say that it had frozen the volume
+                thaw(self._fd)
             os.close(self._fd)
             raise
         self._watch = threading.Thread(target=self._thaw_for_the_guard, name="freeze", daemon=True)
