@@ -14,6 +14,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+from cenotaph.errors import PartialError
+from cenotaph.volume import free, kernel, wipe
+from small_case import put, values
 from small_volume import (
     EXPORTED,
     LIVE,
@@ -23,10 +27,6 @@ from small_volume import (
     forked,
     found,
 )
-
-from cenotaph.errors import PartialError
-from cenotaph.volume import free, kernel, wipe
-from small_case import put, values
 from volume_images import LOOPS, Image, image, tool
 
 pytestmark = [LOOPS, pytest.mark.slow, pytest.mark.timeout(600)]

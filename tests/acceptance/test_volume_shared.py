@@ -9,10 +9,10 @@ import time
 from pathlib import Path
 
 import pytest
-from small_volume import OLD, SmallVolumeCase, deleted, forked, found
 
 from cenotaph.volume import wipe
 from cenotaph.volume.terms import HEADROOM_BYTES, HEADROOM_SHARE
+from small_volume import OLD, SmallVolumeCase, deleted, forked, found
 from volume_images import LOOPS, image
 
 pytestmark = [LOOPS, pytest.mark.slow, pytest.mark.timeout(900)]
