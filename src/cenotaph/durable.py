@@ -68,13 +68,21 @@ def syncfs(fd: int) -> None:
 
 def tombstone_name() -> str:
     """A fresh name that says nothing about the file that will carry it until it is gone."""
-    return TOMBSTONE_PREFIX.decode() + secrets.token_hex(12)
+    return TOMBSTONE_PREFIX.decode() + letters(secrets.token_hex(12))
+
+
+def letters(digits: str) -> str:
+    """Hexadecimal digits as the letters a to p: a run of decimal ones can pass for somebody's number."""
+    return digits.translate(_LETTERS)
+
+
+_LETTERS = str.maketrans("0123456789", "ghijklmnop")
 
 
 def is_tombstone(name: bytes) -> bool:
     """Whether a file name is one that `tombstone_name` could have made."""
-    digits = name[len(TOMBSTONE_PREFIX) :]
-    return name.startswith(TOMBSTONE_PREFIX) and len(digits) == 24 and not digits.strip(b"0123456789abcdef")
+    rest = name[len(TOMBSTONE_PREFIX) :]
+    return name.startswith(TOMBSTONE_PREFIX) and len(rest) == 24 and not rest.strip(b"abcdefghijklmnop")
 
 
 # --- paths that cannot leave their root -----------------------------------------------------

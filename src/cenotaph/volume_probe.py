@@ -92,12 +92,6 @@ def unread(planned: PlanVolume, why: str) -> ProbedVolume:
     )
 
 
-def shows_residue(found: ProbedVolume) -> bool:
-    """Whether something that was destroyed was found: more than a search that fell short."""
-    brought_back = any(r.values for r in found.restores)
-    return bool(found.residue or found.strangers or brought_back or any(r.missed for r in found.referees))
-
-
 def _check_same(task: VolumeTask, volume: Volume) -> None:
     if volume.refusal:
         raise UsageError(volume.refusal)

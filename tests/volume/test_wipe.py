@@ -596,13 +596,13 @@ def test_a_kill_among_fillers_is_cleared_away(tmp_path):
         fd = os.open(it.store, os.O_RDONLY)
         for number in range(50):
             assert home.link_into(fd, f"filler{number}")
-        (it.store / ".cenotaph-0123456789abcdef01234567").write_bytes(b"somebody's")  # a tombstone, not ours
+        (it.store / ".cenotaph-abcdefghijklmnopabcdefgh").write_bytes(b"somebody's")  # a tombstone, not ours
         os.close(fd)
         os.close(home.fd)
 
         run(it)
 
-        theirs = it.store / ".cenotaph-0123456789abcdef01234567"
+        theirs = it.store / ".cenotaph-abcdefghijklmnopabcdefgh"
         assert theirs.read_bytes() == b"somebody's"
         theirs.unlink()
         names = [path for path, *_ in before]  # type: ignore[misc]  # tuples

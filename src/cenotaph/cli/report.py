@@ -226,7 +226,10 @@ def probe_lines(body: Probe) -> list[str]:
         lines.append(line + (f"; not higher: {s.why_not_higher}" if s.why_not_higher else ""))
     for volume in body.volumes or ():
         lines += _volume_lines(volume)
-    return [*lines, *(f"rejected: {r}" for r in body.reasons), f"decision: {body.decision}"]
+    lines += [f"rejected: {r}" for r in body.reasons]
+    if body.decision == "reject" and not any(s.residue or s.strangers for s in body.stores) and body.volumes:
+        lines.append("probe again when that is mended; or accept what was reached: probe --accept-lower")
+    return [*lines, f"decision: {body.decision}"]
 
 
 def _volume_lines(volume: ProbedVolume) -> list[str]:

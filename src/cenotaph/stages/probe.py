@@ -316,13 +316,13 @@ def _capped(session: Session, store: ProbedStore, volumes: tuple[ProbedVolume, .
 
 
 def _volume_reasons(session: Session, volumes: tuple[ProbedVolume, ...]) -> tuple[str, ...]:
-    """Residue on a volume that the plan promised clean: another run of destroy wipes it again."""
+    """A volume that fell below what the plan promised: residue, which another run of destroy wipes, or a
+    search that fell short, which another probe may mend. Accepting would let this auditor's share go."""
     promised = {v.name: v.grade for v in session.case.require(Plan).body(Plan).volumes or ()}
     return tuple(
         f"{v.name} reached {v.reached}, the plan promised {promised[v.name]}: {v.why_not_higher}"[:1000]
         for v in volumes
         if facts.GRADES.index(v.reached) < facts.GRADES.index(promised[v.name])
-        and volume_probe.shows_residue(v)
     )
 
 

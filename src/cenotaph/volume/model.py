@@ -1,7 +1,8 @@
 """What a volume is, and what its blocks are: values that reading, searching and wiping share.
 
 A *volume* is one mounted file system on one block device. Every byte of it has one *place*: what the
-file system says the byte is for. Mount points, device paths and folders are `repr=False`: they can name people.
+file system says the byte is for. Mount points, device paths and folders are `repr=False`: they can name
+people.
 """
 
 from __future__ import annotations

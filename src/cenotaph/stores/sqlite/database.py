@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from typing import BinaryIO
 from urllib.parse import quote as quote_uri
 
-from cenotaph.durable import TOMBSTONE_PREFIX, is_tombstone, tombstone_name
+from cenotaph.durable import TOMBSTONE_PREFIX, is_tombstone, letters, tombstone_name
 from cenotaph.errors import PermanentStoreError, StoreError, TransientStoreError, UsageError
 
 BUSY_SECONDS = 5.0
@@ -106,7 +106,7 @@ class Place:
         # keyed with the directory, so that the same name elsewhere gets another mark
         info = os.stat(self.directory)
         key = b"%d %d" % (info.st_dev, info.st_ino)
-        return hashlib.blake2b(self.name, key=key, digest_size=6).hexdigest()
+        return letters(hashlib.blake2b(self.name, key=key, digest_size=6).hexdigest())
 
 
 def in_wal_mode(place: Place) -> bool:
