@@ -168,3 +168,28 @@ def test_bytes_that_cannot_be_read_are_not_claimed(
     assert seen.reached == "L2"
     assert seen.read == seen.bytes - 4096
     assert "4096 bytes" in seen.why_not_higher
+
+
+@pytest.mark.parametrize("ground", ["ext4"], indirect=True)
+def test_a_case_whose_disk_is_full_claims_nothing(
+    ground: tuple[Image, SmallVolumeCase], record_property: pytest.RecordProperty
+) -> None:
+    """Every write of the case from some moment on fails, while it wipes or reads: an error, no L3, nothing
+    frozen; with room again the same commands reach it."""
+    scratch, case = ground
+    full = 0
+    for step in (case.destroy, case.probe):
+        for at in _later():
+            ended = killing.run(step, at, killing.How.DISK_FULL)
+            _check_thawed(scratch)
+            if ended.code == 0:
+                break
+            assert "full" in ended.said or "space" in ended.said
+            full += 1
+    case.admit()
+    record_property("full disks", full)
+    record_property("survived full disks", full)
+
+    assert full > 3
+    assert found(scratch, OLD) == 0
+    assert case.probed().reached == "L3"
