@@ -72,7 +72,7 @@ class TestEveryJournalMode:
 def through_open_descriptor(path):
     """The content of a file that is open here under a lease: opening it again would wait for the lease."""
     info = os.stat(path)
-    for fd in map(int, os.listdir("/proc/self/fd")):
+    for fd in (int(link.name) for link in Path("/proc/self/fd").iterdir()):
         with contextlib.suppress(OSError):
             if os.path.samestat(os.fstat(fd), info):
                 return os.pread(fd, info.st_size, 0)
