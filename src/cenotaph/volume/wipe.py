@@ -254,10 +254,8 @@ class _Run:
 
     def _wiped(self, left: Blank | None) -> Wiped:
         if not self.terms.quiesced:
-            self.why.insert(
-                0,
-                "the volume is shared, and its headroom was left unwiped (its owner can declare it quiesced)",
-            )
+            what = "its headroom was left unwiped" if left is None or left.left else "others may write to it"
+            self.why.insert(0, f"the volume is shared, and {what} (its owner can declare it quiesced)")
         reached = Grade.L2 if self.why else Grade.L3
         found = left or Blank(0, 0, 0)
         return Wiped(tuple(self.actions), reached, "; ".join(self.why), found.free, found.blank)
