@@ -18,12 +18,6 @@ from cenotaph_proof.statements import (
 
 NOT_RECLAIMED = "the store's files were not yet reclaimed"
 NEWS = ("done", "reclaimed", "drift", "failed", "appeared", "wiped")
-OF_VOLUMES = (
-    "wiping",
-    "setting",
-    "wiped",
-    "wipe failed",
-)  # lines that name a volume where others name a store
 _CLASSES = ("as sealed", "watched", "unknown")
 
 
@@ -47,12 +41,7 @@ def destruction(case: Case, estate: Estate, lines: Sequence[Line], covered: int,
         finished=max(span),
         journal=lines[-1].hash,
         stores=tuple(
-            _store(
-                p.destroy,
-                store,
-                [e for e in lines if e.store == store.name and e.kind not in OF_VOLUMES],
-                covered,
-            )
+            _store(p.destroy, store, [e for e in lines if e.store == store.name], covered)
             for store, p in zip(estate.stores, planned, strict=True)
         ),
         complete=complete(case, estate, lines),

@@ -444,22 +444,30 @@ def reflinked(fd: int) -> bool:
 
 
 def _mapped(fd: int, how: int) -> Iterator[tuple[int, int, int]]:
-    """(start, length, flags) of the extents of a file; none where the file system cannot say (FIEMAP, kernel
-    Documentation/filesystems/fiemap.rst)."""
+    """(start, length, flags) of the extents of a file; none where the file system cannot say."""
+    try:
+        for logical, _, length, flags in fiemap(fd, how):
+            yield logical, length, flags
+    except OSError as error:
+        if error.errno not in (errno.ENOTTY, errno.EOPNOTSUPP, errno.EINVAL):
+            raise
+
+
+def fiemap(fd: int, how: int = _FIEMAP_FLAG_SYNC) -> Iterator[tuple[int, int, int, int]]:
+    """(logical, physical, length, flags) of the extents of an open file, in bytes and order of the file.
+
+    FIEMAP, kernel Documentation/filesystems/fiemap.rst. Raises `OSError` (EOPNOTSUPP, ENOTTY) where the file
+    system does not say.
+    """
     start = 0
     while True:
         header = _FIEMAP_HEADER.pack(start, (1 << 64) - 1 - start, how, 0, _EXTENTS_A_CALL, 0)
         buffer = bytearray(header + bytes(_FIEMAP_EXTENT.size * _EXTENTS_A_CALL))
-        try:
-            fcntl.ioctl(fd, _FS_IOC_FIEMAP, buffer)
-        except OSError as error:
-            if error.errno in (errno.ENOTTY, errno.EOPNOTSUPP, errno.EINVAL):
-                return
-            raise
+        fcntl.ioctl(fd, _FS_IOC_FIEMAP, buffer)
         mapped = _FIEMAP_HEADER.unpack_from(buffer)[3]
         for index in range(mapped):
             extent = _FIEMAP_EXTENT.unpack_from(buffer, _FIEMAP_HEADER.size + index * _FIEMAP_EXTENT.size)
-            yield extent[0], extent[2], extent[5]
+            yield extent[0], extent[1], extent[2], extent[5]
             if extent[5] & _EXTENT_LAST:
                 return
             start = extent[0] + extent[2]

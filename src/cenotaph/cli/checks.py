@@ -13,11 +13,11 @@ from typing import Any
 from cenotaph import terrain
 from cenotaph.desk import Desk
 from cenotaph.errors import CenotaphError
+from cenotaph.residue import outside
 from cenotaph.store import OpenReader
 from cenotaph_proof.errors import ProofError
 
-RESTORERS = ("sqlite3", "debugfs", "xfs_db", "fls", "photorec", "ext4magic", "extundelete")
-WHERE = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"
+RESTORERS = ("sqlite3", "debugfs", "fls", "tsk_recover", "ext4magic", "extundelete")
 EARLIEST = 1_700_000_000  # no clock that is right shows an earlier time
 ROOM = 256 << 20
 
@@ -126,7 +126,7 @@ def _volumes(desk: Desk) -> Iterator[Check]:
             "run destroy and probe as root, or give probe the right: --raw-command 'sudo -n'",
         )
     if found:
-        missing = [tool for tool in RESTORERS if shutil.which(tool, path=WHERE) is None]
+        missing = [tool for tool in RESTORERS if outside.installed(tool) is None]
         yield Check(
             "tools that try to restore",
             not missing,

@@ -24,7 +24,7 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from cenotaph.durable import Beneath
+from cenotaph.durable import Beneath, fiemap
 from cenotaph.errors import PermanentStoreError
 from cenotaph.volume import fsmap
 from cenotaph.volume.model import Map, Place, Volume
@@ -287,13 +287,8 @@ class Mapped:
     shared: bool  # with another file
 
 
-_FS_IOC_FIEMAP = 0xC020660B
-_SYNC = 1
-_LAST, _NOWHERE, _INLINE, _UNWRITTEN, _SHARED = 0x1, 0x2 | 0x4, 0x200, 0x800, 0x2000
-_FIEMAP_HEADER, _FIEMAP_EXTENT = struct.Struct("=QQLLLL"), struct.Struct("=QQQ16xL12x")
+_NOWHERE, _INLINE, _UNWRITTEN, _SHARED = 0x2 | 0x4, 0x200, 0x800, 0x2000  # FIEMAP's flags
 _A_CALL = 512
-_ROOM = bytes(_A_CALL * _FIEMAP_EXTENT.size)
-_EVERYTHING = (1 << 64) - 1
 
 
 def extents(fd: int) -> list[Mapped]:
@@ -312,28 +307,10 @@ def extents(fd: int) -> list[Mapped]:
 
 
 def _fiemap(fd: int) -> Iterator[Mapped]:
-    start = 0
-    while True:
-        buffer = bytearray(_FIEMAP_HEADER.pack(start, _EVERYTHING - start, _SYNC, 0, _A_CALL, 0) + _ROOM)
-        fcntl.ioctl(fd, _FS_IOC_FIEMAP, buffer)
-        count = _FIEMAP_HEADER.unpack_from(buffer)[3]
-        flags = 0
-        for at in range(count):
-            logical, physical, length, flags = _FIEMAP_EXTENT.unpack_from(
-                buffer, _FIEMAP_HEADER.size + at * _FIEMAP_EXTENT.size
-            )
-            start = logical + length
-            if not flags & _NOWHERE:
-                yield Mapped(
-                    logical,
-                    physical,
-                    length,
-                    bool(flags & _UNWRITTEN),
-                    bool(flags & _INLINE),
-                    bool(flags & _SHARED),
-                )
-        if count < _A_CALL or flags & _LAST:
-            return
+    for logical, physical, length, flags in fiemap(fd):
+        if not flags & _NOWHERE:
+            unwritten, inline, shared = (bool(flags & flag) for flag in (_UNWRITTEN, _INLINE, _SHARED))
+            yield Mapped(logical, physical, length, unwritten, inline, shared)
 
 
 _XFS_IOC_GETBMAPX = 0xC0205838  # its number carries the size of the older struct getbmap
