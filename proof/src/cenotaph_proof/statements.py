@@ -43,11 +43,22 @@ class _Pattern:
 Name = Annotated[str, _Text(200, least=1)]
 Line = Annotated[str, _Text(1000)]
 Digest = Annotated[str, _Pattern(r"[0-9a-f]{64}")]
+MlDsaKey = Annotated[str, _Pattern(r"[0-9a-f]{2624}")]
 Count = Annotated[int, _Pattern("count")]
 Month = Annotated[str, _Pattern(r"[0-9]{4}-[0-9]{2}")]
 GradeName = Literal["none", "L1", "L2", "L3", "L4", "L5"]
 Role = Literal["operator", "auditor", "notary", "owner", "log-witness"]
 Decision = Literal["accept", "reject"]
+Saying = Literal[
+    "switched off",
+    "copy gone",
+    "key destroyed",
+    "medium destroyed",
+    "samples destroyed",
+    "witnessed",
+    "objects",
+    "answers",
+]
 
 
 # ── charter ──────────────────────────────────────────────────────────────────────────────────────
@@ -88,6 +99,7 @@ class Party:
     role: Role
     ed25519: Digest
     x25519: Digest
+    mldsa44: MlDsaKey | None = None  # of a log witness that also cosigns with ML-DSA-44
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +136,7 @@ class Charter:
     policy: Policy
     earlier: tuple[Digest, ...]  # charters in this log that no certificate closed
     annex: Digest
+    contact: Line | None = None  # where anyone may object, or bring a record of their own
 
 
 # ── approval ─────────────────────────────────────────────────────────────────────────────────────
@@ -305,6 +318,15 @@ class PlanVolume:
 
 
 @dataclass(frozen=True, slots=True)
+class PlanStep:
+    """Something that people are to see, where no mathematics can help; testimony says that they did."""
+
+    says: Saying
+    about: Name
+    by: tuple[Role, ...]  # the roles of which at least one organisation each is to testify
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     number: Count
     stores: tuple[PlanStore, ...]
@@ -312,6 +334,7 @@ class Plan:
     annex: Digest
     supersedes: Digest | None = None
     volumes: tuple[PlanVolume, ...] | None = None
+    steps: tuple[PlanStep, ...] | None = None
 
 
 # ── challenge ────────────────────────────────────────────────────────────────────────────────────
@@ -492,6 +515,16 @@ class ProbedVolume:
 
 
 @dataclass(frozen=True, slots=True)
+class CheckedApp:
+    """What an auditor saw of an app that is to be switched off."""
+
+    app: Name
+    check: Literal["endpoint", "port", "job", "role"]
+    state: Literal["gone", "still there", "not looked at"]
+    note: Line  # what answered; no address
+
+
+@dataclass(frozen=True, slots=True)
 class Probe:
     organisation: Name
     signed: Count
@@ -505,6 +538,7 @@ class Probe:
     decision: Decision
     reasons: tuple[Line, ...]
     volumes: tuple[ProbedVolume, ...] | None = None
+    apps: tuple[CheckedApp, ...] | None = None
 
 
 # ── testimony ────────────────────────────────────────────────────────────────────────────────────
@@ -515,9 +549,10 @@ class Testimony:
     organisation: Name
     role: Role
     signed: Count
-    says: Literal["switched off", "copy gone", "key destroyed", "medium destroyed", "witnessed", "objects"]
+    says: Saying
     about: Name
     evidence: tuple[Digest, ...]
+    why: Line | None = None  # in an objection and its answer; never a person
 
 
 # ── certificate ──────────────────────────────────────────────────────────────────────────────────
