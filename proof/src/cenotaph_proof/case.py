@@ -12,7 +12,7 @@ Rules (spec/case.md has the reasons). "At t" is the time a statement claims for 
     auditor's approval commits to a key share, a challenge nonce and a probe nonce.
  4. Inventory, seal, plan follow each other and cite each other; the seal's trees add up; the plan
     accounts for every sealed collection, names volumes for its own stores alone, and shares only
-    what the charter allows.
+    what the charter allows. Its steps are about what the charter names (`cenotaph_proof.testimony`).
  5. A challenge reveals the nonce committed to before the seal, against a cosigned checkpoint that
     holds seal and plan; it drew the chunks that the nonce picks, as many as the charter's bound asks.
  6. An approval names the charter or the newest plan, is not withdrawn, and has not expired.
@@ -22,11 +22,14 @@ Rules (spec/case.md has the reasons). "At t" is the time a statement claims for 
     volume is wiped that it does not name.
  9. An amended plan narrows at once; anything else needs approvals and a challenge of its own.
 10. A probe cites the latest destruction and reveals the nonce committed to before it. It covers the
-    plan's volumes, and grants L3 to none that it did not find clean (`cenotaph_proof.volumes`).
+    plan's volumes, and grants L3 to none that it did not find clean (`cenotaph_proof.volumes`). It
+    looks at apps of the charter alone.
 11. A certificate follows an accepted probe of the latest destruction and says exactly what the
     statements say (`cenotaph_proof.facts`). After it the case is closed.
 12. Checkpoints extend each other; a statement is younger than what it cites and not younger than
     the quorum that saw it, within the clock skew.
+13. A testimony is its signer's own word; it answers an objection or cites no testimony; it opens and
+    closes no gate (`cenotaph_proof.testimony`).
 """
 
 from __future__ import annotations
@@ -36,7 +39,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from cenotaph_proof import accounts, draw, envelope, facts, merkle, note, quorum, volumes
+from cenotaph_proof import accounts, draw, envelope, facts, merkle, note, quorum, testimony, volumes
 from cenotaph_proof import seal as seals
 from cenotaph_proof import trust as trusts
 from cenotaph_proof.casebook import COUNTERSIGN, Casebook, Cosigned, Entry, claimed, named_checkpoint
@@ -244,8 +247,8 @@ class Case(Casebook):
             self._check_probe(entry, body)
         elif isinstance(body, Certificate):
             self._check_certificate(entry, body)
-        elif (body.organisation, body.role) != (entry.signer.organisation, entry.signer.role):
-            raise SignatureError("a testimony is signed by another party than it names")
+        else:
+            testimony.check(entry, self.by_digest.get(entry.statement.cited("testimony") or ""))  # (13)
 
     def _check_charter(self, entry: Entry, body: Charter) -> None:
         named = trusts.from_charter(body)
@@ -265,6 +268,8 @@ class Case(Casebook):
         names = [s.name for s in body.stores]
         if len(set(names)) != len(names):
             raise FormatError("the charter names a store twice")
+        if body.contact == "":
+            raise FormatError("the charter names an empty contact")
         _check_policy(body)
         approve: dict[str, int] = {r.role: r.count for r in body.policy.approve}
         short = quorum.missing([p for p in named.parties if p.role in COUNTERSIGN], approve)
@@ -381,6 +386,7 @@ class Case(Casebook):
         if body.number != (previous.body(Plan).number if previous else 0) + 1:
             raise OrderError("plans are not numbered one after the other")
         accounts.check_plan(body, self.charter, inventory.body(Inventory), sealed.body(Seal))
+        testimony.check_plan(body, self.charter)
 
     def _check_challenge(self, entry: Entry, body: Challenge) -> None:
         sealed, plan = self.require(Seal), self.require(Plan)
@@ -497,6 +503,7 @@ class Case(Casebook):
                 )
             _check_recall(item.recall)
         volumes.check_probe(body, self.require(Plan).body(Plan))
+        testimony.check_apps(body, self.charter)
         if body.share_destroyed and body.decision == "reject":
             raise OrderError("a rejecting probe destroys a key share that is still needed")
 

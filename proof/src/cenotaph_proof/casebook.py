@@ -224,6 +224,7 @@ class Casebook:
         return (
             inside
             and new.annex == old.annex
+            and new.steps == old.steps
             and all(
                 item.name in before
                 and set(item.destroy) <= set(before[item.name].destroy)

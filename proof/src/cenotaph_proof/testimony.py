@@ -1,0 +1,135 @@
+"""What people are to see and say that they saw: steps of a plan, testimony, apps that an auditor looked at.
+
+Arithmetic on statements alone (spec/testimony.md; spec/case.md, rules 4, 10 and 13). Nothing here opens or
+closes a gate: what people say fills *attested*, and a step that nobody speaks of stands under *not shown*.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from cenotaph_proof.casebook import Casebook, Entry
+from cenotaph_proof.errors import FormatError, OrderError, SignatureError
+from cenotaph_proof.keys import PublicKey
+from cenotaph_proof.statements import Charter, Plan, PlanStep, Probe, Role, Testimony
+
+DISPUTE = ("objects", "answers")  # what no plan can foresee
+EXPLAINED = ("objects", "answers", "witnessed")
+ANSWERERS = ("operator", "auditor", "notary", "owner")
+MOST_APPS = 1_000  # looked at in one probe
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A step of the plan: who testified to it, and the roles of which nobody has."""
+
+    planned: PlanStep
+    testified: tuple[Entry, ...]
+    lacking: tuple[Role, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Objection:
+    """An objection, and the answers to it in log order."""
+
+    entry: Entry
+    answers: tuple[Entry, ...]
+
+
+# ── rules ────────────────────────────────────────────────────────────────────────────────────────
+
+
+def check_plan(plan: Plan, charter: Charter) -> None:
+    """Steps are told once each, by somebody, about what the charter names.
+
+    Raises: FormatError, OrderError.
+    """
+    steps = plan.steps or ()
+    if len({(s.says, s.about) for s in steps}) != len(steps):
+        raise FormatError("the plan names a step twice")
+    apps, recipients = {a.name for a in charter.apps}, {r.name for r in charter.recipients}
+    for step in steps:
+        if step.says in DISPUTE:
+            raise FormatError("the plan foresees an objection or its answer as a step")
+        if not step.by or len(set(step.by)) != len(step.by):
+            raise FormatError("a step of the plan names nobody who is to testify, or a role twice")
+        if step.says == "switched off" and step.about not in apps:
+            raise OrderError("the plan switches off an app that the charter does not name")
+        if step.says == "copy gone" and step.about not in recipients:
+            raise OrderError("the plan has a copy gone from a recipient that the charter does not name")
+
+
+def check_apps(probe: Probe, charter: Charter) -> None:
+    """A probe looks at apps of the charter. Raises: FormatError, OrderError."""
+    apps = probe.apps or ()
+    if len(apps) > MOST_APPS:
+        raise FormatError(f"a probe looks at more than {MOST_APPS:,} things of apps")
+    if {a.app for a in apps} - {a.name for a in charter.apps}:
+        raise OrderError("a probe looks at an app that the charter does not name")
+
+
+def check(entry: Entry, cited: Entry | None) -> None:
+    """A testimony is its signer's own, and answers nothing but an objection (rule 13).
+
+    `cited` is the testimony that it cites. Raises: SignatureError, FormatError, OrderError.
+    """
+    body = entry.body(Testimony)
+    if (body.organisation, body.role) != (entry.signer.organisation, entry.signer.role):
+        raise SignatureError("a testimony is signed by another party than it names")
+    if len(set(body.evidence)) != len(body.evidence):
+        raise FormatError("a testimony names a file of evidence twice")
+    if body.why == "" or (body.why is not None and body.says not in EXPLAINED):
+        raise FormatError("a testimony gives a reason where there is none to give")
+    if body.says != "answers":
+        if cited is not None:
+            raise OrderError("a testimony cites another one and is no answer to it")
+        return
+    if body.role not in ANSWERERS:
+        raise OrderError(f"an objection is answered by {body.organisation}, a {body.role}")
+    if cited is None or cited.body(Testimony).says != "objects":
+        raise OrderError("an answer cites no objection")
+    if cited.body(Testimony).about != body.about:
+        raise OrderError("an answer is about something else than the objection")
+
+
+# ── asking ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def steps(case: Casebook, counts: Callable[[PublicKey], bool] = lambda _: True) -> tuple[Step, ...]:
+    """The newest plan's steps, and who testified to them; none before there is a plan.
+
+    `counts` says whose word fills a role; others are listed all the same.
+    """
+    plan = case.latest(Plan)
+    planned = plan.body(Plan).steps or () if plan is not None else ()
+    said = case.all(Testimony)
+    return tuple(_step(item, said, counts) for item in planned)
+
+
+def beside(case: Casebook) -> tuple[Entry, ...]:
+    """Testimony that is of no step of the newest plan, and no part of a dispute."""
+    planned = {(s.planned.says, s.planned.about) for s in steps(case)}
+    return tuple(e for e in case.all(Testimony) if _key(e) not in planned and _key(e)[0] not in DISPUTE)
+
+
+def objections(case: Casebook) -> Iterator[Objection]:
+    """Every objection in log order, answered or not."""
+    said = case.all(Testimony)
+    for entry in said:
+        if entry.body(Testimony).says == "objects":
+            answers = (a for a in said if a.body(Testimony).says == "answers")
+            yield Objection(
+                entry, tuple(a for a in answers if a.statement.cited("testimony") == entry.digest)
+            )
+
+
+def _step(planned: PlanStep, said: list[Entry], counts: Callable[[PublicKey], bool]) -> Step:
+    mine = tuple(e for e in said if _key(e) == (planned.says, planned.about))
+    roles = {e.signer.role for e in mine if counts(e.signer)}
+    return Step(planned, mine, tuple(role for role in planned.by if role not in roles))
+
+
+def _key(entry: Entry) -> tuple[str, str]:
+    body = entry.body(Testimony)
+    return body.says, body.about
