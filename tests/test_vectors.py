@@ -299,7 +299,7 @@ def test_what_a_search_is_known_to_find_stands_beside_the_grades():
 
     assert "found 24 of 24 sampled values" in told
     assert "at least 77 %" in told
-    assert dict(verdict.recall) == {store.name: "77 %" for store in verdict.certificate.stores}
+    assert dict(verdict.recall) == {store.name: 77 for store in verdict.certificate.stores}
 
 
 @pytest.mark.parametrize(

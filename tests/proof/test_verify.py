@@ -7,10 +7,10 @@ import json
 import pytest
 
 from cenotaph.testing.ceremony import AUDITORS, NOTARY, Ceremony, as_stream, in_store
-from cenotaph_proof import statements, verify
+from cenotaph_proof import report, statements, verify
 from cenotaph_proof.errors import OrderError
 from cenotaph_proof.facts import LIMITS
-from cenotaph_proof.verify import Verdict
+from cenotaph_proof.verdict import Fact, Verdict
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +22,7 @@ def verdict(c: Ceremony, *, trusted: bool = True) -> Verdict:
     return verify.verify(as_stream(c.proof()), c.trust() if trusted else None)
 
 
-def texts(facts: tuple[verify.Fact, ...]) -> str:
+def texts(facts: tuple[Fact, ...]) -> str:
     return "\n".join(f.text for f in facts)
 
 
@@ -58,11 +58,11 @@ def test_without_a_trust_file_nobody_is_named_as_known(honest: Ceremony) -> None
     found = verdict(honest, trusted=False)
 
     assert found.exit_code == 6
-    assert verify.render(found).startswith("Keys as named by the operator; nobody checked who holds them.")
-    assert "VERIFIED" not in verify.render(found)
+    assert report.render(found).startswith("Keys as named by the operator; nobody checked who holds them.")
+    assert "VERIFIED" not in report.render(found)
     assert all("a key calling itself" in f.text for f in found.attested)
     assert "keys calling themselves" in texts(found.proven)
-    assert verify.to_json(found)["verdict"] == "consistent, signers unidentified"
+    assert report.to_json(found)["verdict"] == "consistent, signers unidentified"
 
 
 def test_a_lower_grade_is_explained() -> None:
@@ -112,7 +112,7 @@ def test_times_beyond_the_calendar_are_rendered() -> None:
         c.approve_plan(name, until=2**53 - 1)
     c.run("destroy")
 
-    assert "until a time beyond the calendar" in verify.render(verdict(c))
+    assert "until a time beyond the calendar" in report.render(verdict(c))
 
 
 def test_names_cannot_rearrange_a_line() -> None:
@@ -121,7 +121,7 @@ def test_names_cannot_rearrange_a_line() -> None:
     c.open(name="demo \u202edeifirev")
     c.run("countersign")
 
-    text = verify.render(verdict(c))
+    text = report.render(verdict(c))
 
     assert "\u202e" not in text
     assert "\\u202e" in text
@@ -129,13 +129,13 @@ def test_names_cannot_rearrange_a_line() -> None:
 
 def test_the_json_is_whole(honest: Ceremony) -> None:
     """The machine's verdict has the same three lists, with step and evidence."""
-    value = json.loads(json.dumps(verify.to_json(verdict(honest))))
+    value = json.loads(json.dumps(report.to_json(verdict(honest))))
 
     assert value["verdict"] == "verified"
     assert value["records"] == {"sealed": 180_847, "destroyed": 180_847, "held": 3, "kept": 0}
     for name in ("proven", "attested", "not_shown"):
         assert value[name]
-        assert all(set(f) == {"text", "step", "evidence"} for f in value[name])
+        assert all(set(f) == {"code", "args", "text", "step", "evidence"} for f in value[name])
 
 
 def test_a_verdict_is_of_one_proof_file(honest: Ceremony) -> None:

@@ -19,7 +19,7 @@ from cenotaph.testing.ceremony import (
     in_store,
     on_volume,
 )
-from cenotaph_proof import facts, statements, verify, volumes
+from cenotaph_proof import facts, report, statements, verify, volumes
 from cenotaph_proof.case import Case
 from cenotaph_proof.errors import FormatError, OrderError, ThresholdError
 from cenotaph_proof.statements import (
@@ -86,7 +86,7 @@ def test_a_case_without_volumes_says_nothing_of_them() -> None:
     assert found.certificate.volumes is None
     assert found.certificate.limits == facts.LIMITS
     assert b"volumes" not in c.proof()
-    assert "volume" not in verify.render(found).split("NOT SHOWN")[0]
+    assert "volume" not in report.render(found).split("NOT SHOWN")[0]
 
 
 def test_a_volume_that_was_never_wiped_may_be_probed_all_the_same() -> None:
@@ -533,7 +533,7 @@ def test_a_volumes_recall_in_a_challenge_is_no_stores_recall() -> None:
     found = verdict(c)
 
     assert any("found 80 of 80 sampled values raw" in f.text for f in found.attested)
-    assert found.recall == {"health": "92 %", "visits": "92 %"}
+    assert found.recall == {"health": 92, "visits": 92}
 
 
 def test_the_verdict_tells_what_was_not_done() -> None:
@@ -577,11 +577,11 @@ def test_the_table_and_the_json_have_the_volumes(told: Ceremony) -> None:
     """Both readers, the person and the machine, see the volume beside the stores."""
     found = verdict(told)
 
-    text = verify.render(found)
+    text = report.render(found)
     assert (
         "retired                             L3       1,073,741,824               1  grep, photorec" in text
     )
-    assert verify.to_json(found)["volumes"] == [
+    assert report.to_json(found)["volumes"] == [
         {
             "name": "retired",
             "stores": ["health"],

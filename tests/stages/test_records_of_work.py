@@ -11,7 +11,7 @@ from test_interrupted import destroyed, locked
 
 from cenotaph.errors import PartialError
 from cenotaph.journal import JournalError
-from cenotaph_proof import verify
+from cenotaph_proof import report
 from cenotaph_proof.errors import LogError
 from cenotaph_proof.statements import Charter, Destruction
 from small_case import STORES, SmallCase, build_estate, csv, people, put
@@ -97,7 +97,7 @@ def test_an_abandoned_attempt_stays_visible(tmp_path: Path) -> None:
     assert second.certificate().abandoned == (given_up,)
     verdict = second.verdict()
     assert verdict.exit_code == 0
-    assert "1 earlier attempt in this log was never finished" in verify.render(verdict)
+    assert "1 earlier attempt in this log was never finished" in report.render(verdict)
 
 
 def test_two_cases_share_a_log(tmp_path: Path) -> None:

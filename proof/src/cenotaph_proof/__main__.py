@@ -13,7 +13,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from cenotaph_proof import __version__, acts, bundle, history, trust, verify
+from cenotaph_proof import __version__, acts, bundle, history, report, trust, verify, words
 from cenotaph_proof.errors import KeyFileError, OrderError, ProofError, ThresholdError
 from cenotaph_proof.folder import CaseFolder
 from cenotaph_proof.keys import ROLES, PublicKey, SecretKey
@@ -40,6 +40,7 @@ def verify_main(arguments: Sequence[str] | None = None) -> int:
         help="a proof file that another reader was given of the same log",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--language", choices=words.LANGUAGES, default="en", help="of the verdict")
     parser.add_argument("--version", action="version", version=f"cenotaph-verify {__version__}")
     options = parser.parse_args(arguments)
     try:
@@ -60,9 +61,9 @@ def verify_main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         return _fail("cenotaph-verify", _text(error), None, FAILED)
     if options.json:
-        print(json.dumps(verify.to_json(verdict), ensure_ascii=False))
+        print(json.dumps(report.to_json(verdict, options.language), ensure_ascii=False))
     else:
-        print(verify.render(verdict), end="")
+        print(report.render(verdict, options.language), end="")
     return verdict.exit_code
 
 

@@ -52,6 +52,11 @@ def at_least(found: int, sampled: int) -> float:
     return math.floor(100 * max(0.0, bound)) / 100
 
 
+def percent(found: int, sampled: int) -> int:
+    """`at_least` in whole percents."""
+    return round(100 * at_least(found, sampled))
+
+
 def sample(seed_: bytes, label: str, population: int, count: int) -> list[int]:
     """`count` distinct numbers below `population`, ascending; all of them when count ≥ population.
 

@@ -31,10 +31,12 @@ from cenotaph.stages.seal import seal
 from cenotaph.stages.survey import survey
 from cenotaph.stores import open_eraser, open_reader
 from cenotaph.testing.city import City, build_city
+from cenotaph_proof import report as verdicts
 from cenotaph_proof import trust, verify
 from cenotaph_proof.folder import wipe
 from cenotaph_proof.keys import SecretKey
 from cenotaph_proof.statements import Certificate, Plan, Probe
+from cenotaph_proof.verdict import Verdict
 
 T = TypeVar("T")
 MARK = ".cenotaph-demo"
@@ -189,15 +191,13 @@ def _destroy(case: Path, keys: Path, show: _Show) -> None:
     show.lines(report.probe_lines(report.read_body(path, Probe))[-1:])
 
 
-def _end(
-    folder: Path, desk: Desk, verdict: verify.Verdict, body: Certificate, show: _Show, as_json: bool
-) -> None:
+def _end(folder: Path, desk: Desk, verdict: Verdict, body: Certificate, show: _Show, as_json: bool) -> None:
     if as_json:
-        value = {"stage": "demo", **verify.to_json(verdict), "proof": str(desk.proof_path())}
+        value = {"stage": "demo", **verdicts.to_json(verdict), "proof": str(desk.proof_path())}
         ui.result(value, [], True)
         return
     print()
-    print(verify.render(verdict))
+    print(verdicts.render(verdict))
     print(f"{body.persons or 0:,} persons, {body.returned:,} bytes of storage returned. Try next:")
     proof = desk.proof_path()
     print(f"  verify it      cenotaph-verify {proof} --trust {folder / 'trust.toml'}")
