@@ -12,9 +12,10 @@ import make_proof
 import make_record
 import make_seal
 import make_statements
+import make_verdicts
 
 FOLDER = Path(__file__).parent
-MAKERS = (make_draw, make_formats, make_record, make_seal, make_statements)
+MAKERS = (make_draw, make_formats, make_record, make_seal, make_statements, make_verdicts)
 
 
 def made() -> dict[str, bytes]:
