@@ -1,4 +1,4 @@
-"""The lines of the verdict on every scenario that verifies: codes, arguments, and the words in each language."""
+"""The lines of the verdict on every scenario that verifies: codes, arguments, words in each language."""
 
 from __future__ import annotations
 
