@@ -1,5 +1,7 @@
 """Who signs: an organisation in one role, with an Ed25519 key to sign and an X25519 key to be written to.
 
+A log witness may have an ML-DSA-44 key (FIPS 204) too: what it saw stays shown when Ed25519 falls.
+
 Ed25519 verifiers disagree on edge cases. Ours agrees with OpenSSL and WebCrypto, except that points of low
 order and points not written canonically are refused first (spec/keys.md, part 2): a key of low order signs
 anything, and two spellings of one point would be one signer under two names.
@@ -15,8 +17,9 @@ import unicodedata
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from cryptography.exceptions import InvalidSignature, InvalidTag
+from cryptography.exceptions import InvalidSignature, InvalidTag, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PrivateKey, MLDSA44PublicKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, Suite
 
@@ -28,6 +31,8 @@ PUBLIC_FORMAT = "cenotaph-public-key/v1"
 SECRET_FORMAT = "cenotaph-secret-key/v1"  # noqa: S105 - the name of a format
 MAX_NAME = 120
 MAX_KEY_FILE = 4096
+MLDSA44_KEY = 1312  # bytes of a public key, and of a signature (FIPS 204, table 2)
+MLDSA44_SIGNATURE = 2420
 
 # RFC 9180: DHKEM(X25519, HKDF-SHA256), HKDF-SHA256, ChaCha20Poly1305; base mode, one message, empty aad.
 _HPKE = Suite(KEM.X25519, KDF.HKDF_SHA256, AEAD.CHACHA20_POLY1305)
@@ -35,7 +40,7 @@ _HPKE = Suite(KEM.X25519, KDF.HKDF_SHA256, AEAD.CHACHA20_POLY1305)
 
 @dataclass(frozen=True, slots=True)
 class PublicKey:
-    """The public half of a signer: organisation, role and two raw 32-byte keys.
+    """The public half of a signer: organisation, role, two raw 32-byte keys; a log witness's ML-DSA-44 key.
 
     Raises:
         FormatError: a name, a role or a key that `spec/keys.md` does not allow.
@@ -45,12 +50,14 @@ class PublicKey:
     role: str
     ed25519: bytes
     x25519: bytes
+    mldsa44: bytes | None = None
 
     def __post_init__(self) -> None:
         check_organisation(self.organisation)
         _check_role(self.role)
         _check_ed25519(self.ed25519)
         _check_x25519(self.x25519)
+        _check_mldsa44(self.role, self.mldsa44, MLDSA44_KEY)
 
     @property
     def key_id(self) -> str:
@@ -71,7 +78,7 @@ class PublicKey:
 
     def to_text(self) -> str:
         """The key file's content: one line of canonical JSON."""
-        return _to_text(PUBLIC_FORMAT, self.organisation, self.role, self.ed25519, self.x25519)
+        return _to_text(PUBLIC_FORMAT, self.organisation, self.role, self.ed25519, self.x25519, self.mldsa44)
 
     @classmethod
     def from_text(cls, text: str) -> PublicKey:
@@ -95,23 +102,30 @@ class PublicKey:
 
 @dataclass(frozen=True, slots=True)
 class SecretKey:
-    """Both halves of a signer. Its `repr` shows neither key."""
+    """All halves of a signer. Its `repr` shows none of the keys."""
 
     organisation: str
     role: str
     ed25519_seed: bytes = field(repr=False)
     x25519_seed: bytes = field(repr=False)
+    mldsa44_seed: bytes | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         check_organisation(self.organisation)
         _check_role(self.role)
         if len(self.ed25519_seed) != 32 or len(self.x25519_seed) != 32:
             raise FormatError("a secret key has 32 bytes")
+        _check_mldsa44(self.role, self.mldsa44_seed, 32)
 
     @classmethod
-    def generate(cls, organisation: str, role: str) -> SecretKey:
-        """A new pair of keys from the operating system's randomness."""
-        return cls(organisation, role, os.urandom(32), os.urandom(32))
+    def generate(cls, organisation: str, role: str, *, post_quantum: bool = False) -> SecretKey:
+        """New keys from the operating system's randomness; `post_quantum` adds the ML-DSA-44 one.
+
+        Raises:
+            FormatError: `post_quantum` for another role than log witness.
+        """
+        third = os.urandom(32) if post_quantum else None
+        return cls(organisation, role, os.urandom(32), os.urandom(32), third)
 
     @property
     def public(self) -> PublicKey:
@@ -121,11 +135,24 @@ class SecretKey:
             self.role,
             self._signer().public_key().public_bytes_raw(),
             self._opener().public_key().public_bytes_raw(),
+            None
+            if self.mldsa44_seed is None
+            else _mldsa44(self.mldsa44_seed).public_key().public_bytes_raw(),
         )
 
     def sign(self, message: bytes) -> bytes:
         """The 64-byte Ed25519 signature of a message (RFC 8032). The caller separates purposes by prefix."""
         return self._signer().sign(message)
+
+    def sign_mldsa44(self, message: bytes) -> bytes:
+        """The 2,420-byte ML-DSA-44 signature of a message, with an empty context (FIPS 204).
+
+        Raises:
+            FormatError: this key has no such half.
+        """
+        if self.mldsa44_seed is None:
+            raise FormatError(f"the key of {self.organisation} has no ML-DSA-44 half", hint=_MAKE_ONE)
+        return _mldsa44(self.mldsa44_seed).sign(message)
 
     def open_sealed(self, info: bytes, data: bytes) -> bytes:
         """Decrypt what `PublicKey.seal_to` made with the same `info`.
@@ -147,7 +174,14 @@ class SecretKey:
         Raises:
             KeyFileError: one of the two files is already there.
         """
-        secret = _to_text(SECRET_FORMAT, self.organisation, self.role, self.ed25519_seed, self.x25519_seed)
+        secret = _to_text(
+            SECRET_FORMAT,
+            self.organisation,
+            self.role,
+            self.ed25519_seed,
+            self.x25519_seed,
+            self.mldsa44_seed,
+        )
         _create(path, secret, 0o600)
         try:
             _create(path.with_name(path.name + ".pub"), self.public.to_text(), 0o644)
@@ -187,6 +221,22 @@ def verify_ed25519(public_key: bytes, signature: bytes, message: bytes) -> None:
         Ed25519PublicKey.from_public_bytes(public_key).verify(signature, message)
     except (InvalidSignature, ValueError):
         raise SignatureError("the signature does not verify") from None
+
+
+def verify_mldsa44(public_key: bytes, signature: bytes, message: bytes) -> None:
+    """Verify an ML-DSA-44 signature with an empty context (FIPS 204, algorithm 3; spec/keys.md, part 2).
+
+    Raises:
+        SignatureError: it does not verify, or this build of the cryptography package knows no ML-DSA.
+    """
+    if len(public_key) != MLDSA44_KEY or len(signature) != MLDSA44_SIGNATURE:
+        raise SignatureError(f"an ML-DSA-44 key has {MLDSA44_KEY} bytes and a signature {MLDSA44_SIGNATURE}")
+    try:
+        MLDSA44PublicKey.from_public_bytes(public_key).verify(signature, message)
+    except (InvalidSignature, ValueError):
+        raise SignatureError("the ML-DSA-44 signature does not verify") from None
+    except UnsupportedAlgorithm:
+        raise SignatureError("ML-DSA-44 cannot be checked on this machine", hint=_NO_MLDSA) from None
 
 
 def check_organisation(name: str) -> None:
@@ -244,40 +294,66 @@ def _check_x25519(raw: bytes) -> None:
         raise FormatError("the X25519 key is a point of low order") from None
 
 
-def _to_text(form: str, organisation: str, role: str, ed25519: bytes, x25519: bytes) -> str:
+def _check_mldsa44(role: str, raw: bytes | None, length: int) -> None:
+    if raw is None:
+        return
+    if role != "log-witness":
+        raise FormatError("only a log witness has an ML-DSA-44 key: it is for cosignatures alone")
+    if len(raw) != length:
+        raise FormatError(f"this half of an ML-DSA-44 key does not have {length} bytes")
+
+
+def _mldsa44(seed: bytes) -> MLDSA44PrivateKey:
+    try:
+        return MLDSA44PrivateKey.from_seed_bytes(seed)
+    except UnsupportedAlgorithm:
+        raise SignatureError("ML-DSA-44 cannot be used on this machine", hint=_NO_MLDSA) from None
+
+
+_MAKE_ONE = "cenotaph-proof keygen --role log-witness --post-quantum makes one that has"
+_NO_MLDSA = "install the cryptography package from PyPI's wheels, which bring a library that knows ML-DSA"
+
+
+def _to_text(
+    form: str, organisation: str, role: str, ed25519: bytes, x25519: bytes, mldsa44: bytes | None
+) -> str:
     value = {
         "ed25519": ed25519.hex(),
         "format": form,
         "organisation": organisation,
         "role": role,
         "x25519": x25519.hex(),
+        **({} if mldsa44 is None else {"mldsa44": mldsa44.hex()}),
     }
     return canonical.dumps(value).decode() + "\n"
 
 
-def _from_text(form: str, text: str) -> tuple[str, str, bytes, bytes]:
+def _from_text(form: str, text: str) -> tuple[str, str, bytes, bytes, bytes | None]:
     if not text.endswith("\n"):
         raise FormatError("a key file ends with a line feed")
     value = canonical.loads(text[:-1].encode("utf-8", "surrogatepass"), limit=MAX_KEY_FILE, depth=1)
-    if not isinstance(value, dict) or value.keys() != {"ed25519", "format", "organisation", "role", "x25519"}:
+    if not isinstance(value, dict) or value.keys() - {"mldsa44"} != _MEMBERS:
         raise FormatError("this is not a cenotaph key file")
     if value["format"] != form:
         raise FormatError(f"this key file is not of format {form}", hint=_HINTS[form])
     organisation, role = value["organisation"], value["role"]
     if not isinstance(organisation, str) or not isinstance(role, str):
         raise FormatError("the organisation and the role in a key file are texts")
-    return organisation, role, _raw(value["ed25519"]), _raw(value["x25519"])
+    third = _raw(value["mldsa44"], _MLDSA44_BYTES[form]) if "mldsa44" in value else None
+    return organisation, role, _raw(value["ed25519"]), _raw(value["x25519"]), third
 
 
+_MEMBERS = {"ed25519", "format", "organisation", "role", "x25519"}
+_MLDSA44_BYTES = {PUBLIC_FORMAT: MLDSA44_KEY, SECRET_FORMAT: 32}
 _HINTS = {
     PUBLIC_FORMAT: "give the file that ends in .pub, never the secret one",
     SECRET_FORMAT: "give the secret key file, not the one that ends in .pub",
 }
 
 
-def _raw(value: canonical.Json) -> bytes:
-    if not isinstance(value, str) or not re.fullmatch("[0-9a-f]{64}", value):
-        raise FormatError("a key in a key file is not 64 lower-case hexadecimal digits")
+def _raw(value: canonical.Json, length: int = 32) -> bytes:
+    if not isinstance(value, str) or not re.fullmatch(f"[0-9a-f]{{{2 * length}}}", value):
+        raise FormatError(f"a key in a key file is not {2 * length} lower-case hexadecimal digits")
     return bytes.fromhex(value)
 
 

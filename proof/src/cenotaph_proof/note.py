@@ -2,23 +2,34 @@
 
 A checkpoint says: this log had this many entries under this root. The operator signs it; log witnesses
 cosign it with the time at which they saw it grow from what they saw before.
+
+There are two ways to read one. `verify_checkpoint` is for proofs: our own logs, nothing unknown in them.
+`read_checkpoint` is for anybody's log, as C2SP asks of readers: lines by unknown keys are passed over.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from cenotaph_proof.canonical import MAX_INTEGER
 from cenotaph_proof.envelope import decode_base64, encode_base64
 from cenotaph_proof.errors import FormatError, LogError, SignatureError
-from cenotaph_proof.keys import PublicKey, SecretKey, verify_ed25519
+from cenotaph_proof.keys import (
+    MLDSA44_KEY,
+    MLDSA44_SIGNATURE,
+    PublicKey,
+    SecretKey,
+    verify_ed25519,
+    verify_mldsa44,
+)
 from cenotaph_proof.merkle import EMPTY_ROOT, HASH_BYTES
 
 ED25519 = 0x01
 COSIGNATURE = 0x04
+COSIGNATURE_MLDSA44 = 0x06
 MAX_NOTE = 1_000_000
 MAX_SIGNATURES = 100
 
@@ -69,16 +80,21 @@ class Note:
 
 @dataclass(frozen=True, slots=True)
 class NoteKey:
-    """A key that signs notes: its name, its raw Ed25519 key, and whether it signs plainly or with a time."""
+    """A key that signs notes: its name, its raw public key, and how it signs.
+
+    `kind` is 0x01 (Ed25519, plainly), 0x04 (Ed25519, with a time) or 0x06 (ML-DSA-44, with a time).
+    """
 
     name: str
     kind: int
-    ed25519: bytes
+    public: bytes
 
     def __post_init__(self) -> None:
         _check_name(self.name)
-        if self.kind not in (ED25519, COSIGNATURE) or len(self.ed25519) != 32:
-            raise FormatError("the key of a note is not an Ed25519 key of type 0x01 or 0x04")
+        if self.kind not in _KEY_BYTES or len(self.public) != _KEY_BYTES[self.kind]:
+            raise FormatError(
+                "the key of a note is neither Ed25519 of type 0x01 or 0x04 nor ML-DSA-44 of type 0x06"
+            )
 
     @property
     def key_hash(self) -> bytes:
@@ -87,7 +103,7 @@ class NoteKey:
 
     @property
     def _encoded(self) -> bytes:
-        return bytes([self.kind]) + self.ed25519
+        return bytes([self.kind]) + self.public
 
     def to_text(self) -> str:
         """The key in the form that logs and witnesses publish: name+hash+base64."""
@@ -118,16 +134,20 @@ class NoteKey:
 
         Raises:
             SignatureError: it is by another key, or does not verify.
+            FormatError: an ML-DSA-44 key signs checkpoints alone, and this text is none.
         """
         if not self.names(line):
             raise SignatureError("a signature line is by another key")
         if self.kind == ED25519:
-            verify_ed25519(self.ed25519, line.signature, body)
+            verify_ed25519(self.public, line.signature, body)
             return None
-        if len(line.signature) != 8 + 64:
-            raise SignatureError("a cosignature does not have 72 bytes")
-        time = int.from_bytes(line.signature[:8], "big")
-        verify_ed25519(self.ed25519, line.signature[8:], _cosigned_message(time, body))
+        if len(line.signature) != 8 + _SIGNATURE_BYTES[self.kind]:
+            raise SignatureError(f"a cosignature does not have {8 + _SIGNATURE_BYTES[self.kind]} bytes")
+        time, signature = int.from_bytes(line.signature[:8], "big"), line.signature[8:]
+        if self.kind == COSIGNATURE:
+            verify_ed25519(self.public, signature, _cosigned_message(time, body))
+        else:
+            verify_mldsa44(self.public, signature, _subtree_message(self.name, time, body))
         return time
 
 
@@ -158,21 +178,47 @@ class Checkpoint:
         Raises:
             FormatError: it is anything else.
         """
+        checkpoint = cls.read(body)
+        if checkpoint.body() != body:
+            raise FormatError("a checkpoint has three lines: origin, size, root")
+        return checkpoint
+
+    @classmethod
+    def read(cls, body: bytes) -> Checkpoint:
+        """Read the text of any log's checkpoint; extension lines, which say nothing to us, are passed over.
+
+        Raises:
+            FormatError: not a checkpoint (C2SP tlog-checkpoint), or its size is above 2^53 - 1.
+        """
         try:
             lines = body.decode().split("\n")
         except UnicodeDecodeError:
             raise FormatError("a checkpoint is not UTF-8") from None
-        if len(lines) != 4 or lines[3]:
-            raise FormatError("a checkpoint has three lines: origin, size, root")
+        if len(lines) < 4 or lines[-1] or not all(lines[:-1]):
+            raise FormatError("a checkpoint has at least three lines, none of them empty: origin, size, root")
         return cls(lines[0], parse_number(lines[1]), decode_base64(lines[2]))
 
 
 @dataclass(frozen=True, slots=True)
 class CosignedCheckpoint:
-    """A verified checkpoint, and who cosigned it when: pairs of key id and Unix time in seconds."""
+    """A verified checkpoint, and who cosigned it when: pairs of key id and Unix time in seconds.
+
+    A witness with two keys is among them only if it signed with both, at one time.
+    """
 
     checkpoint: Checkpoint
     cosignatures: tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ReadCheckpoint:
+    """Any log's checkpoint, signed by that log, and the time of each cosignature by a key that was given.
+
+    A time is None where the key signs without one (type 0x01, as older witnesses do), and may be 0.
+    """
+
+    checkpoint: Checkpoint
+    times: Mapping[NoteKey, int | None]
 
 
 def log_origin(operator: PublicKey) -> str:
@@ -186,8 +232,29 @@ def operator_note_key(operator: PublicKey) -> NoteKey:
 
 
 def witness_note_key(witness: PublicKey) -> NoteKey:
-    """The key that a log witness cosigns with."""
-    return NoteKey(f"cenotaph.witness/{witness.key_id[:16]}", COSIGNATURE, witness.ed25519)
+    """The Ed25519 key that a log witness cosigns with."""
+    return NoteKey(_witness_name(witness), COSIGNATURE, witness.ed25519)
+
+
+def witness_note_keys(witness: PublicKey) -> tuple[NoteKey, ...]:
+    """All keys that a log witness cosigns with: the Ed25519 one, then the ML-DSA-44 one if it has one."""
+    first = witness_note_key(witness)
+    if witness.mldsa44 is None:
+        return (first,)
+    return first, NoteKey(first.name, COSIGNATURE_MLDSA44, witness.mldsa44)
+
+
+def note_keys(party: PublicKey) -> tuple[NoteKey, ...]:
+    """The keys with which an operator signs, or a log witness cosigns, in the form that others know them by.
+
+    Raises:
+        LogError: another role, which signs no notes.
+    """
+    if party.role == "operator":
+        return (operator_note_key(party),)
+    if party.role == "log-witness":
+        return witness_note_keys(party)
+    raise LogError(f"a key of role {party.role} signs no checkpoints", hint="operators and log witnesses do")
 
 
 def parse_note(data: bytes) -> Note:
@@ -224,7 +291,7 @@ def sign_checkpoint(checkpoint: Checkpoint, key: SecretKey) -> bytes:
 
 
 def cosign(note: bytes, key: SecretKey, time: int) -> bytes:
-    """A witness's signature line over the checkpoint in `note`, at Unix time `time`.
+    """A witness's signature lines over the checkpoint in `note` at Unix time `time`: one for each key.
 
     Checks no history: `cenotaph_proof.witness.Witness` decides whether to cosign.
 
@@ -237,22 +304,25 @@ def cosign(note: bytes, key: SecretKey, time: int) -> bytes:
     Checkpoint.parse(body)
     if not 1 <= time <= MAX_INTEGER:
         raise FormatError("the time of a cosignature is not from 1 to 2^53 - 1")
-    signer = witness_note_key(key.public)
-    signature = time.to_bytes(8, "big") + key.sign(_cosigned_message(time, body))
-    return NoteSignature(signer.name, signer.key_hash, signature).to_bytes()
+    return b"".join(_cosign_with(signer, key, body, time) for signer in witness_note_keys(key.public))
 
 
 def add_signatures(note: bytes, lines: Iterable[bytes]) -> bytes:
-    """The note with further signature lines; a line by a key that already signed is left out.
+    """The note with further signature lines, each of `lines` being one or several.
+
+    A signer that has signed already keeps its lines, which are the older ones; only if it now signs with
+    more keys do its new lines take their place, so that all its lines carry one time.
 
     Raises:
         FormatError: the note or a line is malformed.
     """
     parsed = parse_note(note)
-    signatures = {(line.name, line.key_hash): line for line in parsed.signatures}
-    for line in map(NoteSignature.parse, lines):
-        signatures.setdefault((line.name, line.key_hash), line)
-    return Note(parsed.body, tuple(signatures.values())).to_bytes()
+    kept = _by_name(parsed.signatures)
+    new = [NoteSignature.parse(line) for given in lines for line in given.splitlines(keepends=True)]
+    for name, found in _by_name(new).items():
+        if not found.keys() <= kept.get(name, {}).keys():
+            kept[name] = found if found.keys() >= kept.get(name, {}).keys() else {**found, **kept[name]}
+    return Note(parsed.body, tuple(line for found in kept.values() for line in found.values())).to_bytes()
 
 
 def verify_checkpoint(
@@ -276,8 +346,33 @@ def verify_checkpoint(
         raise LogError("the checkpoint of an empty log does not have the empty root")
     # (2) The first line is the operator's and verifies.
     operator_note_key(operator).verify(parsed.body, parsed.signatures[0])
-    # (3) Every further line is by a known witness, once, and verifies.
+    # (3) Every further line is by a known witness, once a key, and verifies.
     return CosignedCheckpoint(checkpoint, _cosignatures(parsed, witnesses))
+
+
+def read_checkpoint(
+    note: bytes, log: NoteKey, witnesses: Iterable[NoteKey] = (), *, origin: str | None = None
+) -> ReadCheckpoint:
+    """Check any log's checkpoint as C2SP tlog-checkpoint asks of readers: lines by unknown keys are ignored.
+
+    `origin` is the log's; left out, it is the name of the log's key, as the specification recommends.
+
+    Raises:
+        FormatError: not a note, or not a checkpoint.
+        LogError: of another log, not signed by it, or signed twice with one key.
+        SignatureError: a signature by a key that was given does not verify.
+    """
+    parsed = parse_note(note)
+    checkpoint = Checkpoint.read(parsed.body)
+    if checkpoint.origin != (log.name if origin is None else origin):
+        raise LogError("the checkpoint is of another log")
+    if checkpoint.size == 0 and checkpoint.root != EMPTY_ROOT:
+        raise LogError("the checkpoint of an empty log does not have the empty root")
+    times = _verified(parsed.body, parsed.signatures, (log, *witnesses))
+    if log not in times:
+        raise LogError("the checkpoint is not signed by its log")
+    del times[log]
+    return ReadCheckpoint(checkpoint, times)
 
 
 def parse_number(text: str) -> int:
@@ -294,29 +389,90 @@ def parse_number(text: str) -> int:
 _CONTROL = re.compile("[\x00-\x1f]")
 _NUMBER = re.compile("0|[1-9][0-9]{0,15}")
 _SIGNATURE_LINE = re.compile("— ([^ \n]+) ([A-Za-z0-9+/=]+)\n")
+_KEY_BYTES = {ED25519: 32, COSIGNATURE: 32, COSIGNATURE_MLDSA44: MLDSA44_KEY}
+_SIGNATURE_BYTES = {COSIGNATURE: 64, COSIGNATURE_MLDSA44: MLDSA44_SIGNATURE}
 _VERIFIER_KEY = re.compile(r"([^+\n]+)\+([0-9a-f]{8})\+([A-Za-z0-9+/=]+)")
 
 
 def _cosignatures(note: Note, witnesses: Sequence[PublicKey]) -> tuple[tuple[str, int], ...]:
-    known = [(witness_note_key(witness), witness.key_id) for witness in witnesses]
-    found: dict[str, int] = {}
+    keys = {key_id: witness_note_keys(w) for key_id, w in {w.key_id: w for w in witnesses}.items()}
+    known = [key for found in keys.values() for key in found]
     for line in note.signatures[1:]:
-        matching = [(key, key_id) for key, key_id in known if key.names(line)]
-        if not matching:
+        if not any(key.names(line) for key in known):
             raise LogError("a signature line of the checkpoint is by nobody in the trust file")
-        key, key_id = matching[0]
-        if key_id in found:
-            raise LogError("a witness signed the checkpoint twice")
-        time = key.verify(note.body, line)
-        if time is None or not 1 <= time <= MAX_INTEGER:
-            raise LogError("a cosignature of the checkpoint carries no time")
-        found[key_id] = time
-    return tuple(found.items())
+    times = _verified(note.body, note.signatures[1:], known)
+    if not all(time is not None and 1 <= time <= MAX_INTEGER for time in times.values()):
+        raise LogError("a cosignature of the checkpoint carries no time")
+    seen = {key_id: {times.get(key) for key in found} for key_id, found in keys.items()}
+    order = [key_id for key in times for key_id, found in keys.items() if key == found[0]]
+    return tuple((key_id, time) for key_id in order for time in _one(seen[key_id]))
+
+
+def _one(times: set[int | None]) -> list[int]:
+    # A witness that left one of its keys out, or signed at two times, has not said when it saw what.
+    return [time for time in times if time is not None] if len(times) == 1 else []
+
+
+def _verified(
+    body: bytes, lines: Iterable[NoteSignature], keys: Iterable[NoteKey]
+) -> dict[NoteKey, int | None]:
+    """The time of each line that is by one of the keys; lines by others are passed over."""
+    known = {(key.name, key.key_hash): key for key in keys}
+    times: dict[NoteKey, int | None] = {}
+    for line in lines:
+        key = known.get((line.name, line.key_hash))
+        if key in times:
+            raise LogError("a witness signed the checkpoint twice with one key")
+        if key is not None:
+            times[key] = key.verify(body, line)
+    return times
+
+
+def _by_name(lines: Iterable[NoteSignature]) -> dict[str, dict[bytes, NoteSignature]]:
+    found: dict[str, dict[bytes, NoteSignature]] = {}
+    for line in lines:
+        found.setdefault(line.name, {}).setdefault(line.key_hash, line)
+    return found
+
+
+def _cosign_with(signer: NoteKey, key: SecretKey, body: bytes, time: int) -> bytes:
+    if signer.kind == COSIGNATURE:
+        signature = key.sign(_cosigned_message(time, body))
+    else:
+        signature = key.sign_mldsa44(_subtree_message(signer.name, time, body))
+    return NoteSignature(signer.name, signer.key_hash, time.to_bytes(8, "big") + signature).to_bytes()
 
 
 def _cosigned_message(time: int, body: bytes) -> bytes:
     # C2SP tlog-cosignature: the header keeps a cosignature from being read as a log's own signature.
     return b"cosignature/v1\ntime %d\n%b" % (time, body)
+
+
+def _subtree_message(name: str, time: int, body: bytes) -> bytes:
+    # C2SP tlog-cosignature, "ML-DSA-44 signed message": the tree from leaf 0 to its size, not the text.
+    checkpoint = Checkpoint.read(body)
+    return b"".join(
+        [
+            b"subtree/v1\n\0",
+            _short(name),
+            time.to_bytes(8, "big"),
+            _short(checkpoint.origin),
+            (0).to_bytes(8, "big"),
+            checkpoint.size.to_bytes(8, "big"),
+            checkpoint.root,
+        ]
+    )
+
+
+def _short(text: str) -> bytes:
+    data = text.encode()
+    if not 1 <= len(data) <= 255:
+        raise SignatureError("an ML-DSA-44 cosignature names its signer and its log in 1 to 255 bytes each")
+    return bytes([len(data)]) + data
+
+
+def _witness_name(witness: PublicKey) -> str:
+    return f"cenotaph.witness/{witness.key_id[:16]}"
 
 
 def _check_role(key: SecretKey, role: str) -> None:

@@ -66,7 +66,13 @@ def from_charter(charter: Charter) -> Trust:
     """The trust a charter claims for itself: consistent at best, never verified."""
     return Trust(
         parties=tuple(
-            PublicKey(p.organisation, p.role, bytes.fromhex(p.ed25519), bytes.fromhex(p.x25519))
+            PublicKey(
+                p.organisation,
+                p.role,
+                bytes.fromhex(p.ed25519),
+                bytes.fromhex(p.x25519),
+                None if p.mldsa44 is None else bytes.fromhex(p.mldsa44),
+            )
             for p in charter.parties
         ),
         approve={r.role: r.count for r in charter.policy.approve},

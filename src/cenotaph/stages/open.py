@@ -77,7 +77,13 @@ def charter_of(
         kept=tuple(NamedReason(k.name, k.why) for k in config.kept),
         recipients=tuple(NamedReason(r.name, r.why) for r in config.recipient),
         parties=tuple(
-            Party(p.organisation, p.role, p.ed25519.hex(), p.x25519.hex())  # type: ignore[arg-type]
+            Party(
+                p.organisation,
+                p.role,  # type: ignore[arg-type]
+                p.ed25519.hex(),
+                p.x25519.hex(),
+                None if p.mldsa44 is None else p.mldsa44.hex(),
+            )
             for p in _with_operator(config)
         ),
         policy=Policy(
