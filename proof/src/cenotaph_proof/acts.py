@@ -1,18 +1,30 @@
-"""What a party signs from its own machine: approvals of the charter and of the plan."""
+"""What a party signs from its own machine: approvals of the charter and of the plan, and testimony."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
-from cenotaph_proof import draw
+from cenotaph_proof import draw, envelope, testimony
 from cenotaph_proof.case import Case
-from cenotaph_proof.casebook import COUNTERSIGN
-from cenotaph_proof.errors import KeyFileError, OrderError
-from cenotaph_proof.folder import CaseFolder, Secrets
-from cenotaph_proof.keys import SecretKey
-from cenotaph_proof.statements import Approval, Challenge, Cite, Commitments, Plan, Role
+from cenotaph_proof.casebook import COUNTERSIGN, Entry
+from cenotaph_proof.errors import FormatError, KeyFileError, OrderError
+from cenotaph_proof.folder import CaseFolder, Secrets, sign
+from cenotaph_proof.keys import ROLES, SecretKey
+from cenotaph_proof.statements import (
+    Approval,
+    Challenge,
+    Cite,
+    Commitments,
+    Plan,
+    Role,
+    Saying,
+    Testimony,
+)
 
 OUTSIDE_LIMIT = 16 << 20
 NONCE = {"challenge": "challenge nonce", "probe": "probe nonce"}
@@ -60,6 +72,48 @@ def approve(
         commitments=commitments,
     )
     return folder.submit(body, cites, key, share)
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """What somebody says: `says` is one of `statements.Saying`, `evidence` are digests of prepared files.
+
+    `answers` is an objection, by the first 8 digits or more of its digest, or by its file; it gives `says`
+    and `about` where they are None.
+    """
+
+    says: str | None = None
+    about: str | None = None
+    why: str | None = None
+    evidence: tuple[str, ...] = ()
+    answers: str | None = None
+
+
+def testify(folder: CaseFolder, key_file: Path, words: Words, now: int) -> Path:
+    """Sign what this party saw, did, objects to or answers; any party may, until the certificate.
+
+    Returns the envelope's file in `incoming/`.
+
+    Raises: KeyFileError when the key is no party of the charter; FormatError, OrderError for what the case
+    would refuse, before anything is written.
+    """
+    case = folder.replay_with_waiting()  # an objection that nobody logged yet may be answered
+    key = SecretKey.load(key_file)
+    objection = None if words.answers is None else _objection(case, words.answers)
+    body = _testimony(key.public.organisation, party_role(case, key, *ROLES), words, objection, now)
+    cites = _spoken_of(case, body, objection)
+    sealed, attachment = sign(body, cites, key)
+    case.admit(sealed, {} if attachment is None else {hashlib.sha256(attachment).hexdigest(): attachment})
+    return folder.submit(body, cites, key)
+
+
+def lacking(case: Case) -> list[str]:
+    """The steps of the plan to which nobody of a role has testified, a line for each."""
+    return [
+        f"{step.planned.about}: {step.planned.says} ({', '.join(step.lacking)} has not testified)"
+        for step in testimony.steps(case)
+        if step.lacking
+    ]
 
 
 def party_role(case: Case, key: SecretKey, *allowed: str) -> Role:
@@ -137,6 +191,55 @@ def _is_record(item: object) -> bool:
         and len(item["values"]) > 0
         and all(isinstance(value, str | int | float) for value in item["values"].values())
     )
+
+
+def _testimony(organisation: str, role: Role, words: Words, objection: Entry | None, now: int) -> Testimony:
+    says, about = words.says, words.about
+    if objection is not None:
+        says, about = says or "answers", about or objection.body(Testimony).about
+    if says not in get_args(Saying) or not about:
+        raise FormatError(
+            "a testimony says one of: " + ", ".join(get_args(Saying)) + "; and about what",
+            hint="for example --says witnessed --about 'the erasing'; never a person's name",
+        )
+    return Testimony(
+        organisation=organisation,
+        role=role,
+        signed=now,
+        says=says,  # type: ignore[arg-type]  # one of the literals, as was just seen
+        about=about,
+        evidence=words.evidence,
+        why=words.why,
+    )
+
+
+def _spoken_of(case: Case, body: Testimony, objection: Entry | None) -> tuple[Cite, ...]:
+    """The charter; the objection that is answered; the plan that has this as a step."""
+    assert case.charter_entry is not None
+    found = [case.charter_entry]
+    plan = case.latest(Plan)
+    if plan is not None and (body.says, body.about) in testimony.planned(plan.body(Plan)):
+        found.append(plan)
+    if objection is not None:
+        found.append(objection)
+    return tuple(Cite(e.statement.kind, e.digest) for e in found)
+
+
+def _objection(case: Case, reference: str) -> Entry:
+    """The one objection that is meant by a digest, by its first digits, or by its envelope's file."""
+    path = Path(reference)
+    if path.is_file():
+        data = path.read_bytes()
+        envelope.open_(data)  # Raises: FormatError where this is no envelope
+        reference = hashlib.sha256(data).hexdigest()
+    found = [o.entry for o in testimony.objections(case) if o.entry.digest.startswith(reference.lower())]
+    if len(reference) < 8 or len(found) != 1:
+        open_ones = ", ".join(o.entry.digest[:16] for o in testimony.objections(case)) or "none"
+        raise OrderError(
+            "no one objection of this case is meant by that",
+            hint=f"name it by the first 8 digits of its digest, or by its file; there are: {open_ones}",
+        )
+    return found[0]
 
 
 def _own_challenge(case: Case, key: SecretKey) -> tuple[Cite, ...]:

@@ -46,7 +46,7 @@ def check_plan(plan: Plan, charter: Charter) -> None:
     Raises: FormatError, OrderError.
     """
     steps = plan.steps or ()
-    if len({(s.says, s.about) for s in steps}) != len(steps):
+    if len(planned(plan)) != len(steps):
         raise FormatError("the plan names a step twice")
     apps, recipients = {a.name for a in charter.apps}, {r.name for r in charter.recipients}
     for step in steps:
@@ -102,15 +102,20 @@ def steps(case: Casebook, counts: Callable[[PublicKey], bool] = lambda _: True) 
     `counts` says whose word fills a role; others are listed all the same.
     """
     plan = case.latest(Plan)
-    planned = plan.body(Plan).steps or () if plan is not None else ()
     said = case.all(Testimony)
-    return tuple(_step(item, said, counts) for item in planned)
+    return tuple(_step(item, said, counts) for item in (plan.body(Plan).steps or () if plan else ()))
+
+
+def planned(plan: Plan) -> set[tuple[str, str]]:
+    """What a plan's steps say, and about what."""
+    return {(s.says, s.about) for s in plan.steps or ()}
 
 
 def beside(case: Casebook) -> tuple[Entry, ...]:
     """Testimony that is of no step of the newest plan, and no part of a dispute."""
-    planned = {(s.planned.says, s.planned.about) for s in steps(case)}
-    return tuple(e for e in case.all(Testimony) if _key(e) not in planned and _key(e)[0] not in DISPUTE)
+    plan = case.latest(Plan)
+    known = planned(plan.body(Plan)) if plan is not None else set()
+    return tuple(e for e in case.all(Testimony) if _key(e) not in known and _key(e)[0] not in DISPUTE)
 
 
 def objections(case: Casebook) -> Iterator[Objection]:
@@ -124,10 +129,10 @@ def objections(case: Casebook) -> Iterator[Objection]:
             )
 
 
-def _step(planned: PlanStep, said: list[Entry], counts: Callable[[PublicKey], bool]) -> Step:
-    mine = tuple(e for e in said if _key(e) == (planned.says, planned.about))
+def _step(step: PlanStep, said: list[Entry], counts: Callable[[PublicKey], bool]) -> Step:
+    mine = tuple(e for e in said if _key(e) == (step.says, step.about))
     roles = {e.signer.role for e in mine if counts(e.signer)}
-    return Step(planned, mine, tuple(role for role in planned.by if role not in roles))
+    return Step(step, mine, tuple(role for role in step.by if role not in roles))
 
 
 def _key(entry: Entry) -> tuple[str, str]:

@@ -23,11 +23,13 @@ from cenotaph_proof.folder import sign
 from cenotaph_proof.keys import SecretKey
 from cenotaph_proof.seal import CHUNK_RECORDS, ChunkSeal
 from cenotaph_proof.statements import (
+    App,
     Approval,
     Body,
     Certificate,
     Challenge,
     Charter,
+    CheckedApp,
     CheckpointRef,
     Cite,
     Commitments,
@@ -41,9 +43,11 @@ from cenotaph_proof.statements import (
     InventoryCollection,
     InventoryStore,
     LeftOut,
+    NamedReason,
     OwnAction,
     Party,
     Plan,
+    PlanStep,
     PlanStore,
     PlanVolume,
     Policy,
@@ -59,6 +63,7 @@ from cenotaph_proof.statements import (
     SealStore,
     SharedAction,
     StoreTerms,
+    Testimony,
     VolumeAction,
     WipedVolume,
 )
@@ -121,6 +126,11 @@ ON_VOLUME = (
     Estate("visits", (5_000, 0), held=3, left_out=(1,)),  # lies on no volume of the case
 )
 VOLUMES = (Disk("retired", ("health",)),)
+SEEN = (  # what people are to see: an app, a recipient's copy, a medium
+    PlanStep("switched off", "health code", ("notary",)),
+    PlanStep("copy gone", "Statistics Office", ("auditor", "notary")),
+    PlanStep("medium destroyed", "tape library 3", ("notary",)),
+)
 FREED = 600 << 20  # bytes of free blocks on a volume
 
 
@@ -149,6 +159,7 @@ class Ceremony:
     notice: int = 0
     estate: Sequence[Estate] = ESTATE
     volumes: Sequence[Disk] = ()
+    steps: Sequence[PlanStep] = ()  # the charter names the apps and recipients that they are about
     attempt: int = 1  # another number is another case of the same operator
     outside: int = 2
     now: int = START
@@ -168,6 +179,7 @@ class Ceremony:
             "notice": self.notice,
             "estate": self.estate,
             "volumes": self.volumes,
+            "steps": self.steps,
             "attempt": self.attempt,
             "outside": self.outside,
         }
@@ -326,6 +338,18 @@ class Ceremony:
             body = replace(self.probe_body(auditor), **changes)
             self.say(body, *map(self.cite, ("charter", "inventory", "destruction")), by=auditor)
 
+    def testify(self, name: str, says: str, about: str, *cites: Cite, **changes: Any) -> str:
+        """What somebody says; no step of an honest case, which may do without."""
+        body = Testimony(
+            organisation=name,
+            role=self.key(name).role,  # type: ignore[arg-type]  # a role
+            signed=self.now,
+            says=says,  # type: ignore[arg-type]  # one of the sayings, or a lie
+            about=about,
+            evidence=(),
+        )
+        return self.say(replace(body, **changes), self.cite("charter"), *cites, by=name)
+
     def certify(self, **changes: Any) -> str:
         body = replace(self.certificate_body(), **changes)
         probes = [Cite("probe", p.digest) for p in facts.accepted(self.replay())]
@@ -342,7 +366,7 @@ class Ceremony:
             created=self.now,
             basis="purpose achieved",
             notice=self.notice,
-            apps=(),
+            apps=tuple(App(s.about, "", ()) for s in self.steps if s.says == "switched off"),
             stores=tuple(
                 StoreTerms(
                     e.name, "sqlite", self.asked(e.name), "everything", e.shared, OWNER if e.shared else None
@@ -351,7 +375,7 @@ class Ceremony:
             ),
             holds=(HoldTerms("District court", "case 21-443"),),
             kept=(),
-            recipients=(),
+            recipients=tuple(NamedReason(s.about, "") for s in self.steps if s.says == "copy gone"),
             parties=tuple(self.party(name) for name in self.parties()),
             policy=Policy(
                 approve=(RoleCount("auditor", 1), RoleCount("notary", 1)),
@@ -434,6 +458,7 @@ class Ceremony:
             annex=_hex("annex"),
             supersedes=self.newest.get("plan"),
             volumes=tuple(self.plan_volume(disk) for disk in self.volumes) or None,
+            steps=tuple(self.steps) or None,
         )
 
     def plan_volume(self, disk: Disk) -> PlanVolume:
@@ -534,6 +559,12 @@ class Ceremony:
             decision="accept",
             reasons=(),
             volumes=tuple(self.probed_volume(disk) for disk in self.volumes) or None,
+            apps=tuple(
+                CheckedApp(s.about, "endpoint", "gone", "answers 410 Gone")
+                for s in self.steps
+                if s.says == "switched off"
+            )
+            or None,
         )
 
     def probed_volume(self, disk: Disk) -> ProbedVolume:

@@ -17,6 +17,7 @@ from cenotaph.testing.ceremony import (
     ON_VOLUME,
     OPERATOR,
     OWNER,
+    SEEN,
     VOLUMES,
     WITNESSES,
     Ceremony,
@@ -31,6 +32,7 @@ from cenotaph_proof import seal as seals
 from cenotaph_proof.bundle import Bundle
 from cenotaph_proof.statements import (
     Certificate,
+    CheckedApp,
     Cite,
     GradeName,
     LeftOut,
@@ -821,6 +823,140 @@ class LyingOperator:
         c.say(body, c.cite("charter"), by=NOTARY)
         return c.proof()
 
+    # ── what people say ──────────────────────────────────────────────────────────────────────────
+
+    def empty_contact(self) -> bytes:
+        """The charter says that there is somebody to object to, and does not say who."""
+        c = self._seen("open", contact="")
+        return c.proof()
+
+    def step_of_no_app(self) -> bytes:
+        """The plan switches an app off that the charter never named."""
+        c = self._seen("seal")
+        c.plan(steps=(replace(SEEN[0], about="decoy"),))
+        return c.proof()
+
+    def copy_of_no_recipient(self) -> bytes:
+        """The plan has a copy gone from somebody whom the charter never named."""
+        c = self._seen("seal")
+        c.plan(steps=(replace(SEEN[1], about="a friend"),))
+        return c.proof()
+
+    def step_twice(self) -> bytes:
+        """One step is planned twice, with other roles, so that the easier one can be filled."""
+        c = self._seen("seal")
+        c.plan(steps=(*SEEN, replace(SEEN[1], by=("operator",))))
+        return c.proof()
+
+    def step_for_nobody(self) -> bytes:
+        """A step names nobody who is to see it."""
+        c = self._seen("seal")
+        c.plan(steps=(replace(SEEN[2], by=()),))
+        return c.proof()
+
+    def objection_foreseen(self) -> bytes:
+        """The plan has the objection as a step, as if it had been asked for."""
+        c = self._seen("seal")
+        c.plan(steps=(replace(SEEN[2], says="objects"),))
+        return c.proof()
+
+    def empty_list_of_steps(self) -> bytes:
+        """A plan without steps says so with an empty list: a second way to write the same."""
+        c = self._seen("seal")
+        c.plan(steps=())
+        return c.proof()
+
+    def step_dropped(self) -> bytes:
+        """After the approvals the plan loses the step that nobody will be shown, and seems to narrow."""
+        c = self._seen("approve")
+        c.plan(steps=SEEN[:2])
+        return c.run("destroy").proof()
+
+    def step_dropped_between_runs(self) -> bytes:
+        """After the first run an amended plan loses a step."""
+        c = self._seen("approve")
+        c.destroy(stores=(), complete=False)
+        c.plan(steps=SEEN[:2])
+        return c.run("destroy").proof()
+
+    def app_of_no_charter(self) -> bytes:
+        """The auditor looked at a decoy, and found it switched off."""
+        c = self._seen("destroy")
+        c.probe(apps=(CheckedApp("decoy", "endpoint", "gone", "answers 410 Gone"),))
+        return c.run("certify").proof()
+
+    def answer_to_nothing(self) -> bytes:
+        """An answer is logged, to show that objections are answered; nobody had objected."""
+        c = self._seen("destroy")
+        c.testify(OPERATOR, "answers", "the scope", why="there was nothing to it")
+        return c.run("probe").proof()
+
+    def answer_to_a_witness(self) -> bytes:
+        """The operator answers what was no objection."""
+        c = self._seen("destroy")
+        seen = c.testify(NOTARY, "witnessed", "the scope")
+        c.testify(OPERATOR, "answers", "the scope", Cite("testimony", seen))
+        return c.run("probe").proof()
+
+    def answer_about_something_else(self) -> bytes:
+        """The objection is to the scope; what is answered is about the weather."""
+        c = self._seen("destroy")
+        objection = c.testify(NOTARY, "objects", "the scope")
+        c.testify(OPERATOR, "answers", "the weather", Cite("testimony", objection))
+        return c.run("probe").proof()
+
+    def one_answer_to_two(self) -> bytes:
+        """One answer is to settle two objections."""
+        c = self._seen("destroy")
+        cites = [Cite("testimony", c.testify(name, "objects", "the scope")) for name in (NOTARY, AUDITOR)]
+        c.testify(OPERATOR, "answers", "the scope", *cites)
+        return c.run("probe").proof()
+
+    def answered_by_a_log_witness(self) -> bytes:
+        """A newspaper that saw the log answers for the operator."""
+        c = self._seen("destroy")
+        objection = c.testify(NOTARY, "objects", "the scope")
+        c.testify(WITNESSES[0], "answers", "the scope", Cite("testimony", objection))
+        return c.run("probe").proof()
+
+    def testimony_propped_up(self) -> bytes:
+        """A testimony cites another one, to look borne out by it."""
+        c = self._seen("destroy")
+        first = c.testify(NOTARY, "medium destroyed", "tape library 3")
+        c.testify(OPERATOR, "medium destroyed", "tape library 3", Cite("testimony", first))
+        return c.run("probe").proof()
+
+    def reason_in_the_wrong_place(self) -> bytes:
+        """A testimony of a step carries a text that belongs into an objection."""
+        c = self._seen("destroy")
+        c.testify(NOTARY, "switched off", "health code", why="mostly")
+        return c.run("probe").proof()
+
+    def empty_reason(self) -> bytes:
+        """An objection gives a reason and does not give it."""
+        c = self._seen("destroy")
+        c.testify(NOTARY, "objects", "the scope", why="")
+        return c.run("probe").proof()
+
+    def one_photograph_twice(self) -> bytes:
+        """One file of evidence is named twice, to be counted twice."""
+        c = self._seen("destroy")
+        c.testify(NOTARY, "medium destroyed", "tape library 3", evidence=("ab" * 32, "ab" * 32))
+        return c.run("probe").proof()
+
+    def backdated_testimony(self) -> bytes:
+        """The notary says to have seen a week ago what was planned yesterday."""
+        c = self._seen("destroy")
+        c.wait(7 * DAY)
+        c.testify(NOTARY, "switched off", "health code", c.cite("destruction"), signed=c.now - 14 * DAY)
+        return c.run("probe").proof()
+
+    def testimony_after_the_end(self) -> bytes:
+        """What is said after the certificate is put into its case."""
+        c = self._seen("certify")
+        c.testify(NOTARY, "medium destroyed", "tape library 3")
+        return c.proof()
+
     def probed_by_a_friend(self) -> bytes:
         """An auditor whom the trust file lacks accepts the destruction, the one it names is not asked."""
         c = self.honest("destroy", auditors=2)
@@ -1010,6 +1146,12 @@ class LyingOperator:
     def _on(self, last: str = "certify", **settings: Any) -> Ceremony:
         """An honest case up to a step, with a store on a volume of the case."""
         return self.honest(last, **{"estate": ON_VOLUME, "volumes": VOLUMES, **settings})
+
+    def _seen(self, last: str, **charter: Any) -> Ceremony:
+        """An honest case with steps that people are to see, up to a step."""
+        c = self.ceremony.fresh(steps=SEEN)
+        c.open(**charter)
+        return c if last == "open" else c.run("countersign", last)
 
     def _probing(self, **changes: Any) -> bytes:
         """The probe says something else of the volume, and the store on it is granted L3 all the same."""
