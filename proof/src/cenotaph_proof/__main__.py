@@ -13,8 +13,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from cenotaph_proof import __version__, acts, bundle, history, report, trust, verify, words
-from cenotaph_proof.errors import KeyFileError, OrderError, ProofError, ThresholdError
+from cenotaph_proof import __version__, acts, bundle, history, remote, report, trust, verify, words
+from cenotaph_proof.errors import KeyFileError, OrderError, ProofError, ServeError, ThresholdError
 from cenotaph_proof.folder import CaseFolder
 from cenotaph_proof.keys import ROLES, PublicKey, SecretKey
 from cenotaph_proof.witness import Request, Witness
@@ -74,12 +74,12 @@ def _compare(one: Path, other: Path, held: trust.Trust | None) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run `cenotaph-proof`."""
-    options = _parser().parse_args(arguments)
+    options = _parser().parse_args(remote.joined(list(sys.argv[1:] if arguments is None else arguments)))
     try:
         return int(options.run(options))
     except (OrderError, ThresholdError) as error:
         return _fail("cenotaph-proof", error.message, error.hint, BLOCKED)
-    except KeyFileError as error:
+    except (KeyFileError, ServeError) as error:
         return _fail("cenotaph-proof", error.message, error.hint, USAGE)
     except ProofError as error:
         return _fail("cenotaph-proof", error.message, error.hint, FAILED)
@@ -113,6 +113,8 @@ def _parser() -> argparse.ArgumentParser:
     witness.add_argument("--operator", required=True, type=Path, metavar="FILE.pub")
     witness.add_argument("request", type=Path, help="an add-checkpoint request (C2SP tlog-witness)")
     witness.set_defaults(run=_witness)
+
+    remote.add_commands(commands)
     return parser
 
 

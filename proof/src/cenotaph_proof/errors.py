@@ -28,6 +28,10 @@ class KeyFileError(ProofError):
     """A key file cannot be used as it lies on the disk: missing, readable by others, already there."""
 
 
+class ServeError(ProofError):
+    """A server cannot be started as it was asked to."""
+
+
 class SignatureError(ProofError):
     """A signature does not verify, or is not by the key it is said to be by."""
 

@@ -27,6 +27,7 @@ from cenotaph_proof.note import (
 
 STATE_FORMAT = "cenotaph-witness-state/v1"
 MAX_PROOF = 63
+MAX_STATE = 64 << 20  # bytes: some hundred thousand logs
 
 
 class Witness:
@@ -44,10 +45,23 @@ class Witness:
         """The size that this witness last cosigned of an operator's log; 0 before the first."""
         return _load(self._path).get(log_origin(operator), _UNSEEN).size
 
+    def seen(self) -> dict[str, Head]:
+        """What was last cosigned of each log, by origin."""
+        return _load(self._path)
+
+    def newest(self, origin: str) -> bytes | None:
+        """The checkpoint that was last cosigned of a log, as the operator and this witness signed it; for
+        monitors. None before the first, and where it was cosigned by a version that did not keep it."""
+        head = _load(self._path).get(origin)
+        if head is None or head.signed is None:
+            return None
+        note = Checkpoint(origin, head.size, head.root).body() + b"\n" + head.signed.encode()
+        return note + cosign(note, self._key, head.time)
+
     def add_checkpoint(
         self, old_size: int, consistency_proof: Sequence[bytes], note: bytes, *, now: int
     ) -> bytes:
-        """Check a checkpoint against the last one, remember it, and return the cosignature line.
+        """Check a checkpoint against the last one, remember it, and return a cosignature line for each key.
 
         `now` is Unix time in seconds. Asking again for the same checkpoint is answered again.
 
@@ -57,19 +71,19 @@ class Witness:
                 another root was cosigned for it, 422 not an extension of it, 503 the clock went back.
             FormatError: the witness's own state file is damaged.
         """
-        checkpoint = self._signed(old_size, consistency_proof, note)
+        checkpoint, signed = self._signed(old_size, consistency_proof, note)
         with locked(self._path.with_name(f".{self._path.name}.lock")):
             heads = _load(self._path)
             last = heads.get(checkpoint.origin, _UNSEEN)
             _check_growth(last, old_size, consistency_proof, checkpoint)
             if now < last.time:
                 raise WitnessError("the witness's clock is behind its last cosignature", status=503)
-            line = cosign(note, self._key, now)
-            heads[checkpoint.origin] = _Head(checkpoint.size, checkpoint.root, now)
+            lines = cosign(note, self._key, now)
+            heads[checkpoint.origin] = Head(checkpoint.size, checkpoint.root, now, signed)
             _save(self._path, heads)
-        return line
+        return lines
 
-    def _signed(self, old_size: int, proof: Sequence[bytes], note: bytes) -> Checkpoint:
+    def _signed(self, old_size: int, proof: Sequence[bytes], note: bytes) -> tuple[Checkpoint, str]:
         try:
             parsed = parse_note(note)
             checkpoint = Checkpoint.parse(parsed.body)
@@ -90,7 +104,17 @@ class Witness:
             own = []
         if not own:
             raise WitnessError("the checkpoint is not signed by the log's operator", status=403)
-        return checkpoint
+        return checkpoint, own[0].to_bytes().decode()
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The checkpoint that a witness last cosigned of a log, when, and the operator's signature line on it."""
+
+    size: int
+    root: bytes
+    time: int
+    signed: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,17 +152,10 @@ class Request:
         return cls(parse_number(first.removeprefix("old ")), proof, note)
 
 
-@dataclass(frozen=True, slots=True)
-class _Head:
-    size: int
-    root: bytes
-    time: int
+_UNSEEN = Head(0, merkle.EMPTY_ROOT, 0)
 
 
-_UNSEEN = _Head(0, merkle.EMPTY_ROOT, 0)
-
-
-def _check_growth(last: _Head, old_size: int, proof: Sequence[bytes], new: Checkpoint) -> None:
+def _check_growth(last: Head, old_size: int, proof: Sequence[bytes], new: Checkpoint) -> None:
     if old_size != last.size:
         raise WitnessError(
             f"the witness last cosigned size {last.size}, not {old_size}", status=409, size=last.size
@@ -157,9 +174,9 @@ def _check_growth(last: _Head, old_size: int, proof: Sequence[bytes], new: Check
         raise WitnessError(f"the checkpoint does not extend the last one: {error}", status=422) from error
 
 
-def _load(path: Path) -> dict[str, _Head]:
+def _load(path: Path) -> dict[str, Head]:
     try:
-        value = canonical.loads(path.read_bytes(), depth=3)
+        value = canonical.loads(path.read_bytes(), limit=MAX_STATE, depth=3)
     except FileNotFoundError:
         return {}
     if not isinstance(value, dict) or value.keys() != {"format", "logs"} or value["format"] != STATE_FORMAT:
@@ -170,11 +187,12 @@ def _load(path: Path) -> dict[str, _Head]:
     return {origin: _head(head) for origin, head in logs.items()}
 
 
-def _head(value: canonical.Json) -> _Head:
-    if isinstance(value, dict) and value.keys() == {"root", "size", "time"}:
-        root = value["root"]
-        if isinstance(root, str) and re.fullmatch("[0-9a-f]{64}", root):
-            return _Head(_count(value["size"]), bytes.fromhex(root), _count(value["time"]))
+def _head(value: canonical.Json) -> Head:
+    # States of the first version have no signature line.
+    if isinstance(value, dict) and value.keys() - {"signed"} == {"root", "size", "time"}:
+        root, signed = value["root"], value.get("signed")
+        if isinstance(root, str) and re.fullmatch("[0-9a-f]{64}", root) and isinstance(signed, str | None):
+            return Head(_count(value["size"]), bytes.fromhex(root), _count(value["time"]), signed)
     raise FormatError(_DAMAGED, hint=_NEWEST)
 
 
@@ -188,9 +206,11 @@ _DAMAGED = "the state of the witness is damaged"
 _NEWEST = "restore its newest copy, never an older one"
 
 
-def _save(path: Path, heads: dict[str, _Head]) -> None:
-    logs: dict[str, canonical.JsonLike] = {
-        origin: {"root": head.root.hex(), "size": head.size, "time": head.time}
-        for origin, head in heads.items()
-    }
+def _save(path: Path, heads: dict[str, Head]) -> None:
+    logs: canonical.JsonLike = {origin: _to_json(head) for origin, head in heads.items()}
     write_file(path, canonical.dumps({"format": STATE_FORMAT, "logs": logs}), mode=0o600)
+
+
+def _to_json(head: Head) -> canonical.JsonLike:
+    value: dict[str, canonical.JsonLike] = {"root": head.root.hex(), "size": head.size, "time": head.time}
+    return value if head.signed is None else {**value, "signed": head.signed}
