@@ -147,7 +147,8 @@ class Case(Casebook):
     def observe(self, checkpoint_note: bytes) -> Cosigned | None:
         """Take a checkpoint over exactly the entries admitted so far.
 
-        Returns None when too few counted witnesses cosigned it. Raises: LogError, SignatureError,
+        Returns None while it lacks its quorum: too few counted witnesses, not those that the trust
+        file's policy asks for, or none but the operator's own. Raises: LogError, SignatureError,
         OrderError (12).
         """
         charter = self.charter
@@ -161,11 +162,14 @@ class Case(Casebook):
                 f"the checkpoint of size {seen.checkpoint.size} does not cover the log's entries as they are"
             )
         by_id = {p.key_id: p for p in named}
-        times = {by_id[k].organisation: t for k, t in seen.cosignatures if self._counts(by_id[k])}
-        when = quorum.quorum_time(times, self._witness_threshold())
+        times = {by_id[k]: t for k, t in seen.cosignatures if self._counts(by_id[k])}
+        assert self.trust is not None
+        own = self.trust.run_by(charter.operator)
+        when = quorum.complete(times, self._witness_threshold(), self.trust.quorum, own)
         if when is None:
             return None
-        cosigned = Cosigned(seen.checkpoint.size, seen.checkpoint.root, when, tuple(sorted(times)))
+        witnesses = tuple(sorted(p.organisation for p in times))
+        cosigned = Cosigned(seen.checkpoint.size, seen.checkpoint.root, when, witnesses)
         self._check_time(cosigned)
         self.cosigned.append(cosigned)
         return cosigned

@@ -1,25 +1,36 @@
 """The trust file: whose keys count, and how many of them, obtained apart from the operator.
 
-TOML with the same `[[party]]` and `[policy]` tables as a case file (spec/trust.md). A party's key
-is a path relative to the trust file, or the text of the public key itself.
+TOML with the same `[[party]]` and `[policy]` tables as a case file, and `[[authority]]` tables for time
+stamps (spec/trust.md). A key, a policy or a certificate is a path relative to the trust file, or its text.
 """
 
 from __future__ import annotations
 
 import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from cenotaph_proof import draw
 from cenotaph_proof.errors import FormatError
-from cenotaph_proof.keys import PublicKey
+from cenotaph_proof.keys import PublicKey, check_organisation
+from cenotaph_proof.note import NoteKey, note_keys
+from cenotaph_proof.policy import Policy
 from cenotaph_proof.statements import Charter
 
 LIMIT = 1 << 20
+MOST_AUTHORITIES = 100
 DEFAULT_APPROVE = {"auditor": 1, "notary": 1}
 DEFAULT_BOUND, DEFAULT_CONFIDENCE = 0.01, 0.99
+
+
+@dataclass(frozen=True, slots=True)
+class Authority:
+    """A time-stamping authority that the reader believes: its name, and its certificate in PEM as it came."""
+
+    name: str
+    certificate: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,20 +43,37 @@ class Trust:
     clock_skew: int  # seconds
     named_by_operator: bool = False
     chunks: int = 0  # clean chunks a challenge must draw of a store, as far as it has them
+    quorum: Policy | None = None  # of log witnesses, beside their number
+    operated_by: Mapping[str, str] = field(
+        default_factory=dict
+    )  # log witness → the organisation that runs it
+    authorities: tuple[Authority, ...] = ()
 
     def __post_init__(self) -> None:
         unique_parties(self.parties)
 
     def holds(self, key: PublicKey) -> bool:
-        """Whether this very key is trusted for this organisation in this role."""
+        """Whether this very key is trusted for this organisation in this role.
+
+        A log witness that is trusted with an ML-DSA-44 key must come with it: a charter that leaves it out
+        would have the witness counted by its older key alone.
+        """
         return any(
             (key.ed25519, key.organisation, key.role) == (p.ed25519, p.organisation, p.role)
+            and p.mldsa44 in (None, key.mldsa44)
             for p in self.parties
         )
 
+    def run_by(self, organisation: str) -> frozenset[str]:
+        """The log witnesses that an organisation runs, itself or through one that it runs."""
+        found = {organisation}
+        while more := {name for name, by in self.operated_by.items() if by in found} - found:
+            found |= more
+        return frozenset(found)
+
 
 def unique_parties(parties: Iterable[PublicKey]) -> None:
-    """One key an organisation, one role an organisation, one organisation a key.
+    """One signing key of a kind an organisation, one role an organisation, one organisation a key.
 
     Raises: FormatError naming the organisation.
     """
@@ -56,10 +84,11 @@ def unique_parties(parties: Iterable[PublicKey]) -> None:
             raise FormatError(
                 f"organisation {party.organisation} is named twice; it has one key and one role"
             )
-        if party.ed25519 in keys:
-            raise FormatError(f"{party.organisation} and {keys[party.ed25519]} have the same key")
+        for key in filter(None, (party.ed25519, party.mldsa44)):
+            if key in keys:
+                raise FormatError(f"{party.organisation} and {keys[key]} have the same key")
+            keys[key] = party.organisation
         names.add(party.organisation)
-        keys[party.ed25519] = party.organisation
 
 
 def from_charter(charter: Charter) -> Trust:
@@ -91,14 +120,27 @@ def load(path: Path) -> Trust:
         table = tomllib.loads(data.decode())
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise FormatError(f"the trust file is not TOML: {error}") from None
-    _only(table, {"party", "policy"}, "trust file")
+    _only(table, {"party", "policy", "authority"}, "trust file")
     listed, policy = table.get("party", []), table.get("policy", {})
-    if not isinstance(listed, list) or not isinstance(policy, dict):
-        raise FormatError("the trust file has [[party]] tables and one [policy] table")
+    stamping = table.get("authority", [])
+    if not isinstance(listed, list) or not isinstance(stamping, list) or not isinstance(policy, dict):
+        raise FormatError("the trust file has [[party]] and [[authority]] tables and one [policy] table")
     parties = tuple(_party(item, path.parent) for item in listed)
     if not parties:
         raise FormatError("the trust file names no [[party]]")
-    _only(policy, {"approve", "witness", "clock_skew", "approval_lasts", "challenge"}, "[policy]")
+    return _policy(
+        policy, parties, path.parent, _operated_by(listed), tuple(_authorities(stamping, path.parent))
+    )
+
+
+def _policy(
+    policy: Mapping[str, Any],
+    parties: tuple[PublicKey, ...],
+    base: Path,
+    operated_by: Mapping[str, str],
+    authorities: tuple[Authority, ...],
+) -> Trust:
+    _only(policy, {"approve", "witness", "clock_skew", "approval_lasts", "challenge", "quorum"}, "[policy]")
     approve = policy.get("approve", DEFAULT_APPROVE)
     if not isinstance(approve, dict) or not all(type(n) is int and n >= 0 for n in approve.values()):
         raise FormatError("[policy] approve must give a number for each role")
@@ -106,8 +148,64 @@ def load(path: Path) -> Trust:
     witness = policy.get("witness", 1)
     if type(witness) is not int or witness < 0:
         raise FormatError("[policy] witness must be a number")
-    skew = seconds(policy.get("clock_skew", "5m"), "clock_skew")
-    return Trust(parties, approve, witness, skew, chunks=_chunks(policy.get("challenge", {})))
+    return Trust(
+        parties,
+        approve,
+        witness,
+        seconds(policy.get("clock_skew", "5m"), "clock_skew"),
+        chunks=_chunks(policy.get("challenge", {})),
+        quorum=_quorum(policy["quorum"], parties, base) if "quorum" in policy else None,
+        operated_by=operated_by,
+        authorities=authorities,
+    )
+
+
+def _quorum(named: object, parties: tuple[PublicKey, ...], base: Path) -> Policy:
+    """The policy of a trust file. Its keys are those of the file's own parties, each witness once."""
+    text = _text(named, "\n" in str(named), base, "[policy] quorum")
+    policy = Policy.parse(text.encode("utf-8", "surrogatepass"))
+    witnesses = {key: p.organisation for p in parties if p.role == "log-witness" for key in note_keys(p)}
+    names = [witnesses.get(witness.key) for witness in policy.witnesses]
+    if None in names:
+        raise FormatError("[policy] quorum names a witness whose key is no log witness's of this file")
+    if len(set(names)) != len(names):
+        raise FormatError("[policy] quorum names one log witness by both its keys; it can count only once")
+    logs: set[NoteKey] = {key for p in parties if p.role == "operator" for key in note_keys(p)}
+    if policy.logs and set(policy.logs) != logs:
+        raise FormatError("[policy] quorum names logs, but not just those of this file's operators")
+    return policy
+
+
+def _operated_by(listed: list[Any]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for item in listed:
+        if "operated_by" not in item:
+            continue
+        by = item["operated_by"]
+        if item["role"] != "log-witness" or not isinstance(by, str) or by == item["organisation"]:
+            raise FormatError("operated_by names the organisation that runs a log witness, not itself")
+        check_organisation(by)
+        found[item["organisation"]] = by
+    return found
+
+
+def _authorities(listed: list[Any], base: Path) -> Iterable[Authority]:
+    if len(listed) > MOST_AUTHORITIES:
+        raise FormatError(f"the trust file names {len(listed)} authorities; at most {MOST_AUTHORITIES}")
+    names: set[str] = set()
+    for item in listed:
+        if not isinstance(item, dict) or set(item) != {"name", "certificate"}:
+            raise FormatError("an [[authority]] has a name and a certificate")
+        name = item["name"]
+        if not isinstance(name, str) or name in names:
+            raise FormatError("the name of an [[authority]] is a text, and stands once")
+        check_organisation(name)
+        names.add(name)
+        given = item["certificate"]
+        text = _text(given, str(given).startswith("-----"), base, "the certificate of an [[authority]]")
+        if not text.lstrip().startswith("-----BEGIN CERTIFICATE-----"):
+            raise FormatError(f"the certificate of authority {name} is not in PEM")
+        yield Authority(name, text.encode())
 
 
 def _chunks(challenge: object) -> int:
@@ -141,21 +239,32 @@ def seconds(text: object, key: str) -> int:
 def _party(item: Any, base: Path) -> PublicKey:
     if not isinstance(item, dict):
         raise FormatError("[[party]] must be a table")
-    _only(item, {"organisation", "role", "key", "cosign"}, "[[party]]")
+    _only(item, {"organisation", "role", "key", "cosign", "operated_by"}, "[[party]]")
     missing = {"organisation", "role", "key"} - set(item)
     if missing:
         raise FormatError(f"a [[party]] has no {', '.join(sorted(missing))}")
-    named = item["key"]
-    if not isinstance(named, str):
-        raise FormatError("the key of a [[party]] is a path, or the text of a public key")
-    try:
-        text = named if named.startswith("{") else (base / named).read_text("utf-8")
-    except UnicodeDecodeError:
-        raise FormatError("the key of a [[party]] is not a public key file") from None
-    key = PublicKey.from_text(text)
+    key = PublicKey.from_text(
+        _text(item["key"], str(item["key"]).startswith("{"), base, "the key of a [[party]]")
+    )
     if (key.organisation, key.role) != (item["organisation"], item["role"]):
         raise FormatError(f"the key of party {item['organisation']} was made for another party or role")
     return key
+
+
+def _text(named: object, itself: bool, base: Path, what: str) -> str:
+    """What `named` means: the text `itself`, or that of the file at this path relative to `base`."""
+    if not isinstance(named, str):
+        raise FormatError(f"{what} is a path, or the text itself")
+    if itself:
+        return named
+    with (base / named).open("rb") as file:
+        data = file.read(LIMIT + 1)
+    if len(data) > LIMIT:
+        raise FormatError(f"{what} is a file of more than 1 MiB")
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        raise FormatError(f"{what} is not UTF-8: this is another kind of file") from None
 
 
 def _only(table: Mapping[str, Any], allowed: set[str], where: str) -> None:
