@@ -15,14 +15,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import PydanticCustomError
 
+from cenotaph import retired
 from cenotaph.clock import window
 from cenotaph.errors import UsageError
 from cenotaph.scope import Hold, Predicate, Selection, parse_predicate
+from cenotaph_proof.address import Address
 from cenotaph_proof.errors import ProofError
 from cenotaph_proof.keys import PublicKey
+from cenotaph_proof.statements import PlanStep, Role
+from cenotaph_proof.testimony import MOST_APPS
 from cenotaph_proof.trust import seconds, unique_parties
 
 LIMIT = 1 << 20
@@ -62,6 +66,7 @@ def _file_name(text: str) -> str:
 ShortText = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_shown)]
 LongText = Annotated[str, Field(max_length=1000), AfterValidator(_shown)]
 FileName = Annotated[ShortText, AfterValidator(_file_name)]
+Several = Annotated[tuple[str, ...], BeforeValidator(lambda v: (v,) if isinstance(v, str) else v)]
 
 
 class _Table(BaseModel):
@@ -74,6 +79,7 @@ class CaseTable(_Table):
     key: str
     log: str = "log"
     basis: LongText = ""
+    contact: Annotated[LongText, Field(min_length=1)] | None = None
     notice: str = "0h"
     search: tuple[str, ...] = ()
 
@@ -82,6 +88,22 @@ class AppTable(_Table):
     name: ShortText
     purpose: LongText = ""
     stores: tuple[str, ...] = ()
+    retire: bool = False  # it is to be switched off, which people see and an auditor looks at
+    by: tuple[Role, ...] = ("notary",)
+    endpoint: Several = Field(default=(), repr=False)
+    port: Several = Field(default=(), repr=False)
+    job: Several = Field(default=(), repr=False)
+    host: ShortText | None = Field(default=None, repr=False)  # the machine that its jobs ran on
+    role: Several = Field(default=(), repr=False)
+
+    def targets(self) -> Iterator[retired.Target]:
+        """What an auditor looks at. Raises: UsageError naming the app."""
+        for address in self.endpoint:
+            yield retired.target(self.name, "endpoint", address)
+        for address in self.port:
+            yield retired.target(self.name, "port", address)
+        for address in self.job:
+            yield retired.target(self.name, "job", address, self.host)
 
 
 class ScopeTable(_Table):
@@ -133,7 +155,8 @@ class PartyTable(_Table):
     organisation: ShortText
     role: Literal["operator", "auditor", "notary", "owner", "log-witness"]
     key: str
-    cosign: str | None = None
+    cosign: str | None = None  # how a log witness is asked: an address, or file: for a key in this process
+    cosign_ca: str | None = None  # the authority behind its certificate, if not one of the system's
 
 
 class VolumeTable(_Table):
@@ -167,6 +190,17 @@ class NamedTable(_Table):
     why: LongText = ""
 
 
+class RecipientTable(NamedTable):
+    confirm: bool = False  # somebody is to testify that their copy is gone
+    by: tuple[Role, ...] = ("notary",)
+
+
+class StepTable(_Table):
+    says: Literal["key destroyed", "medium destroyed", "samples destroyed", "witnessed"]
+    about: ShortText
+    by: tuple[Role, ...] = ("notary",)
+
+
 class LimitsTable(_Table):
     window: str | None = None
     bytes_per_second: Annotated[int, Field(gt=0)] | None = None
@@ -195,7 +229,8 @@ class CaseFile(_Table):
     party: tuple[PartyTable, ...] = ()
     volume: tuple[VolumeTable, ...] = ()
     policy: PolicyTable = PolicyTable()
-    recipient: tuple[NamedTable, ...] = ()
+    recipient: tuple[RecipientTable, ...] = ()
+    step: tuple[StepTable, ...] = ()
     kept: tuple[NamedTable, ...] = ()
     limits: LimitsTable = LimitsTable()
     base: Path = Field(default=Path(), exclude=True)
@@ -252,6 +287,18 @@ class CaseFile(_Table):
             )
             for number, v in enumerate(self.volume, 1)
         )
+
+    def steps(self) -> tuple[PlanStep, ...]:
+        """What people are to see: apps switched off, recipients' copies gone, and the steps named as such."""
+        return (
+            *(PlanStep("switched off", a.name, a.by) for a in self.app if a.retire),
+            *(PlanStep("copy gone", r.name, r.by) for r in self.recipient if r.confirm),
+            *(PlanStep(s.says, s.about, s.by) for s in self.step),
+        )
+
+    def targets(self) -> tuple[retired.Target, ...]:
+        """What an auditor looks at of the apps that are to be switched off."""
+        return tuple(found for app in self.app for found in app.targets())
 
     def parties(self) -> tuple[PublicKey, ...]:
         """The public keys of all parties. Raises: UsageError naming the party."""
@@ -400,6 +447,7 @@ def _check(case: CaseFile) -> None:
                 f"the hold by {hold.by} names a store that the case does not have: {min(missing)}"
             )
     _check_volumes(case)
+    _check_steps(case)
     try:
         case.window()
     except ValueError as error:
@@ -415,6 +463,51 @@ def _check(case: CaseFile) -> None:
         except ProofError as error:
             raise UsageError(error.message) from None
     _check_apart(case)
+
+
+def _check_steps(case: CaseFile) -> None:
+    """Every step is told once, and there is somebody to see it; what is looked at is to be switched off."""
+    roles = {p.role for p in case.party} | {"operator"}
+    told: set[tuple[str, str]] = set()
+    for step in case.steps():
+        what = f"{step.about}, {step.says}"
+        if (step.says, step.about) in told:
+            raise UsageError(f"the case has two steps that say the same: {what}")
+        told.add((step.says, step.about))
+        if not step.by or len(set(step.by)) != len(step.by):
+            raise UsageError(f"by names nobody, or a role twice ({what})", hint='write by = ["notary"]')
+        if set(step.by) - roles:
+            raise UsageError(
+                f"{min(set(step.by) - roles)} is to testify ({what}), and the case has no party of that role"
+            )
+    for app in case.app:
+        if app.role:
+            raise UsageError(
+                f"app {app.name}: no store of this version can be asked for its roles",
+                hint="leave role out; name its endpoint, port or job, or have it testified",
+            )
+        if not app.retire and (app.endpoint or app.port or app.job or app.host):
+            raise UsageError(
+                f"app {app.name} says what to look at, and not that it is to be switched off",
+                hint="add: retire = true",
+            )
+    if len(case.targets()) > MOST_APPS:
+        raise UsageError(f"the case has more than {MOST_APPS:,} endpoints, ports and jobs to look at")
+
+
+def _check_witnesses(case: CaseFile) -> None:
+    """Cosignatures are asked of log witnesses alone, and over the network by TLS or on this machine."""
+    for party in case.party:
+        if party.role != "log-witness" and (party.cosign or party.cosign_ca):
+            raise UsageError(f"cosign of {party.organisation}: only a log witness cosigns")
+        if party.cosign is None or party.cosign.startswith(("file:", "env:")):
+            continue
+        try:
+            Address.parse(party.cosign)
+        except ProofError as error:
+            raise UsageError(
+                f"cosign of log witness {party.organisation}: {error.message}", hint=error.hint
+            ) from None
 
 
 def _check_volumes(case: CaseFile) -> None:

@@ -16,6 +16,7 @@ operator = "Big Data Bureau"           # your organisation
 key = "file:keys/Bureau"               # made by: cenotaph keygen --role operator … --out keys/Bureau
 log = "log"                            # your log, one for all your cases; keep it for ever
 basis = ""                             # why: law, contract, purpose achieved
+# contact = "objections@bureau.example" # where anyone may object, or bring a record of their own
 notice = "72h"                         # between publishing the approved plan and the first erasure
 # search = ["/srv"]                    # where the survey looks for stores that nobody declared
 
@@ -23,6 +24,23 @@ notice = "72h"                         # between publishing the approved plan an
 name = "health code"
 purpose = "movement permission"
 stores = ["health"]
+# retire = true                        # it is to be switched off: people testify, an auditor looks
+# by = ["notary"]                      # the roles of which somebody is to testify
+# endpoint = "https://code.example/"   # gone is 404, 410, refused, or no such host; one, or a list
+# port = "10.0.0.7:5432"               # addresses stay in this file: no statement has them
+# job = "/etc/cron.d/sync"             # or "systemd:sync.timer", or "crontab:USER:A PART OF THE LINE"
+# host = "web1"                        # the machine that its jobs ran on
+
+# [[recipient]]                        # others who were given copies
+# name = "Statistics Office"
+# why = "yearly report"
+# confirm = true                       # somebody is to testify that their copy is gone
+# by = ["notary"]
+
+# [[step]]                             # what else people are to see
+# says = "medium destroyed"            # or key destroyed, samples destroyed, witnessed
+# about = "tape library 3"             # never a person
+# by = ["notary"]
 
 [[store]]
 name = "health"

@@ -96,6 +96,7 @@ def charter_of(
         ),
         earlier=earlier,
         annex=annex,
+        contact=config.case.contact,
     )
 
 

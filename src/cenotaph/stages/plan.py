@@ -68,6 +68,7 @@ def plan(desk: Desk, leave_out: Set[tuple[str, int]] = frozenset()) -> Entry:
         annex=inventory.body(Inventory).annex,
         supersedes=older.digest if older else None,
         volumes=volumes or None,
+        steps=desk.config.steps() or None,
     )
     if older is not None and previous is not None and _same(previous, body) and current:
         return older
@@ -102,6 +103,9 @@ def describe(case: Case) -> Iterator[str]:
     for volume in body.volumes or ():
         yield ""
         yield from _describe_volume(volume)
+    if body.steps:
+        yield "\nWhat people must see, and testify to:"
+        yield from (f"  {s.about}: {s.says} ({', '.join(s.by)})" for s in body.steps)
     if case.charter.notice:
         yield f"\nNothing is destroyed before {case.charter.notice:,} s after the last approval is published."
 
@@ -122,7 +126,7 @@ def _describe_volume(volume: PlanVolume) -> Iterator[str]:
 
 
 def _same(one: Plan, other: Plan) -> bool:
-    return (one.stores, one.volumes) == (other.stores, other.volumes)
+    return (one.stores, one.volumes, one.steps) == (other.stores, other.volumes, other.steps)
 
 
 def _store(
