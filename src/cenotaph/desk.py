@@ -12,7 +12,7 @@ import functools
 import hashlib
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
@@ -21,27 +21,27 @@ from cenotaph import account, config, lock
 from cenotaph import estate as estates
 from cenotaph.annex import Annex
 from cenotaph.clock import Clock, wall_clock
+from cenotaph.cosigning import OLDER_LOG, Witnesses
 from cenotaph.durable import write_file
 from cenotaph.errors import CenotaphError, RefusedError, UsageError
 from cenotaph.estate import Estate
 from cenotaph.journal import Journal, JournalError
 from cenotaph_proof import bundle as bundles
-from cenotaph_proof import envelope, merkle, note, statements
+from cenotaph_proof import envelope, note, statements
 from cenotaph_proof.acts import share_info
 from cenotaph_proof.bundle import Bundle
 from cenotaph_proof.case import Case
 from cenotaph_proof.casebook import Entry
-from cenotaph_proof.errors import LogError, OrderError, ProofError, ThresholdError
+from cenotaph_proof.errors import HistoryError, LogError, OrderError, ProofError, ThresholdError
 from cenotaph_proof.folder import SO_FAR, CaseFolder, sign, wipe
 from cenotaph_proof.keys import PublicKey, SecretKey
 from cenotaph_proof.log import Log
 from cenotaph_proof.statements import Approval, Body, Cite, Destruction, Inventory, Plan
-from cenotaph_proof.witness import Witness
+from cenotaph_proof.witness_client import Answered
 
 P = ParamSpec("P")
 R = TypeVar("R")
 INCOMING_LIMIT = 65_535
-OLDER_LOG = "the log was restored from an older copy: bring back the newest"
 LOG_PATIENCE = 60.0  # seconds to wait for another case's command that appends to the same log
 
 
@@ -54,6 +54,7 @@ class Desk:
         self.config = config.load(self.path / "case.toml")
         self.folder = CaseFolder(self.path)
         self.refused: list[str] = []  # what came in and could not be admitted, in words
+        self.unheard: list[str] = []  # log witnesses that did not cosign the newest head, and why
 
     @property
     def key(self) -> SecretKey:
@@ -229,18 +230,20 @@ class Desk:
     def cosign(self) -> None:
         """Bring the log's head under its quorum of cosignatures, then write the copies again.
 
-        Raises: ThresholdError naming the log witnesses that did not answer; what was logged stays.
+        Witnesses beyond the quorum that did not cosign are told in `unheard`.
+
+        Raises: ThresholdError naming the log witnesses that did not answer, HistoryError naming one that saw
+        another log, where too few are left; what was logged stays.
         """
         log = self.log()
-        signed = log.checkpoint_note()
         if log.size > 0 and log.size not in log.cosigned():
-            lines, missing = self._cosignatures(log, signed)
-            if len(lines) < self.config.policy.witness:
-                raise ThresholdError(
-                    f"the log's checkpoint has {len(lines)} of {self.config.policy.witness} cosignatures; "
-                    f"missing: {', '.join(missing) or 'no log witness is named in the case'}",
-                    hint="when the log witnesses answer, run the same command again",
-                )
+            needed = self.config.policy.witness
+            answers = self._witnesses().cosign(log, needed)
+            lines = [a.lines for a in answers if a.lines is not None]
+            self.unheard = [_unheard(a) for a in answers if a.lines is None]
+            if len(lines) < needed:
+                raise _too_few(answers, len(lines), needed)
+            signed = log.checkpoint_note()
             log.store_cosigned(note.add_signatures(signed, lines) if lines else signed)
         self.write_copies()
 
@@ -281,6 +284,9 @@ class Desk:
             if not mine:
                 raise RefusedError("another case's command holds the log", hint="run the same command again")
             yield
+
+    def _witnesses(self) -> Witnesses:
+        return Witnesses(self.config, self.key, self.clock)
 
     def estate(self, case: Case) -> Estate:
         """The clear inventory, checked against its statement. Raises: AnnexError."""
@@ -355,12 +361,7 @@ class Desk:
         copies = (path.name[:4] for path in self.folder.statements.glob("[0-9][0-9][0-9][0-9]-*.json"))
         if max((int(number) for number in copies), default=0) > log.size:
             raise LogError("statements/ holds statements that the log does not", hint=OLDER_LOG)
-        for party in self.config.party:
-            witness = self._witness(party)
-            if witness is not None and witness.size(self.key.public) > log.size:
-                raise LogError(
-                    f"log witness {party.organisation} has seen a longer log than this one", hint=OLDER_LOG
-                )
+        self._witnesses().check_newest(log, self.config.policy.witness)
 
     def _check_not_too_late(self, data: bytes, attachments: dict[str, bytes]) -> None:
         """Destruction begins with the journal's first *begun*, which only this side can see."""
@@ -389,38 +390,6 @@ class Desk:
         if holders and annex.has("annex-key", self.key.public):
             annex.wrap("annex-key", annex.unwrap("annex-key", self.key), holders)
 
-    def _cosignatures(self, log: Log, signed: bytes) -> tuple[list[bytes], list[str]]:
-        lines: list[bytes] = []
-        missing: list[str] = []
-        for party in self.config.party:
-            if party.role == "log-witness":
-                line = self._cosign_one(party, log, signed)
-                if line is None:
-                    missing.append(party.organisation)
-                else:
-                    lines.append(line)
-        return lines, missing
-
-    def _cosign_one(self, party: config.PartyTable, log: Log, signed: bytes) -> bytes | None:
-        witness = self._witness(party)
-        if witness is None:
-            return None
-        self._check_newest(log)
-        old = witness.size(self.key.public)
-        proof = merkle.consistency_proof(log.leaf_hashes(), old) if old else []
-        return witness.add_checkpoint(old, proof, signed, now=self.clock())
-
-    def _witness(self, party: config.PartyTable) -> Witness | None:
-        """A log witness that signs in this process; None for other parties."""
-        if party.cosign is None:
-            return None
-        if not party.cosign.startswith("file:"):
-            raise UsageError(f"log witness {party.organisation}: this version cosigns with file: keys only")
-        key_file = config.reference_path(party.cosign, self.config.base)
-        return Witness(
-            key_file.with_name(key_file.name + ".witness"), SecretKey.load(key_file), [self.key.public]
-        )
-
     def _keep_attachment(self, data: bytes) -> None:
         self.folder.attachments.mkdir(parents=True, exist_ok=True)
         write_file(self.folder.attachments / f"{hashlib.sha256(data).hexdigest()}.json", data, mode=0o644)
@@ -444,6 +413,23 @@ def alone(stage: Callable[Concatenate[Desk, P], R]) -> Callable[Concatenate[Desk
             return stage(desk, *args, **options)
 
     return guarded
+
+
+def _unheard(answer: Answered) -> str:
+    return f"{answer.organisation} ({answer.why.message})" if answer.why else answer.organisation
+
+
+def _too_few(answers: Sequence[Answered], have: int, needed: int) -> ProofError:
+    """Why a head has no quorum. A witness that saw another history says more than those that are down."""
+    for answer in answers:
+        if isinstance(answer.why, HistoryError):
+            return answer.why
+    missing = ", ".join(_unheard(a) for a in answers if a.lines is None)
+    return ThresholdError(
+        f"the log's checkpoint has {have} of {needed} cosignatures; "
+        f"missing: {missing or 'no log witness is named in the case'}",
+        hint="when the log witnesses answer, run the same command again",
+    )
 
 
 def cite(entry: Entry) -> Cite:

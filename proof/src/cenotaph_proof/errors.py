@@ -32,6 +32,14 @@ class ServeError(ProofError):
     """A server cannot be started as it was asked to."""
 
 
+class CallError(ProofError):
+    """A server could not be called, or did not answer as it should. `transient`: another try may help."""
+
+    def __init__(self, message: str, *, transient: bool, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.transient = transient
+
+
 class SignatureError(ProofError):
     """A signature does not verify, or is not by the key it is said to be by."""
 
@@ -56,6 +64,10 @@ class LogError(ProofError):
     """The log, or a checkpoint of it, is not what it must be."""
 
 
+class HistoryError(LogError):
+    """A log witness has seen another history of the log than the one it was shown."""
+
+
 class WitnessError(ProofError):
     """A log witness refuses to cosign. `status` is the HTTP status of C2SP tlog-witness.
 
@@ -68,3 +80,7 @@ class WitnessError(ProofError):
         super().__init__(message, hint=hint)
         self.status = status
         self.size = size
+
+
+class PaperError(ProofError):
+    """A certificate on paper cannot be made, or read, with what is installed here."""

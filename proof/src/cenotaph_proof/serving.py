@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ipaddress
 import json
 import re
 import signal
@@ -26,6 +25,7 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Protocol, TypeVar
 
+from cenotaph_proof.address import is_loopback
 from cenotaph_proof.errors import ServeError
 
 MAX_HEAD = 16 << 10
@@ -125,14 +125,6 @@ class Place:
                 hint="both are PEM files, and the key is that of the certificate",
             ) from None
         return context
-
-
-def is_loopback(host: str) -> bool:
-    """Whether an address, as text, reaches this machine alone."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def serve(service: Service, place: Place, started: Callable[[str], None]) -> None:

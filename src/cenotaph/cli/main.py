@@ -373,6 +373,7 @@ def approve(
         entries = [entry for file in added for entry in stage.add(desk, file)]
         for refused in desk.refused:
             ui.fail(f"not logged: {refused}", None)
+        _tell_unheard(desk)
         logged = [desk.statement_path(e).name for e in entries]
         ui.result({"stage": "approve", "logged": logged, "refused": desk.refused}, logged, as_json)
         if desk.refused:
@@ -537,7 +538,7 @@ def demo(residents: int, records: int, seed: int, folder: Path, as_json: bool) -
 @cli.command(context_settings={"ignore_unknown_options": True})
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def witness(arguments: tuple[str, ...]) -> None:
-    """Cosign a checkpoint of an operator's log (as cenotaph-proof witness)."""
+    """Cosign checkpoints of operators' logs, from files or (serve) over HTTP: as cenotaph-proof witness."""
     from cenotaph_proof.__main__ import main as proof_main
 
     sys.exit(proof_main(["witness", *arguments]))
@@ -546,11 +547,17 @@ def witness(arguments: tuple[str, ...]) -> None:
 def _done(desk: Any, entry: Any, as_json: bool, learned: dict[str, Any], lines: list[str]) -> None:
     for refused in desk.refused:
         ui.fail(f"waiting in statements/incoming, not logged: {refused}", None)
+    _tell_unheard(desk)
     path = desk.statement_path(entry)
     value = {"stage": entry.statement.kind, "statement": str(path), "digest": entry.digest, **learned}
     stage = {"charter": "open", "inventory": "survey", "destruction": "destroy", "certificate": "certify"}
     value["stage"] = stage.get(entry.statement.kind, entry.statement.kind)
     ui.result(value, [*lines, f"{path.name} signed and logged ({entry.digest[:16]})"], as_json)
+
+
+def _tell_unheard(desk: Any) -> None:
+    for witness in desk.unheard:
+        ui.warn(f"log witness {witness} did not cosign; the others were enough")
 
 
 def _signed(stage: str, path: Path, as_json: bool, lines: list[str] | None = None, **learned: Any) -> None:

@@ -64,6 +64,11 @@ def fail(message: str, hint: str | None) -> None:
         print(f"cenotaph: hint: {hint}", file=sys.stderr)
 
 
+def warn(message: str) -> None:
+    """Print on stderr what went on all the same, and somebody should know."""
+    print(f"cenotaph: note: {message}", file=sys.stderr)
+
+
 def _duration(seconds: float) -> str:
     minutes, rest = divmod(int(seconds), 60)
     return f"{minutes} min {rest} s" if minutes else f"{rest} s"
