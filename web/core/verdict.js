@@ -1,0 +1,330 @@
+// The verdict on a case: three lists of lines, each a code with its arguments (spec/verdict.md).
+
+/** The verdict on a case whose certificate was replayed and is under its quorum. */
+function verdictOf(book) {
+  const certificate = book.require("certificate").body;
+  return {
+    case: book.charter.case,
+    name: book.charter.name,
+    operator: book.charter.operator,
+    contact: book.charter.contact ?? null,
+    identified: !book.trust.fromCharter,
+    certificate,
+    recall: new Map(certificate.stores.map((store) => [store.name, recallOfStore(book, store.name)])),
+    proven: provenLines(book),
+    attested: attestedLines(book),
+    not_shown: notShownLines(book),
+  };
+}
+
+/** The object that `cenotaph-verify --json` prints. */
+function verdictJson(verdict, language = "en") {
+  const { certificate } = verdict;
+  const lines = (facts) => facts.map((fact) => ({ ...fact, text: say(fact.code, fact.args, language) }));
+  return {
+    verdict: verdict.identified ? "verified" : "consistent, signers unidentified",
+    case: verdict.case,
+    name: verdict.name,
+    operator: verdict.operator,
+    records: {
+      sealed: certificate.sealed,
+      destroyed: certificate.destroyed,
+      held: certificate.held,
+      kept: certificate.kept,
+    },
+    stores: certificate.stores.map((store) => ({
+      name: store.name,
+      grade_asked: store.asked,
+      grade_reached: store.reached,
+      records: store.destroyed,
+      recall: sayRecall(verdict.recall.get(store.name), "en"),
+    })),
+    volumes: (certificate.volumes ?? []).map((volume) => ({
+      name: volume.name,
+      stores: volume.stores,
+      grade_reached: volume.reached,
+      why_not_higher: volume.why_not_higher,
+      bytes_read: volume.read,
+      restores: volume.restores,
+      referees: volume.referees,
+    })),
+    proven: lines(verdict.proven),
+    attested: lines(verdict.attested),
+    not_shown: lines(verdict.not_shown),
+  };
+}
+
+/** What `cenotaph-verify --json` prints of a file that does not verify. */
+function refusalJson(error) {
+  return { verdict: "does not verify", step: error.step, why: error.message };
+}
+
+/** What a search finds at least, in words; null is "not measured". */
+function sayRecall(percent, language) {
+  return percent === null ? say("verdict.not-measured", {}, language) : say("verdict.percent", { percent }, language);
+}
+
+function line(code, args = {}, step = "verify 4", evidence = []) {
+  return { code, args, step, evidence };
+}
+
+// ── proven ───────────────────────────────────────────────────────────────────────────────────────
+
+function provenLines(book) {
+  const lines = [];
+  if (book.cosigned.length) lines.push(appendOnly(book, book.cosigned[0], book.cosigned.at(-1)));
+  const seal = book.latest("seal");
+  if (seal !== null) {
+    const records = seal.body.records;
+    const collections = exactSum(seal.body.stores.flatMap((store) => store.collections.map((group) => group.ordinals.length)));
+    const args = { records, collections, time: time(book.seenBy(seal.index)) };
+    lines.push(line("proven.sealed", args, "verify 7", [seal.digest]));
+  }
+  const [begun] = book.all("destruction");
+  if (begun !== undefined) {
+    const args = { started: time(begun.body.started), seen: time(book.seenBy(begun.index)) };
+    lines.push(line("proven.gates", args, "verify 4", [begun.digest]));
+  }
+  if (book.latest("certificate") !== null) lines.push(line("proven.certificate", {}, "verify 7"));
+  const attempts = book.charter.earlier.length;
+  if (attempts) lines.push(line("proven.abandoned", { attempts }));
+  return lines;
+}
+
+function appendOnly(book, first, last) {
+  const names = last.witnesses.length ? several(last.witnesses) : phrase("who.nobody");
+  const witnesses = phrase(book.trust.fromCharter ? "who.calling-themselves" : "who.names", { names });
+  const args = { witnesses, statements: last.size, first: time(first.time), last: time(last.time) };
+  return line("proven.append-only", args, "verify 5");
+}
+
+// ── attested ─────────────────────────────────────────────────────────────────────────────────────
+
+function attestedLines(book) {
+  const lines = book.charterApprovals().map((entry) => said(book, entry, "attested.countersigned"));
+  const plan = book.latest("plan");
+  for (const entry of plan === null ? [] : book.planApprovals(plan)) {
+    lines.push(said(book, entry, "attested.approved", { until: time(entry.body.until) }));
+  }
+  for (const entry of book.all("challenge")) lines.push(...challengeLines(book, entry));
+  for (const entry of book.all("destruction")) lines.push(...destructionLines(book, entry));
+  for (const entry of book.all("probe")) lines.push(...probeLines(book, entry));
+  for (const entry of book.all("testimony")) {
+    const { about, says } = entry.body;
+    lines.push(said(book, entry, "attested.testimony", { about, says: worded("says", says) }));
+  }
+  return lines;
+}
+
+function said(book, entry, code, args = {}) {
+  const { organisation, role } = entry.signer;
+  const how = book.trust.fromCharter
+    ? "who.calling-itself"
+    : book.untrusted.includes(organisation)
+      ? "who.not-trusted"
+      : "who.trusted";
+  const who = phrase(how, { role: phrase(`role.${role}`), name: organisation });
+  return line(code, { who, ...args }, "verify 4", [entry.digest]);
+}
+
+function challengeLines(book, entry) {
+  const { body } = entry;
+  const read = body.stores.filter((store) => store.read);
+  const decision = worded("decision", body.decision);
+  const recalled = recallLines(book, entry);
+  if (!read.some((store) => store.drawn)) {
+    return [said(book, entry, "attested.challenge-unread", { decision }), ...recalled];
+  }
+  const args = {
+    drawn: exactSum(read.map((store) => store.drawn)),
+    matched: exactSum(read.map((store) => store.matched)),
+    bound: boundOf(book, read),
+    found: body.found,
+    brought: body.brought,
+    decision,
+    tool: body.tool,
+  };
+  return [said(book, entry, "attested.challenge", args), ...recalled];
+}
+
+function boundOf(book, read) {
+  if (read.every((store) => store.drawn === store.chunks)) return phrase("bound.whole");
+  const { bound_ppm: bound, confidence_ppm: confidence } = book.charter.policy;
+  return phrase("bound.sampled", { bound: String(bound / 10000), confidence: String(confidence / 10000) });
+}
+
+/** What a search is known to find, over all stores; store by store it stands beside the grades. */
+function recallLines(book, entry) {
+  const stores = new Set(names(entry.body.stores)); // of volumes the probe tells
+  const rows = entry.body.recall.filter((row) => stores.has(row.store) && row.place === "any place" && row.sampled);
+  if (!rows.length) return [];
+  const args = {
+    found: exactSum(rows.map((row) => row.found)),
+    sampled: exactSum(rows.map((row) => row.sampled)),
+    least: rows.map(leastOf).reduce((a, b) => Math.min(a, b)),
+  };
+  return [said(book, entry, "attested.recall", args)];
+}
+
+/** The best lower bound, in percents, that an auditor measured for a store; null where nobody did. */
+function recallOfStore(book, name) {
+  const rows = [...book.require("plan").challenges.values()]
+    .flatMap((entry) => entry.body.recall)
+    .filter((row) => row.store === name && row.place === "any place" && row.sampled);
+  return rows.length ? rows.map(leastOf).reduce((a, b) => Math.max(a, b)) : null;
+}
+
+function leastOf(row) {
+  return leastPercent(row.found, row.sampled);
+}
+
+function destructionLines(book, entry) {
+  const { body } = entry;
+  const records = exactSum(body.stores.flatMap((store) => store.collections.map((run) => run.records)));
+  return [
+    said(book, entry, "attested.destroyed", { records, batch: body.number }),
+    ...(body.volumes ?? []).map((volume) => said(book, entry, "attested.wiped", wipedArgs(volume))),
+  ];
+}
+
+function wipedArgs({ name, actions, blank, free, reached }) {
+  const done = actions.map(({ kind, count, bytes }) => phrase("wiped.action", { kind: text(kind), count, bytes }));
+  return { volume: name, done: several(done.length ? done : [phrase("wiped.nothing")]), blank, free, reached };
+}
+
+function probeLines(book, entry) {
+  const { body } = entry;
+  const args = {
+    stores: body.stores.length,
+    files: exactSum(body.stores.map((store) => store.places)),
+    values: body.needles,
+    residue: exactSum(body.stores.flatMap((store) => [store.residue, store.strangers])),
+    elsewhere: exactSum(body.stores.map((store) => store.kept_elsewhere)),
+    decision: worded("decision", body.decision),
+    share: phrase(body.share_destroyed ? "share.destroyed" : "share.kept"),
+    tool: body.tool,
+  };
+  return [said(book, entry, "attested.probe", args), ...(body.volumes ?? []).map((volume) => volumeLine(book, entry, volume))];
+}
+
+function volumeLine(book, entry, volume) {
+  if (volume.state === "not read") {
+    return said(book, entry, "attested.volume-unread", { volume: volume.name, why: text(volume.why_not_higher) });
+  }
+  return said(book, entry, "attested.volume", {
+    volume: volume.name,
+    filesystem: volume.filesystem,
+    state: text(volume.state),
+    bytes: volume.bytes,
+    read: volume.read,
+    free: volume.free,
+    blank: volume.blank,
+    residue: volume.residue,
+    strangers: volume.strangers,
+    elsewhere: volume.kept_elsewhere,
+    restored: restoredPhrase(volume.restores),
+    refereed: refereedPhrase(volume.referees),
+    recalled: recalledClauses(volume.recall),
+    reached: volume.reached,
+  });
+}
+
+function restoredPhrase(restores) {
+  if (!restores.length) return phrase("restored.none");
+  const tools = several(once(restores.map(toolOf)));
+  return phrase("restored.tried", { attempts: restores.length, tools, values: exactSum(restores.map((item) => item.values)) });
+}
+
+function refereedPhrase(referees) {
+  if (!referees.length) return phrase("refereed.none");
+  return phrase("refereed.tried", {
+    tools: several(referees.map(toolOf)),
+    most: referees.map((item) => item.values).reduce((a, b) => Math.max(a, b)),
+    missed: exactSum(referees.map((item) => item.missed)),
+  });
+}
+
+function toolOf({ tool, version }) {
+  return `${tool} ${version}`;
+}
+
+/** Of what was planted the worst place stands for all: whoever hides something chooses it. */
+function recalledClauses(recall) {
+  const planted = recall.filter((row) => row.sampled && row.encoding !== "any");
+  const sampled = recall.filter((row) => row.sampled && row.place === "any place" && row.encoding === "any");
+  const told = [];
+  if (planted.length) {
+    const worst = planted.reduce((least, row) => (leastOf(row) < leastOf(least) ? row : least));
+    told.push(
+      phrase("recalled.planted", {
+        found: exactSum(planted.map((row) => row.found)),
+        planted: exactSum(planted.map((row) => row.sampled)),
+        least: leastOf(worst),
+        place: text(worst.place),
+        encoding: text(worst.encoding),
+      }),
+    );
+  }
+  for (const row of sampled) told.push(phrase("recalled.sampled", { found: row.found, sampled: row.sampled }));
+  return { clauses: told.length ? told : [phrase("recalled.none")] };
+}
+
+// ── not shown ────────────────────────────────────────────────────────────────────────────────────
+
+function notShownLines(book) {
+  const certificate = book.latest("certificate")?.body ?? null;
+  const lines = (certificate?.limits ?? LIMITS).map((limit) => line("not-shown.limit", { text: text(limit) }, "docs/limits.md"));
+  if (certificate !== null) {
+    for (const store of certificate.stores) lines.push(...storeNotShown(store));
+    for (const volume of certificate.volumes ?? []) lines.push(...volumeNotShown(book, volume));
+  }
+  const undeclared = book.latest("inventory")?.body.undeclared ?? 0;
+  if (undeclared) lines.push(line("not-shown.undeclared", { stores: undeclared }, "verify 7"));
+  const shares = certificate?.shares_not_destroyed ?? [];
+  if (shares.length) lines.push(line("not-shown.shares", { names: several(shares) }, "verify 7"));
+  const cases = book.endedElsewhere.length;
+  if (cases) lines.push(line("not-shown.ended-elsewhere", { cases }));
+  if (book.untrusted.length) {
+    const names = several([...book.untrusted].sort(compareCodePoints));
+    lines.push(line("not-shown.untrusted", { names }, "verify 2"));
+  }
+  return lines;
+}
+
+function storeNotShown({ name, reached, asked, why_not_higher: why, unreachable, collections }) {
+  const lines = [];
+  if (reached !== asked) {
+    lines.push(line("not-shown.store-below", { store: name, reached, asked, why: text(why) }, "verify 7"));
+  }
+  for (const what of unreachable) lines.push(line("not-shown.store-unreached", { store: name, what: text(what) }, "verify 7"));
+  for (const { ordinals, outcome, sealed, destroyed } of collections) {
+    if (outcome === "destroyed") continue;
+    const args = { which: several(ordinals), store: name, outcome: worded("outcome", outcome), remain: sealed - destroyed };
+    lines.push(line("not-shown.collection", args, "verify 7"));
+  }
+  return lines;
+}
+
+function volumeNotShown(book, { name: volume, reached, why_not_higher: why, stores, referees }) {
+  const lines = [];
+  if (CLEAN.has(reached)) {
+    lines.push(line("not-shown.volume-same", { volume, stores: several(stores) }, "docs/limits.md"));
+    if (!referees.length) lines.push(line("not-shown.volume-unrefereed", { volume }, "verify 7"));
+  } else {
+    lines.push(line("not-shown.volume-below", { volume, reached, why: text(why) }, "verify 7"));
+  }
+  const probed = acceptedProbes(book).flatMap((probe) => probedVolumes(probe, volume));
+  for (const what of once(probed.flatMap((item) => item.unreachable))) {
+    lines.push(line("not-shown.volume-unreached", { volume, what: text(what) }, "verify 7"));
+  }
+  for (const what of once(probed.flatMap((item) => item.notes ?? []))) {
+    lines.push(line("not-shown.volume-noted", { volume, what: text(what) }));
+  }
+  return lines;
+}
+
+/** A sum for people to read: a BigInt where numbers would round it. */
+function exactSum(numbers) {
+  const total = sum(numbers);
+  return Number.isSafeInteger(total) ? total : numbers.reduce((all, number) => all + BigInt(number), 0n);
+}
