@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from cenotaph import terrain
+from cenotaph import retired, terrain
 from cenotaph.desk import Desk
 from cenotaph.errors import CenotaphError
 from cenotaph.residue import outside
@@ -43,6 +43,7 @@ def run(folder: Path, opener: OpenReader) -> list[Check]:
         _clock(),
         *_stores(desk, opener),
         *_volumes(desk),
+        *_apps(desk),
     ]
 
 
@@ -102,6 +103,17 @@ def _stores(desk: Desk, opener: OpenReader) -> Iterator[Check]:
             yield Check(
                 what, False, "its folder cannot be written, so it cannot be erased", "chmod or chown it"
             )
+
+
+def _apps(desk: Desk) -> Iterator[Check]:
+    """What an auditor will look at. That it is gone already is told: its address may be misspelt."""
+    for seen in retired.look_at_all(desk.config.targets()):
+        yield Check(
+            f"{seen.check} of app {seen.app}",
+            seen.state != "not looked at",
+            f"{seen.state}: {seen.note}",
+            "look from a machine that can: what no auditor can look at is left to testimony",
+        )
 
 
 def _volumes(desk: Desk) -> Iterator[Check]:

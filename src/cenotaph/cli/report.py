@@ -12,7 +12,7 @@ from cenotaph.discovery.undeclared import find
 from cenotaph.errors import UsageError
 from cenotaph.journal import Journal
 from cenotaph.session import Session
-from cenotaph_proof import envelope, facts, statements
+from cenotaph_proof import acts, envelope, facts, statements, testimony
 from cenotaph_proof.case import Case
 from cenotaph_proof.casebook import Entry
 from cenotaph_proof.errors import ProofError
@@ -28,6 +28,7 @@ from cenotaph_proof.statements import (
     ProbedVolume,
     Recall,
     Seal,
+    Testimony,
 )
 
 B = TypeVar("B")
@@ -226,10 +227,16 @@ def probe_lines(body: Probe) -> list[str]:
         lines.append(line + (f"; not higher: {s.why_not_higher}" if s.why_not_higher else ""))
     for volume in body.volumes or ():
         lines += _volume_lines(volume)
+    lines += [f"app {a.app}: {a.state} ({a.check}: {a.note})" for a in body.apps or ()]
     lines += [f"rejected: {r}" for r in body.reasons]
-    if body.decision == "reject" and not any(s.residue or s.strangers for s in body.stores) and body.volumes:
+    may_accept = bool(body.volumes) or _standing(body) > 0
+    if body.decision == "reject" and not any(s.residue or s.strangers for s in body.stores) and may_accept:
         lines.append("probe again when that is mended; or accept what was reached: probe --accept-lower")
     return [*lines, f"decision: {body.decision}"]
+
+
+def _standing(body: Probe) -> int:
+    return sum(a.state == "still there" for a in body.apps or ())
 
 
 def _volume_lines(volume: ProbedVolume) -> list[str]:
@@ -351,9 +358,25 @@ def status(desk: Desk) -> tuple[dict[str, Any], list[str]]:
     lines += [f"  {s['number']:>4}  {s['kind']:<12} {s['by']}" for s in signed]
     lines += [f"  waiting to be logged: {name}" for name in waiting]
     lines += [f"next: {step}" for step in following]
+    seen, unanswered = people(desk.folder.replay_with_waiting())
+    lines += [f"to be testified: {step}" for step in seen] + [f"unanswered: {o}" for o in unanswered]
     troubles = _troubles(desk)
     value = {"statements": signed, "waiting": waiting, "next": following, "troubles": troubles}
+    value |= {"to_testify": seen, "unanswered": unanswered}
     return {"stage": "status", **value}, lines + troubles
+
+
+def people(case: Case) -> tuple[list[str], list[str]]:
+    """Steps to which somebody has yet to testify, and objections that nobody answered; none at the end."""
+    if case.latest(Certificate) is not None:
+        return [], []
+    unanswered = [
+        f"objection {o.entry.digest[:16]} of {o.entry.signer.organisation} "
+        f"about {o.entry.body(Testimony).about}"
+        for o in testimony.objections(case)
+        if not o.answers
+    ]
+    return acts.lacking(case), unanswered
 
 
 def next_steps(desk: Desk, case: Case) -> list[str]:
@@ -369,12 +392,24 @@ def next_steps(desk: Desk, case: Case) -> list[str]:
     last = case.latest(Destruction)
     if last is None or not last.body(Destruction).complete:
         return _before_destruction(desk, case)
+    if case.rejected() and _only_apps(case):
+        again = case.parties("auditor")
+        return [
+            f"operator: switch off what is still there; then auditor {p.organisation}: cenotaph probe"
+            for p in again
+        ]
     if case.rejected():
         digest = case.require(Plan).digest[:8]
         return [f"operator: cenotaph destroy --confirm {digest} (a probe rejects: see its reasons)"]
     if not facts.accepted(case):
         return [f"auditor {p.organisation}: cenotaph probe --key FILE" for p in case.parties("auditor")]
     return ["operator: cenotaph certify"]
+
+
+def _only_apps(case: Case) -> bool:
+    """Whether all that the newest probes have against the destruction is that apps are still there."""
+    newest = {e.signer.key_id: e.body(Probe) for e in case.all(Probe)}
+    return all(len(p.reasons) == _standing(p) for p in newest.values() if p.decision == "reject")
 
 
 def _before_destruction(desk: Desk, case: Case) -> list[str]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import cast
 
 from cenotaph import estate as estates
-from cenotaph import volume_probe
+from cenotaph import retired, volume_probe
 from cenotaph.desk import cite
 from cenotaph.engines import local
 from cenotaph.errors import StoreError
@@ -29,6 +29,7 @@ from cenotaph_proof.acts import new_nonce
 from cenotaph_proof.casebook import Entry
 from cenotaph_proof.statements import (
     Challenge,
+    CheckedApp,
     Destruction,
     GradeName,
     Inventory,
@@ -65,16 +66,16 @@ class ProbeTask:
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How an auditor probes volumes; nothing of it matters to stores without one."""
+    """How an auditor probes volumes, and what they put up with."""
 
     referee: bool = False  # run the outside tools that are installed on the same bytes
     command: tuple[str, ...] = ()  # what gains the right to read a device, such as ("sudo", "-n")
-    accept_lower: bool = False  # accept what was reached although volumes fell below the plan
+    accept_lower: bool = False  # accept although volumes fell below the plan, or apps are still there
 
 
 def probe(session: Session, opener: OpenReader, tell: Tell = quiet, options: Options = Options()) -> Path:
-    """Search every store, then every volume of the plan, decide, sign; after accepting, destroy this
-    auditor's key share.
+    """Search every store, then every volume of the plan, look at the apps that are to be switched off,
+    decide, sign; after accepting, destroy this auditor's key share.
 
     Returns the envelope's file in `incoming/`. Raises: OrderError before the first destruction.
     """
@@ -101,7 +102,10 @@ def probe(session: Session, opener: OpenReader, tell: Tell = quiet, options: Opt
         _capped(session, found[s.name] if s.name in found else _empty(session, s.name), volumes)
         for s in estate.stores
     )
-    reasons = _reasons(session, stores) + (() if options.accept_lower else _volume_reasons(session, volumes))
+    apps = retired.look_at_all(session.config.targets())
+    reasons = _reasons(session, stores)
+    if not options.accept_lower:
+        reasons += _volume_reasons(session, volumes) + _app_reasons(apps)
     body = Probe(
         organisation=session.public.organisation,
         signed=session.clock(),
@@ -115,6 +119,7 @@ def probe(session: Session, opener: OpenReader, tell: Tell = quiet, options: Opt
         decision="reject" if reasons else "accept",
         reasons=reasons,
         volumes=volumes or None,
+        apps=apps or None,
     )
     assert case.charter_entry is not None
     path = session.folder.submit(body, (cite(case.charter_entry), cite(inventory), cite(last)), session.key)
@@ -324,6 +329,12 @@ def _volume_reasons(session: Session, volumes: tuple[ProbedVolume, ...]) -> tupl
         for v in volumes
         if facts.GRADES.index(v.reached) < facts.GRADES.index(promised[v.name])
     )
+
+
+def _app_reasons(apps: tuple[CheckedApp, ...]) -> tuple[str, ...]:
+    """An app that still runs goes on collecting what was destroyed; another probe may see it gone."""
+    standing = (a for a in apps if a.state == "still there")
+    return tuple(f"app {a.app} is still there ({a.check}: {a.note})" for a in standing)
 
 
 def _recall(session: Session, store: str) -> tuple[Recall, ...]:
