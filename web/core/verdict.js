@@ -14,7 +14,14 @@ function verdictOf(book) {
     proven: provenLines(book),
     attested: attestedLines(book),
     not_shown: notShownLines(book),
+    statements: book.entries.map((entry) => statementOf(book, entry)),
   };
+}
+
+/** What stands behind lines: who made a statement, where it stands in the log, what it cites and says. */
+function statementOf(book, { digest, index, kind, signer, cites, body }) {
+  const { role, organisation } = signer;
+  return { digest, index, kind, role, organisation, seen: book.seenBy(index), cites, body };
 }
 
 /** The object that `cenotaph-verify --json` prints. */
