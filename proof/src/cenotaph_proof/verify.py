@@ -16,6 +16,7 @@ from typing import BinaryIO
 
 from cenotaph_proof import bundle as bundles
 from cenotaph_proof import verdict as verdicts
+from cenotaph_proof.case import Case
 from cenotaph_proof.errors import (
     FormatError,
     LogError,
@@ -31,6 +32,11 @@ from cenotaph_proof.verdict import Verdict
 
 def verify(stream: BinaryIO, trust: Trust | None) -> Verdict:
     """Verify a proof file. Raises: ProofError whose `step` names the step that failed."""
+    return verdicts.of(replayed(stream, trust))
+
+
+def replayed(stream: BinaryIO, trust: Trust | None) -> Case:
+    """Verify a proof file, and give its case. Raises: ProofError whose `step` names the step that failed."""
     try:
         bundle = bundles.read(stream)
     except ProofError as error:
@@ -52,7 +58,7 @@ def verify(stream: BinaryIO, trust: Trust | None) -> Verdict:
         )
     if case.cosigned[-1].size != case.size:
         raise ThresholdError("the log's end is not under a checkpoint with its quorum", step="verify 6")
-    return verdicts.of(case)
+    return case
 
 
 def verify_file(path: Path, trust: Trust | None) -> Verdict:
