@@ -67,12 +67,28 @@ class Case extends Casebook {
   observe(checkpoint, signatures, root) {
     const cosignatures = inStep("verify 5", () => checkCheckpoint(checkpoint, signatures, this.charter.origin, root));
     const counted = cosignatures.filter(({ party }) => this.counts(party));
-    const time = quorumTime(counted, this.charter.policy.witness);
+    const time = this.quorumTime(counted);
     if (time === null) return;
     const witnesses = counted.map(({ party }) => party.organisation).sort(compareCodePoints);
     const { size } = checkpoint;
     inStep("verify 4", () => this.checkTime(size, time));
     this.cosigned.push({ size, root, time, witnesses, newest: Math.max(time, this.cosigned.at(-1)?.newest ?? 0) });
+  }
+
+  /**
+   * When enough witnesses had cosigned (trust.md): so many as the charter asks for, those that the trust file's policy
+   * asks for, and one that the operator does not run; null while they have not.
+   */
+  quorumTime(counted) {
+    const { quorum } = this.trust;
+    const byKey = new Map(counted.flatMap(({ party, time }) => noteKeysOf(party).map((key) => [keyText(key), time])));
+    const own = this.trust.runBy(this.charter.operator);
+    const times = [
+      timeOfSoMany(counted, this.charter.policy.witness),
+      quorum === null ? 0 : policyTime(quorum, (key) => byKey.get(keyText(key)) ?? null),
+      timeOfSoMany(counted.filter(({ party }) => !own.has(party.organisation)), 1),
+    ];
+    return times.includes(null) ? null : Math.max(...times);
   }
 
   entryOf(read, { kind, body, cites }, signer, signed) {
@@ -550,7 +566,7 @@ function checkCheckpoint(checkpoint, signatures, origin, root) {
 }
 
 /** The time by which so many witnesses had cosigned; null while they have not. */
-function quorumTime(cosignatures, count) {
+function timeOfSoMany(cosignatures, count) {
   if (cosignatures.length < count) return null;
   return cosignatures.map(({ time }) => time).sort((a, b) => a - b)[count - 1];
 }

@@ -52,7 +52,7 @@ function sameParty(one, other) {
   return one.ed25519 === other.ed25519 && one.organisation === other.organisation && one.role === other.role;
 }
 
-/** One key and one role an organisation, one organisation a key. */
+/** One signing key of a kind and one role an organisation, one organisation a key. */
 function checkUniqueParties(parties) {
   const names = new Set();
   const keys = new Map();
@@ -60,11 +60,12 @@ function checkUniqueParties(parties) {
     if (names.has(party.organisation)) {
       throw new ProofError(`organisation ${party.organisation} is named twice; it has one key and one role`);
     }
-    if (keys.has(party.ed25519)) {
-      throw new ProofError(`${party.organisation} and ${keys.get(party.ed25519)} have the same key`);
+    for (const key of [party.ed25519, party.mldsa44]) {
+      if (key === undefined) continue;
+      if (keys.has(key)) throw new ProofError(`${party.organisation} and ${keys.get(key)} have the same key`);
+      keys.set(key, party.organisation);
     }
     names.add(party.organisation);
-    keys.set(party.ed25519, party.organisation);
   }
 }
 

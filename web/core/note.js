@@ -110,3 +110,25 @@ async function checkCosignature(note, line, { type, party }) {
 function timeOf(line) {
   return new DataView(line.signature.buffer, line.signature.byteOffset).getBigUint64(0);
 }
+
+/** C2SP tlog-cosignature, ML-DSA-44: what is signed names the tree from leaf 0 to its size, not the text. */
+async function checkMlDsaCosignature(note, line, { type, party }) {
+  if (line.signature.length !== 8 + 2420) return { valid: false, type, party };
+  const { origin, size, root } = readCheckpoint(note.text);
+  const message = concat(
+    utf8("subtree/v1\n\0"),
+    shortText(line.name),
+    line.signature.subarray(0, 8),
+    shortText(origin),
+    u64(0, size),
+    unhex(root),
+  );
+  const valid = await verifiesMlDsa44(party.mldsa44, line.signature.subarray(8), message);
+  return { valid, type, party, time: timeOf(line) };
+}
+
+/** A text of at most 255 bytes after its length: names of logs and witnesses are shorter. */
+function shortText(text) {
+  const bytes = utf8(text);
+  return concat(new Uint8Array([bytes.length]), bytes);
+}

@@ -1,6 +1,7 @@
 // Whose keys count, and how many of them, obtained apart from the operator (spec/trust.md).
 
 const MOST_TRUST_BYTES = 1048576;
+const MOST_AUTHORITIES = 100;
 const UNITS = { s: 1, m: 60, h: 3600, d: 86400 };
 
 /**
@@ -11,30 +12,52 @@ async function readTrust(text, files = new Map()) {
   if (utf8(text).length > MOST_TRUST_BYTES) throw new ProofError("the trust file is larger than 1 MiB");
   const table = readToml(text);
   only(table, ["party", "policy", "authority"], "the trust file");
-  const listed = table.party ?? [];
-  const policy = table.policy ?? Object.create(null);
-  if (!Array.isArray(listed) || !isTomlTable(policy)) {
-    throw new ProofError("the trust file has [[party]] tables and one [policy] table");
+  const { party: listed = [], authority: stamping = [], policy = Object.create(null) } = table;
+  if (!Array.isArray(listed) || !Array.isArray(stamping) || !isTomlTable(policy)) {
+    throw new ProofError("the trust file has [[party]] and [[authority]] tables and one [policy] table");
   }
   const parties = [];
   for (const item of listed) parties.push(await readParty(item, files));
   if (!parties.length) throw new ProofError("the trust file names no [[party]]");
   checkUniqueParties(parties);
-  only(policy, ["approve", "witness", "clock_skew", "approval_lasts", "challenge"], "[policy]");
-  return new Trust({ parties, ...readThresholds(policy) });
+  only(policy, ["approve", "witness", "clock_skew", "approval_lasts", "challenge", "quorum"], "[policy]");
+  return new Trust({
+    parties,
+    ...readThresholds(policy),
+    quorum: "quorum" in policy ? await readQuorum(policy.quorum, parties, files) : null,
+    operatedBy: readOperatedBy(listed),
+    authorities: readAuthorities(stamping, files),
+  });
 }
 
 /** Keys and thresholds. `fromCharter` marks keys that nobody outside vouched for. */
 class Trust {
-  constructor({ parties, approve, witness, clockSkew, chunks = 0, fromCharter = false }) {
+  constructor({ parties, approve, witness, clockSkew, chunks = 0, fromCharter = false, ...more }) {
     Object.assign(this, { parties, approve, witness, clockSkew, chunks, fromCharter });
+    this.quorum = more.quorum ?? null; // of log witnesses, beside their number
+    this.operatedBy = more.operatedBy ?? new Map(); // log witness → the organisation that runs it
+    this.authorities = more.authorities ?? [];
     this.byKey = new Map(parties.map((party) => [party.ed25519, party]));
   }
 
-  /** Whether this very key is held for this organisation in this role. */
+  /**
+   * Whether this very key is held for this organisation in this role. A log witness that is held with an ML-DSA-44 key
+   * must come with it: a charter that leaves it out would have the witness counted by its older key alone.
+   */
   holds(party) {
     const held = this.byKey.get(party.ed25519);
-    return held !== undefined && sameParty(held, party);
+    if (held === undefined || !sameParty(held, party)) return false;
+    return held.mldsa44 === undefined || held.mldsa44 === party.mldsa44;
+  }
+
+  /** Organisations that this one runs, itself or through one that it runs; and itself. */
+  runBy(organisation) {
+    const found = new Set([organisation]);
+    for (let before = 0; before < found.size; ) {
+      before = found.size;
+      for (const [witness, by] of this.operatedBy) if (found.has(by)) found.add(witness);
+    }
+    return found;
   }
 }
 
@@ -93,19 +116,81 @@ async function readParty(item, files) {
   for (const name of ["organisation", "role", "key"]) {
     if (!(name in item)) throw new ProofError(`a [[party]] has no ${name}`);
   }
-  if (typeof item.key !== "string") throw new ProofError("the key of a [[party]] is neither a path nor the text of a public key");
-  const party = await readPublicKey(item.key.startsWith("{") ? item.key : named(item.key, files));
+  const party = await readPublicKey(textOf(item.key, /^\{/, files, "the key of a [[party]]"));
   if (party.organisation !== item.organisation || party.role !== item.role) {
     throw new ProofError("the key of a [[party]] was made for another party or role");
   }
   return party;
 }
 
-/** The text of a file that the trust file names: by its whole path, else by its last part alone. */
-function named(path, files) {
-  const last = path.split("/").at(-1);
-  const text = files.get(path) ?? files.get(last);
-  if (text === undefined) throw new ProofError(`the trust file names the file ${path}, which was not given: add ${last}`);
+/** The policy of a trust file. Its keys are those of the file's own parties, each witness once. */
+async function readQuorum(given, parties, files) {
+  const policy = await readPolicy(textOf(given, /\n/, files, "[policy] quorum"));
+  const known = new Map();
+  for (const party of parties) for (const key of noteKeysOf(party)) known.set(keyText(key), party);
+  const witnesses = policy.witnesses.map(({ key }) => known.get(keyText(key)));
+  if (witnesses.some((party) => party?.role !== "log-witness")) {
+    throw new ProofError("[policy] quorum names a witness whose key is no log witness's of this file");
+  }
+  if (isTwice(witnesses)) throw new ProofError("[policy] quorum names one log witness by both its keys; it can count only once");
+  const logs = policy.logs.map((key) => known.get(keyText(key)));
+  const operators = parties.filter((party) => party.role === "operator");
+  if (logs.length && (!contains(operators, logs) || !contains(logs, operators))) {
+    throw new ProofError("[policy] quorum names logs, but not just those of this file's operators");
+  }
+  return policy;
+}
+
+/** The keys by which others know an operator's or a log witness's signatures, as a policy names them. */
+function noteKeysOf(party) {
+  if (party.role === "operator") return [{ name: logOrigin(party), type: SIGNATURE, public: party.ed25519 }];
+  if (party.role !== "log-witness") return [];
+  const keys = [{ name: witnessName(party), type: COSIGNATURE, public: party.ed25519 }];
+  if (party.mldsa44 !== undefined) keys.push({ name: witnessName(party), type: MLDSA_COSIGNATURE, public: party.mldsa44 });
+  return keys;
+}
+
+function keyText({ name, type, public: digits }) {
+  return `${name} ${type} ${digits}`;
+}
+
+function readOperatedBy(listed) {
+  const found = new Map();
+  for (const { organisation, role, operated_by: by } of listed) {
+    if (by === undefined) continue;
+    if (role !== "log-witness" || typeof by !== "string" || by === organisation) {
+      throw new ProofError("operated_by does not name the organisation that runs a log witness");
+    }
+    checkOrganisation(by);
+    found.set(organisation, by);
+  }
+  return found;
+}
+
+function readAuthorities(listed, files) {
+  if (listed.length > MOST_AUTHORITIES) throw new ProofError("the trust file names more than 100 authorities");
+  const found = listed.map((item) => {
+    if (!isTomlTable(item) || !hasExactly(item, "certificate", "name") || typeof item.name !== "string") {
+      throw new ProofError("an [[authority]] does not have exactly a name and a certificate");
+    }
+    checkOrganisation(item.name);
+    const certificate = textOf(item.certificate, /^-----/, files, "the certificate of an [[authority]]");
+    if (!/^\s*-----BEGIN CERTIFICATE-----/.test(certificate)) {
+      throw new ProofError(`the certificate of authority ${item.name} is not in PEM`);
+    }
+    return { name: item.name, certificate };
+  });
+  if (isTwice(names(found))) throw new ProofError("the trust file names an authority twice");
+  return found;
+}
+
+/** What is given: the text itself, where it looks like one, or that of a file, by its whole path, else by its last part. */
+function textOf(given, looksLike, files, what) {
+  if (typeof given !== "string") throw new ProofError(`${what} is neither a path nor the text itself`);
+  if (looksLike.test(given)) return given;
+  const last = given.split("/").at(-1);
+  const text = files.get(given) ?? files.get(last);
+  if (text === undefined) throw new ProofError(`the trust file names the file ${given}, which was not given: add ${last}`);
   return text;
 }
 

@@ -6,10 +6,11 @@ let TRANSLATIONS = Object.create(null); // language → constant of a statement 
 const INSERT = /\{([a-z_]+)(?:\|([^|{}]*)\|([^|{}]*))?\}/g;
 const LAST_SECOND = 253402300799; // of the year 9999
 
-/** Gives the words once: templates by language and code; translations of constants by language. */
-function useWords(templates, translations = {}) {
+/** Gives the words once: `{en: {code: template …}, zh: {…}, texts: {zh: {constant: translation …}}}`. */
+function useWords(catalogue) {
+  const { texts = {}, ...templates } = catalogue;
   TEMPLATES = templates;
-  TRANSLATIONS = translations;
+  TRANSLATIONS = texts;
 }
 
 /** The words of a code, its arguments put in. */
