@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import argparse
 import json
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cenotaph_proof.errors import KeyFileError
+from cenotaph_proof.address import Address
+from cenotaph_proof.errors import FormatError, KeyFileError, ServeError
 from cenotaph_proof.keys import SecretKey
 from cenotaph_proof.note import witness_note_keys
 
 if TYPE_CHECKING:
+    from cenotaph_proof.sending import Inbox
     from cenotaph_proof.serving import Place
 
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
 
 WORDS = {("witness", "serve"), ("inbox", "serve")}  # commands of two words
-WITNESS_PORT = "127.0.0.1:8420"
+WITNESS_PORT, INBOX_PORT = "127.0.0.1:8420", "127.0.0.1:8421"
 
 
 def joined(arguments: list[str]) -> list[str]:
@@ -44,6 +47,32 @@ def add_commands(commands: Commands) -> None:
     )
     _add_place(witness, WITNESS_PORT)
     witness.set_defaults(run=_witness_serve)
+
+    inbox = commands.add_parser("inbox serve", help="let parties fetch a case and send what they sign")
+    inbox.add_argument("--case", required=True, type=Path, metavar="DIR")
+    inbox.add_argument("--at", metavar="URL", help="the address that parties call, where it is not --listen")
+    _add_place(inbox, INBOX_PORT)
+    inbox.set_defaults(run=_inbox_serve)
+
+    fetch = commands.add_parser("fetch", help="bring a copy of a case up to date from an operator's inbox")
+    fetch.add_argument("--from", dest="address", required=True, type=_address, metavar="URL")
+    fetch.add_argument("--to", required=True, type=Path, metavar="DIR", help="a folder of its own")
+    _add_party(fetch)
+    fetch.set_defaults(run=_fetch)
+
+    send = commands.add_parser("send", help="send signed statements to an operator's inbox")
+    send.add_argument(
+        "--to", dest="address", type=_address, metavar="URL", help="else where --case came from"
+    )
+    send.add_argument("--case", type=Path, metavar="DIR", help="a fetched copy: all that you signed in it")
+    send.add_argument("file", nargs="*", type=Path, help="an envelope; what lies beside it goes along")
+    _add_party(send)
+    send.set_defaults(run=_send)
+
+
+def _add_party(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--key", required=True, type=Path, metavar="FILE", help="your secret key")
+    parser.add_argument("--ca", type=Path, metavar="FILE", help="authority of the inbox's certificate (PEM)")
 
 
 def _add_place(parser: argparse.ArgumentParser, default: str) -> None:
@@ -80,9 +109,67 @@ def _witness_serve(options: argparse.Namespace) -> int:
         )
     service = WitnessService(options.state, key, Operators(options.operator, options.operators))
     vkeys = [k.to_text() for k in witness_note_keys(key.public)]
-    serve(service, _place(options), lambda address: _started(address, vkeys=vkeys))
+
+    def start(address: str) -> WitnessService:
+        _print({"listening": address, "vkeys": vkeys})
+        return service
+
+    serve(_place(options), start)
     return 0
 
 
-def _started(address: str, **more: object) -> None:
-    print(json.dumps({"listening": address, **more}, ensure_ascii=False), flush=True)
+def _inbox_serve(options: argparse.Namespace) -> int:
+    from cenotaph_proof.inbox import InboxService
+    from cenotaph_proof.serving import serve
+
+    place = _place(options)
+    if options.at is None and (place.behind_proxy or place.host in ("0.0.0.0", "::")):  # noqa: S104 - compared
+        raise ServeError("parties sign the address that they call", hint="name it: --at https://HOST/PREFIX/")
+
+    def start(address: str) -> InboxService:
+        called = Address.parse(options.at or address)
+        _print({"listening": address, "at": str(called)})
+        return InboxService(options.case, called)
+
+    serve(place, start)
+    return 0
+
+
+def _fetch(options: argparse.Namespace) -> int:
+    from cenotaph_proof.sending import fetch
+
+    fetched = fetch(_inbox(options, options.address), options.key, options.to)
+    learned = {"statements": fetched.statements, "new": fetched.new, "files": fetched.files}
+    _print({"stage": "fetch", "case": str(options.to), **learned})
+    return 0
+
+
+def _send(options: argparse.Namespace) -> int:
+    from cenotaph_proof.sending import fetched_from, send, unsent
+
+    address = options.address or (fetched_from(options.case) if options.case else None)
+    if address is None:
+        raise KeyFileError(
+            "there is no inbox to send to", hint="give --to URL, or --case DIR of a fetched copy"
+        )
+    inbox = _inbox(options, address)
+    files = [*options.file, *(unsent(options.case, inbox.key) if options.case else ())]
+    _print({"stage": "send", "sent": [{"file": file.name, "state": send(inbox, file)} for file in files]})
+    return 0
+
+
+def _inbox(options: argparse.Namespace, address: Address) -> Inbox:
+    from cenotaph_proof.sending import Inbox
+
+    return Inbox(address, SecretKey.load(options.key), lambda: int(time.time()), options.ca)
+
+
+def _address(text: str) -> Address:
+    try:
+        return Address.parse(text)
+    except FormatError as error:
+        raise argparse.ArgumentTypeError(error.message) from None
+
+
+def _print(value: object) -> None:
+    print(json.dumps(value, ensure_ascii=False), flush=True)

@@ -127,8 +127,10 @@ class Place:
         return context
 
 
-def serve(service: Service, place: Place, started: Callable[[str], None]) -> None:
-    """Serve until SIGTERM or SIGINT; requests under way are still answered. `started` is given the address.
+def serve(place: Place, start: Callable[[str], Service]) -> None:
+    """Serve until SIGTERM or SIGINT; requests under way are still answered.
+
+    `start` is given the address where it listens, and gives what is served.
 
     Raises: ServeError when the place cannot be used.
     """
@@ -149,7 +151,7 @@ def serve(service: Service, place: Place, started: Callable[[str], None]) -> Non
         listener.setblocking(False)
         name = f"[{host}]" if ":" in host else host
         address = f"{'https' if context else 'http'}://{name}:{listener.getsockname()[1]}/"
-        asyncio.run(_Server(service, context, place).run(listener, lambda: started(address)))
+        asyncio.run(_Server(start(address), context, place).run(listener))
 
 
 class _BadRequest(Exception):
@@ -177,14 +179,13 @@ class _Server:
         self._clients: dict[asyncio.Task[None], str] = {}
         self._stopping = asyncio.Event()
 
-    async def run(self, listener: socket.socket, started: Callable[[], None]) -> None:
+    async def run(self, listener: socket.socket) -> None:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stopping.set)
         if self._context is not None and self._place.certificate is not None:
             loop.add_signal_handler(signal.SIGHUP, self._renew)
         accepting = asyncio.create_task(self._accept(listener))
-        started()
         await self._stopping.wait()
         accepting.cancel()
         await self._finish()

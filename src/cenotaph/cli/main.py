@@ -544,6 +544,15 @@ def witness(arguments: tuple[str, ...]) -> None:
     sys.exit(proof_main(["witness", *arguments]))
 
 
+@cli.command(context_settings={"ignore_unknown_options": True})
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def inbox(arguments: tuple[str, ...]) -> None:
+    """Let parties fetch the case and send what they sign (serve): as cenotaph-proof inbox."""
+    from cenotaph_proof.__main__ import main as proof_main
+
+    sys.exit(proof_main(["inbox", *arguments]))
+
+
 def _done(desk: Any, entry: Any, as_json: bool, learned: dict[str, Any], lines: list[str]) -> None:
     for refused in desk.refused:
         ui.fail(f"waiting in statements/incoming, not logged: {refused}", None)
