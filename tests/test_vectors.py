@@ -7,6 +7,7 @@ import io
 import itertools
 import json
 import math
+import re
 import struct
 import sys
 from collections.abc import Iterator
@@ -319,7 +320,45 @@ def test_a_lower_bound_is_never_rounded_up(found, sampled, bound):
 def test_a_testimony_is_told_as_attested():
     """What a party testifies stands in the second list, and in no other."""
     verdict = verdict_of("honest")
-    told = "notary Vector & Partners testifies about the app of the health code: switched off"
+    told = (
+        "notary Vector & Partners testifies about the app of the health code: switched off"
+        "; 1 file of evidence named by digest"
+    )
 
     assert told in [f.text for f in verdict.attested]
     assert told not in [f.text for f in (*verdict.proven, *verdict.not_shown)]
+
+
+def test_what_people_saw_is_attested_and_what_nobody_saw_is_not_shown():
+    """Steps with who testified, apps with what an auditor saw, objections with their answers."""
+    verdict = verdict_of("honest-people")
+    attested, not_shown = ([f.text for f in lines] for lines in (verdict.attested, verdict.not_shown))
+    nobody = "Nobody of these roles testified to it: notary."
+
+    assert [text for text in attested if "step of the plan" in text] == [
+        "notary Vector & Partners testifies to a step of the plan, health code: switched off"
+        "; 2 files of evidence named by digest",
+        "auditor Vector Audit testifies to a step of the plan, Vector Statistics: copy gone",
+        "operator Vector Bureau testifies to a step of the plan, tape library 3: medium destroyed",
+    ]
+    assert [text for text in attested if "answers, to" in text] == [
+        "operator Vector Bureau testifies about the scope: answers, to Vector Daily"
+        "; in their words: it never held records"
+    ]
+    assert [text for text in not_shown if re.search("step of|objects|app", text)] == [
+        "Whether the scheduled job of app health code is gone: auditor Vector Audit did not look "
+        "(this is not the machine that the job ran on).",
+        f"A step of the plan, Vector Statistics: copy gone. {nobody}",
+        f"A step of the plan, tape library 3: medium destroyed. {nobody}",
+        "notary Vector & Partners objects about the scope, and nobody answered",
+    ]
+
+
+def test_an_app_that_still_answers_is_not_shown_to_be_off():
+    """What an auditor accepted although it stood is told in both lists, and no word of it is proven."""
+    verdict = verdict_of("honest-people-silent")
+    told = "auditor Vector Audit looked at the endpoint of app health code: still there (answers 200)"
+
+    assert told in [f.text for f in verdict.attested]
+    assert sum("That app health code is switched off:" in f.text for f in verdict.not_shown) == 1
+    assert not any("health code" in f.text for f in verdict.proven)

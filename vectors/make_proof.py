@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+import make_people
 import make_volumes
 from make_seal import estate, store
 
@@ -76,6 +77,7 @@ OWNER = _key(make_volumes.OWNER, "owner")
 PAPER, LIBRARY = _key("Vector Daily", "log-witness"), _key("Vector Library", "log-witness")
 STRANGER = _key("Nobody", "operator")
 PARTIES = (OPERATOR, AUDITOR, NOTARY, PAPER, LIBRARY)
+SAYERS = {key.organisation: key for key in PARTIES}
 
 Change = Callable[[Any], Any]
 
@@ -94,6 +96,8 @@ class Lie:
     listed: bool = False  # whether the charter lists it
     amended: bool = False  # two collections drifted: a narrower plan, and a second batch
     volume: bool = False  # the first store lies on a volume, is asked L3 and reaches it
+    people: bool = False  # people are to see steps, and say what they saw
+    sayers: Mapping[str, str] | None = None  # who says what people say, by the step's name
 
 
 HONEST = Lie()
@@ -148,6 +152,9 @@ class Ceremony:
         else:
             self._say("destruction", OPERATOR, _destruction(self._now), "charter", "plan", seen=True)
         self._say("probe", AUDITOR, _probe(self._against, self._now), "charter", "inventory", "destruction")
+        for step, by, *words, cited in make_people.TOLD if self._lie.people else ():
+            who = (self._lie.sayers or {}).get(step, by)
+            self._say(step, SAYERS[who], make_people.said(who, *words, self._now), *cited)
         self._say("testimony", NOTARY, _testimony(self._now), "charter", "destruction", seen=True)
         self._say("certificate", OPERATOR, self._certified(), "charter", "probe", seen=True)
 
@@ -176,6 +183,8 @@ class Ceremony:
             return
         if lie.volume:
             body = make_volumes.CHANGES.get(step, _same)(body)
+        if lie.people:
+            body = make_people.CHANGES.get(step, _same)(body)
         body = (lie.bodies or {}).get(step, _same)(body)
         kind = type(body).__name__.lower()
         named = (lie.cites or {}).get(step, cited)
@@ -183,7 +192,7 @@ class Ceremony:
         data, attachment = sign(body, cites, (lie.signers or {}).get(step, key))
         assert attachment is None, "the files of this folder carry everything inline"
         self.entries.append(data)
-        self._cites[kind] = Cite(kind, hashlib.sha256(data).hexdigest())
+        self._cites[step] = self._cites[kind] = Cite(kind, hashlib.sha256(data).hexdigest())
         self._now += 30
         if seen:
             self._cosign(step)
@@ -238,7 +247,20 @@ def scenarios() -> dict[str, dict[str, Any]]:
         found[name] = _scenario(why, change(honest.proof()), step)
     for name, (why, step, lie) in _LIES.items():
         found[name] = _scenario(why, Ceremony(lie, certificate).proof(), step)
-    return found | _of_volumes()
+    return found | _of_volumes() | _of_people()
+
+
+def _of_people() -> dict[str, dict[str, Any]]:
+    """The scenarios of a case with steps that people are to see."""
+    found = {}
+    for name, (why, change) in make_people.HONEST.items():
+        lie = Lie(people=True, **change)
+        outcomes = ("destroyed", "left out" if lie.amended else "destroyed", "destroyed")
+        found[name] = _scenario(why, Ceremony(lie).proof(), "verified", outcomes=outcomes)
+    certificate = bundles.replay(Ceremony(Lie(people=True))._bundle()).entries[-1].body(Certificate)
+    for name, (why, step, change) in make_people.LIES.items():
+        found[name] = _scenario(why, Ceremony(Lie(people=True, **change), certificate).proof(), step)
+    return found
 
 
 def _of_volumes() -> dict[str, dict[str, Any]]:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from cenotaph_proof import draw, telling
+from cenotaph_proof import draw, people, telling
 from cenotaph_proof.case import Case
 from cenotaph_proof.casebook import Entry
 from cenotaph_proof.facts import LIMITS
@@ -23,7 +23,6 @@ from cenotaph_proof.statements import (
     Plan,
     Probe,
     Seal,
-    Testimony,
 )
 from cenotaph_proof.words import Words, phrase, several, text, time
 
@@ -151,10 +150,7 @@ def _attested(case: Case) -> list[Fact]:
         lines += _destroyed(case, entry)
     for entry in case.all(Probe):
         lines += _probed(case, entry)
-    for entry in case.all(Testimony):
-        told = entry.body(Testimony)
-        says = phrase("says." + told.says.replace(" ", "-"))
-        lines.append(_said(case, entry, "attested.testimony", about=told.about, says=says))
+    lines += [_heard(case, line) for line in people.attested(case)]
     return lines
 
 
@@ -235,7 +231,8 @@ def _probed(case: Case, entry: Entry) -> list[Fact]:
         tool=body.tool,
     )
     on = [telling.searched(v) for v in body.volumes or ()]
-    return [line, *(_said(case, entry, code, **args) for code, args in on)]
+    seen = [_heard(case, app) for app in people.looked_at(entry)]
+    return [line, *(_said(case, entry, code, **args) for code, args in on), *seen]
 
 
 # ── not shown ────────────────────────────────────────────────────────────────────────────────────
@@ -249,6 +246,8 @@ def _not_shown(case: Case) -> list[Fact]:
     if certificate is not None:
         lines += _below(certificate)
         lines += [Fact(code, args, step) for code, args, step in telling.not_shown(case, certificate)]
+    assert case.trust is not None
+    lines += [_heard(case, line) for line in people.not_shown(case, case.trust.holds)]
     surveyed = case.latest(Inventory)
     undeclared = surveyed.body(Inventory).undeclared if surveyed is not None else 0
     if undeclared:
@@ -298,6 +297,12 @@ def _said(case: Case, entry: Entry, code: str, **args: Any) -> Fact:
     role = phrase(f"role.{entry.signer.role}")
     who = phrase(f"who.{how}", role=role, name=entry.signer.organisation)
     return Fact(code, {"who": who, **args}, "verify 4", (entry.digest,))
+
+
+def _heard(case: Case, line: people.Line) -> Fact:
+    if line.spoken:
+        return _said(case, line.entry, line.code, **line.args)
+    return Fact(line.code, line.args, "verify 4", (line.entry.digest,))
 
 
 def _who(case: Case, witnesses: Sequence[str]) -> dict[str, Any]:
