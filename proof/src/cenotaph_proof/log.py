@@ -4,18 +4,22 @@ What surprises here is the order of writes. An entry and its tiles are on the di
 is going to be signed (`.next`); only then is it signed and put in place. A crash before `.next` leaves an
 entry that never was; a crash after it is finished by the next writer with the same root, so that no size is
 ever signed with two roots.
+
+What other implementations of tlog-tiles write is read by the same code: any origin, extension lines in the
+checkpoint, full and partial tiles, entry bundles that lie gzipped on their disk.
 """
 
 from __future__ import annotations
 
+import re
+import zlib
 from collections.abc import Iterator
-from itertools import pairwise
 from pathlib import Path
 
 from cenotaph_proof import merkle
 from cenotaph_proof._durable import locked, sync_folder, write_file
 from cenotaph_proof.envelope import MAX_BYTES as MAX_ENTRY
-from cenotaph_proof.errors import LogError
+from cenotaph_proof.errors import FormatError, LogError
 from cenotaph_proof.keys import PublicKey, SecretKey
 from cenotaph_proof.note import (
     MAX_NOTE,
@@ -30,6 +34,8 @@ from cenotaph_proof.note import (
 )
 
 TILE_WIDTH = 256
+MAX_BUNDLE = TILE_WIDTH * (2 + MAX_ENTRY)
+MAX_INDEX = len("x000/" * 6 + "000")  # a path longer than this is of no log that could be written
 
 
 class Log:
@@ -92,7 +98,8 @@ class Log:
         Raises:
             LogError: there is no log, or it is another operator's.
         """
-        return Checkpoint.parse(self._current().body)
+        body = self._current().body
+        return Checkpoint.read(body) if self._operator is None else Checkpoint.parse(body)
 
     def checkpoint_note(self) -> bytes:
         """The current checkpoint with the operator's signature alone, as a witness takes it."""
@@ -124,6 +131,18 @@ class Log:
         """
         checkpoint = self.checkpoint()
         return self._checked_hashes(checkpoint)
+
+    def check_tiles(self) -> None:
+        """Check the tiles of all levels: others compute proofs from them, this class needs level 0 alone.
+
+        Raises:
+            LogError: a tile is missing, cut off, or is not the one that the entries lead to.
+        """
+        for level, row in enumerate(_rows(self.leaf_hashes())):
+            for tile in range(_tiles(len(row))):
+                expected = row[tile * TILE_WIDTH : (tile + 1) * TILE_WIDTH]
+                if self._hashes(str(level), tile, len(expected)) != expected:
+                    raise LogError(f"tile {tile} of level {level} is not the one that the entries lead to")
 
     def entry(self, index: int) -> bytes:
         """One entry, checked against its leaf hash.
@@ -237,38 +256,39 @@ class Log:
     def _checked_hashes(self, checkpoint: Checkpoint) -> list[bytes]:
         hashes: list[bytes] = []
         for tile in range(_tiles(checkpoint.size)):
-            width = min(TILE_WIDTH, checkpoint.size - tile * TILE_WIDTH)
-            data = self._read("0", tile, width, TILE_WIDTH * merkle.HASH_BYTES)
-            cuts = range(0, len(data) + 1, merkle.HASH_BYTES)
-            found = [data[start:end] for start, end in pairwise(cuts)]
-            if len(data) % merkle.HASH_BYTES or len(found) not in (width, TILE_WIDTH):
-                raise LogError(f"tile {tile} of the log is cut off, or holds more than its hashes")
-            hashes += found[:width]
+            hashes += self._hashes("0", tile, min(TILE_WIDTH, checkpoint.size - tile * TILE_WIDTH))
         if merkle.root(hashes) != checkpoint.root:
             raise LogError(f"the tiles of the log do not lead to the root of its {checkpoint.size} entries")
         return hashes
 
+    def _hashes(self, level: str, tile: int, width: int) -> list[bytes]:
+        try:
+            found = tile_hashes(self._read(level, tile, width, TILE_WIDTH * merkle.HASH_BYTES))
+        except FormatError:
+            found = []
+        if len(found) not in (width, TILE_WIDTH):
+            raise LogError(
+                f"tile {tile} of the log (level {level}) is cut off, or holds more than its hashes"
+            )
+        return found[:width]
+
     def _bundle(self, tile: int, size: int) -> list[bytes]:
         width = min(TILE_WIDTH, size - tile * TILE_WIDTH)
-        entries = _unpack(self._read("entries", tile, width, TILE_WIDTH * (2 + MAX_ENTRY)))
+        data = self._read("entries", tile, width, MAX_BUNDLE)
         # Nothing may hide behind the entries: what is in no leaf was never logged.
-        if entries is None or len(entries) not in (width, TILE_WIDTH):
-            raise LogError(f"entry bundle {tile} of the log is cut off, or holds more than its entries")
-        return entries[:width]
+        for plain in (data, _inflated(data)):
+            entries = None if plain is None else _unpack(plain)
+            if entries is not None and len(entries) in (width, TILE_WIDTH):
+                return entries[:width]
+        raise LogError(f"entry bundle {tile} of the log is cut off, or holds more than its entries")
 
     def _write_tiles(self, hashes: list[bytes]) -> None:
-        level, row = 0, hashes
-        while True:
+        for level, row in enumerate(_rows(hashes)):
             tile = (len(row) - 1) // TILE_WIDTH
             last = row[tile * TILE_WIDTH :]
             self._write(str(level), tile, len(last), b"".join(last))
             if len(last) < TILE_WIDTH:
-                return
-            # A full tile is one hash of the level above.
-            level, row = (
-                level + 1,
-                [merkle.root(row[at : at + TILE_WIDTH]) for at in range(0, len(row), TILE_WIDTH)],
-            )
+                return  # the levels above are as they were
 
     def _write(self, level: str, tile: int, width: int, data: bytes) -> None:
         write_file(self._path / "tile" / tile_path(level, tile, width), data)
@@ -302,11 +322,52 @@ def tile_path(level: str, index: int, width: int) -> Path:
     return Path(level, name if width == TILE_WIDTH else f"{name}.p/{width}")
 
 
+def parse_tile_path(path: str) -> tuple[str, int, int]:
+    """The level (or `entries`), index and width of a path: the inverse of `tile_path`, below `tile/`.
+
+    Raises:
+        FormatError: no tile has this path (C2SP tlog-tiles).
+    """
+    match = _TILE_PATH.fullmatch(path)
+    if not match:
+        raise FormatError("this is not the path of a tile or an entry bundle")
+    level, index = match[1], int(match[2].replace("x", "").replace("/", ""))
+    width = int(match[3]) if match[3] else TILE_WIDTH
+    # One path a tile: no group of zeros before the number, no partial tile as wide as a full one.
+    if f"tile/{tile_path(level, index, width)}" != path or width > TILE_WIDTH or len(match[2]) > MAX_INDEX:
+        raise FormatError("this is not the path of a tile or an entry bundle")
+    return level, index, width
+
+
+def tile_hashes(data: bytes) -> list[bytes]:
+    """The hashes in a tile.
+
+    Raises:
+        FormatError: it holds none, more than 256, or a part of one.
+    """
+    cuts = range(0, len(data), merkle.HASH_BYTES)
+    if not 1 <= len(cuts) <= TILE_WIDTH or len(data) % merkle.HASH_BYTES:
+        raise FormatError("a tile holds from 1 to 256 hashes of 32 bytes")
+    return [data[at : at + merkle.HASH_BYTES] for at in cuts]
+
+
+_TILE_PATH = re.compile(
+    r"tile/(0|[1-9]|[1-5][0-9]|6[0-3]|entries)/((?:x[0-9]{3}/)*[0-9]{3})(?:\.p/([1-9][0-9]{0,2}))?", re.ASCII
+)
 _RESTORED = "was the log restored from an older copy? Restore the newest copy; never append to an older one"
 
 
 def _tiles(size: int) -> int:
     return -(-size // TILE_WIDTH)
+
+
+def _rows(hashes: list[bytes]) -> Iterator[list[bytes]]:
+    """The hashes of level 0, then of each level above: a full tile is one hash there, a partial one none."""
+    row = hashes
+    while row:
+        yield row
+        full = len(row) // TILE_WIDTH * TILE_WIDTH
+        row = [merkle.root(row[at : at + TILE_WIDTH]) for at in range(0, full, TILE_WIDTH)]
 
 
 def _check_entry(index: int, entry: bytes, expected: bytes) -> None:
@@ -327,6 +388,18 @@ def _unpack(data: bytes) -> list[bytes] | None:
         at = start + int.from_bytes(data[at:start], "big")
         entries.append(data[start:at])
     return entries if at == len(data) else None
+
+
+def _inflated(data: bytes) -> bytes | None:
+    """A bundle that a server keeps as it sends it (tlog-tiles: `Content-Encoding: gzip`); None if not."""
+    if not data.startswith(b"\x1f\x8b"):
+        return None
+    stream = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
+    try:
+        plain = stream.decompress(data, MAX_BUNDLE)
+    except zlib.error:
+        return None
+    return plain if stream.eof and not stream.unused_data else None
 
 
 def _read_bounded(path: Path, limit: int) -> bytes:

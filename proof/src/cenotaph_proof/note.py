@@ -375,6 +375,16 @@ def read_checkpoint(
     return ReadCheckpoint(checkpoint, times)
 
 
+def cosigned_at(seen: Mapping[NoteKey, int | None], witnesses: Iterable[PublicKey]) -> dict[PublicKey, int]:
+    """When each of these witnesses cosigned, given the times of verified lines by their keys.
+
+    A witness that left one of its keys out, signed at two times or at none has not said when it saw what.
+    """
+    found = {w.key_id: (w, {seen.get(key) for key in witness_note_keys(w)}) for w in witnesses}
+    whole = ((witness, times.pop()) for witness, times in found.values() if len(times) == 1)
+    return {witness: time for witness, time in whole if time is not None and 1 <= time <= MAX_INTEGER}
+
+
 def parse_number(text: str) -> int:
     """Read a decimal number in ASCII digits, without sign, space or leading zero, of at most 2^53 - 1.
 
@@ -395,22 +405,15 @@ _VERIFIER_KEY = re.compile(r"([^+\n]+)\+([0-9a-f]{8})\+([A-Za-z0-9+/=]+)")
 
 
 def _cosignatures(note: Note, witnesses: Sequence[PublicKey]) -> tuple[tuple[str, int], ...]:
-    keys = {key_id: witness_note_keys(w) for key_id, w in {w.key_id: w for w in witnesses}.items()}
-    known = [key for found in keys.values() for key in found]
+    known = {key: witness for witness in witnesses for key in witness_note_keys(witness)}
     for line in note.signatures[1:]:
         if not any(key.names(line) for key in known):
             raise LogError("a signature line of the checkpoint is by nobody in the trust file")
     times = _verified(note.body, note.signatures[1:], known)
     if not all(time is not None and 1 <= time <= MAX_INTEGER for time in times.values()):
         raise LogError("a cosignature of the checkpoint carries no time")
-    seen = {key_id: {times.get(key) for key in found} for key_id, found in keys.items()}
-    order = [key_id for key in times for key_id, found in keys.items() if key == found[0]]
-    return tuple((key_id, time) for key_id in order for time in _one(seen[key_id]))
-
-
-def _one(times: set[int | None]) -> list[int]:
-    # A witness that left one of its keys out, or signed at two times, has not said when it saw what.
-    return [time for time in times if time is not None] if len(times) == 1 else []
+    in_order = dict.fromkeys(known[key] for key in times)
+    return tuple((witness.key_id, time) for witness, time in cosigned_at(times, in_order).items())
 
 
 def _verified(
