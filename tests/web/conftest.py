@@ -25,15 +25,18 @@ class Core:
         self._process = process
 
     def ask(self, what: str, /, **given: Any) -> dict[str, Any]:
-        """`{"answer": …}`, or `{"refused": why, "step": …}`. Any other error of the verifier fails the test."""
-        assert self._process.stdin is not None and self._process.stdout is not None
+        """`{"answer": …}`, or `{"refused": why, "step": …}`. Any other error fails the test."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
         self._process.stdin.write(json.dumps({"ask": what, **given}) + "\n")
         self._process.stdin.flush()
         said: dict[str, Any] = json.loads(self._process.stdout.readline())
         assert "defect" not in said, said["defect"]
         return said
 
-    def verify(self, proof: bytes, trust: str | None, files: Mapping[str, str] | None = None) -> dict[str, Any]:
+    def verify(
+        self, proof: bytes, trust: str | None, files: Mapping[str, str] | None = None
+    ) -> dict[str, Any]:
         """The verdict in JSON, as `cenotaph-verify --json` prints it, or what was refused at which step."""
         return self.ask("verify", proof=base64.b64encode(proof).decode(), trust=trust, files=files or {})
 
@@ -44,7 +47,11 @@ def core() -> Iterator[Core]:
     if node is None:
         pytest.skip("node is not installed: the second verifier runs in it")
     process = subprocess.Popen(
-        [node, "--no-warnings", str(RUNNER)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8"
+        [node, "--no-warnings", str(RUNNER)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        encoding="utf-8",
     )
     try:
         asked = Core(process)

@@ -88,7 +88,9 @@ def test_statements_are_read_strictly(core, case):
 def test_draws_are_those_of_the_vectors(core):
     """Commitments, how many chunks a bound needs, seeds and samples."""
     for case in DRAW["commitments"]:
-        assert core.ask("commitment", what=case["what"], secret=case["secret"])["answer"] == case["commitment"]
+        assert (
+            core.ask("commitment", what=case["what"], secret=case["secret"])["answer"] == case["commitment"]
+        )
     for case in DRAW["needed"]:
         assert core.ask("needed", **case)["answer"] == case["chunks"]
     for case in DRAW["seeds"]:

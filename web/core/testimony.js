@@ -1,4 +1,5 @@
-// What people are to see and say that they saw: steps of a plan, apps that were looked at, testimony.
+// What people are to see and say that they saw: steps of a plan, apps that were looked at, testimony; and what a verdict
+// says of it. All of it is attested or not shown: people can err, and lie.
 
 const DISPUTE = ["objects", "answers"]; // what no plan can foresee
 const EXPLAINED = ["objects", "answers", "witnessed"];
@@ -51,4 +52,101 @@ function checkTestimony(entry, answered) {
 /** What makes a testimony be of a step. */
 function stepKey({ says, about }) {
   return JSON.stringify([says, about]);
+}
+
+// ── lines of the verdict ─────────────────────────────────────────────────────────────────────────
+
+/** Testimony: step by step of the newest plan, then the rest in log order. */
+function testimonyLines(book) {
+  const lines = [];
+  const told = new Set();
+  for (const entries of testimonyOfSteps(book).values()) {
+    for (const entry of entries) {
+      told.add(entry);
+      lines.push(said(book, entry, "attested.step", testimonyArgs(entry)));
+    }
+  }
+  for (const entry of book.all("testimony").filter((other) => !told.has(other))) {
+    const answered = cited(entry, "testimony");
+    if (answered === null) lines.push(said(book, entry, "attested.testimony", testimonyArgs(entry)));
+    else {
+      const to = book.byDigest.get(answered).signer.organisation;
+      lines.push(said(book, entry, "attested.answer", { ...testimonyArgs(entry), to }));
+    }
+  }
+  return lines;
+}
+
+/** The apps that an auditor saw, gone or still there. */
+function appLines(book, probe) {
+  const looked = (probe.body.apps ?? []).filter((item) => item.state !== "not looked at");
+  return looked.map((item) => said(book, probe, "attested.app", { ...appArgs(item), state: worded("state", item.state) }));
+}
+
+/** Apps not seen to be gone, steps to which somebody has not testified, objections without an answer. */
+function peopleNotShown(book) {
+  const probes = [...new Map(book.all("probe").map((probe) => [probe.signer.keyId, probe])).values()];
+  const lines = probes.flatMap((probe) => standingLines(book, probe));
+  const plan = book.latest("plan");
+  if (plan !== null) lines.push(...unseenLines(plan, probes), ...lackingLines(book, plan));
+  const answered = new Set(book.all("testimony").map((entry) => cited(entry, "testimony")));
+  for (const entry of book.all("testimony")) {
+    const { says, about } = entry.body;
+    if (says !== "objects" || answered.has(entry.digest)) continue;
+    lines.push(said(book, entry, "not-shown.objection", { about, why: whyOf(entry.body) }));
+  }
+  return lines;
+}
+
+function standingLines(book, probe) {
+  const codes = { "still there": "not-shown.app-standing", "not looked at": "not-shown.app-unlooked" };
+  const standing = (probe.body.apps ?? []).filter((item) => item.state in codes);
+  return standing.map((item) => said(book, probe, codes[item.state], appArgs(item)));
+}
+
+/** Apps to be switched off at which no newest probe looked in any way; before a probe, none. */
+function unseenLines(plan, probes) {
+  if (!probes.length) return [];
+  const seen = new Set(probes.flatMap((probe) => (probe.body.apps ?? []).map((item) => item.app)));
+  return (plan.body.steps ?? [])
+    .filter(({ says, about }) => says === "switched off" && !seen.has(about))
+    .map(({ about }) => line("not-shown.app-unseen", { app: about }, "verify 4", [plan.digest]));
+}
+
+/** Steps of the plan, and the roles of which nobody who counts testified to them. */
+function lackingLines(book, plan) {
+  const testified = testimonyOfSteps(book);
+  return (plan.body.steps ?? []).flatMap((step) => {
+    const signers = testified.get(stepKey(step)).map((entry) => entry.signer);
+    const roles = signers.filter((signer) => book.counts(signer)).map((signer) => signer.role);
+    const lacks = step.by.filter((role) => !roles.includes(role)).map((role) => phrase(`role.${role}`));
+    if (!lacks.length) return [];
+    const args = { about: step.about, says: worded("says", step.says), roles: several(lacks) };
+    return [line("not-shown.step", args, "verify 4", [plan.digest])];
+  });
+}
+
+/** Of each step of the newest plan, in its order: the testimony to it, in log order (testimony.md, rule 7). */
+function testimonyOfSteps(book) {
+  const steps = new Map((book.latest("plan")?.body.steps ?? []).map((step) => [stepKey(step), []]));
+  for (const entry of book.all("testimony")) steps.get(stepKey(entry.body))?.push(entry);
+  return steps;
+}
+
+function testimonyArgs({ body }) {
+  const files = body.evidence.length;
+  return {
+    about: body.about,
+    says: worded("says", body.says),
+    why: whyOf(body),
+    evidence: files ? phrase("evidence.named", { files }) : phrase("evidence.none"),
+  };
+}
+
+function whyOf({ why }) {
+  return why === undefined ? phrase("why.none") : phrase("why.given", { why });
+}
+
+function appArgs({ app, check: what, note }) {
+  return { app, check: phrase(`check.${what}`), note: text(note) };
 }

@@ -116,11 +116,7 @@ function attestedLines(book) {
   for (const entry of book.all("challenge")) lines.push(...challengeLines(book, entry));
   for (const entry of book.all("destruction")) lines.push(...destructionLines(book, entry));
   for (const entry of book.all("probe")) lines.push(...probeLines(book, entry));
-  for (const entry of book.all("testimony")) {
-    const { about, says } = entry.body;
-    lines.push(said(book, entry, "attested.testimony", { about, says: worded("says", says) }));
-  }
-  return lines;
+  return [...lines, ...testimonyLines(book)];
 }
 
 function said(book, entry, code, args = {}) {
@@ -211,7 +207,11 @@ function probeLines(book, entry) {
     share: phrase(body.share_destroyed ? "share.destroyed" : "share.kept"),
     tool: body.tool,
   };
-  return [said(book, entry, "attested.probe", args), ...(body.volumes ?? []).map((volume) => volumeLine(book, entry, volume))];
+  return [
+    said(book, entry, "attested.probe", args),
+    ...(body.volumes ?? []).map((volume) => volumeLine(book, entry, volume)),
+    ...appLines(book, entry),
+  ];
 }
 
 function volumeLine(book, entry, volume) {
@@ -285,6 +285,7 @@ function notShownLines(book) {
     for (const store of certificate.stores) lines.push(...storeNotShown(store));
     for (const volume of certificate.volumes ?? []) lines.push(...volumeNotShown(book, volume));
   }
+  lines.push(...peopleNotShown(book));
   const undeclared = book.latest("inventory")?.body.undeclared ?? 0;
   if (undeclared) lines.push(line("not-shown.undeclared", { stores: undeclared }, "verify 7"));
   const shares = certificate?.shares_not_destroyed ?? [];
