@@ -1,4 +1,4 @@
-"""The small commands: `cenotaph-verify`, and `cenotaph-proof keygen | approve | witness`.
+"""The small commands: `cenotaph-verify`, and `cenotaph-proof keygen | approve | witness | testify`.
 
 Exit codes: 0 verified or done · 1 failed · 2 wrong usage · 3 does not verify · 4 blocked ·
 6 consistent, but signers unidentified (no trust file).
@@ -13,7 +13,18 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from cenotaph_proof import __version__, acts, bundle, history, remote, report, trust, verify, words
+from cenotaph_proof import (
+    __version__,
+    acts,
+    bundle,
+    history,
+    remote,
+    report,
+    speaking,
+    trust,
+    verify,
+    words,
+)
 from cenotaph_proof.errors import KeyFileError, OrderError, ProofError, ServeError, ThresholdError
 from cenotaph_proof.folder import CaseFolder
 from cenotaph_proof.keys import ROLES, PublicKey, SecretKey
@@ -114,6 +125,7 @@ def _parser() -> argparse.ArgumentParser:
     witness.add_argument("request", type=Path, help="an add-checkpoint request (C2SP tlog-witness)")
     witness.set_defaults(run=_witness)
 
+    speaking.add_commands(commands)
     remote.add_commands(commands)
     return parser
 

@@ -431,7 +431,9 @@ def challenge(
     help="also run outside tools on the volumes: grep, sleuthkit, photorec, scalpel",
 )
 @click.option(
-    "--accept-lower", is_flag=True, help="accept a volume below the plan's L3: its stores are certified as L2"
+    "--accept-lower",
+    is_flag=True,
+    help="accept a volume below the plan's L3 (its stores are certified as L2), and apps still there",
 )
 def probe(
     folder: Path,
@@ -444,7 +446,8 @@ def probe(
 ) -> None:
     """Auditor: search for what was destroyed, everywhere it was known to be; accept or reject.
 
-    Volumes of the plan are read whole, by their device: as root, or with --raw-command.
+    Volumes of the plan are read whole, by their device: as root, or with --raw-command. Apps that are to be
+    switched off are looked at from this machine.
     """
     from cenotaph.cli import report
     from cenotaph.session import Session
@@ -469,6 +472,30 @@ def probe(
     )
     if body.decision == "reject":
         sys.exit(DOES_NOT_VERIFY)
+
+
+@cli.command()
+@with_case
+@_key_option("any party's")
+@click.option(
+    "--says", metavar="WHAT", help="witnessed, switched off, copy gone, medium destroyed, objects …"
+)
+@click.option("--about", metavar="NAME", help="an app, recipient, key, medium or step; never a person")
+@click.option("--why", metavar="TEXT", help="of an objection, an answer, or what was witnessed")
+@click.option(
+    "--evidence", "files", multiple=True, type=A_FILE, metavar="FILE", help="a photograph, a protocol"
+)
+@click.option("--answers", metavar="OBJECTION", help="8 digits of an objection's digest, or its file")
+def testify(folder: Path, as_json: bool, key: Path, **said: Any) -> None:
+    """Any party: say what you saw, did, object to or answer; until the certificate.
+
+    Evidence stays with you: FILE.evidence, a copy behind 32 random bytes. Its digest alone is signed.
+    """
+    from cenotaph.cli import testifying
+
+    with _usage():
+        value, lines = testifying.run(folder, key, **said)
+    ui.result(value, lines, as_json)
 
 
 # ── around a case ────────────────────────────────────────────────────────────────────────────────
