@@ -20,6 +20,7 @@ from cenotaph_proof import (
     history,
     remote,
     report,
+    showing,
     speaking,
     trust,
     verify,
@@ -107,6 +108,9 @@ def _parser() -> argparse.ArgumentParser:
     keygen.add_argument("--role", required=True, choices=ROLES)
     keygen.add_argument("--organisation", required=True)
     keygen.add_argument("--out", required=True, type=Path, metavar="FILE")
+    keygen.add_argument(
+        "--post-quantum", action="store_true", help="an ML-DSA-44 key as well, for a log witness"
+    )
     keygen.set_defaults(run=_keygen)
 
     approve = commands.add_parser("approve", help="approve the charter, or the newest plan")
@@ -127,11 +131,12 @@ def _parser() -> argparse.ArgumentParser:
 
     speaking.add_commands(commands)
     remote.add_commands(commands)
+    showing.add_commands(commands)
     return parser
 
 
 def _keygen(options: argparse.Namespace) -> int:
-    key = SecretKey.generate(options.organisation, options.role)
+    key = SecretKey.generate(options.organisation, options.role, post_quantum=options.post_quantum)
     key.save(options.out)
     print(json.dumps({"key": key.public.key_id, "file": str(options.out)}))
     return 0
