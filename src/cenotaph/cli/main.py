@@ -160,14 +160,15 @@ def init(folder: Path) -> None:
 @click.option("--role", required=True, help="operator, auditor, notary, owner or log-witness")
 @click.option("--organisation", required=True)
 @click.option("--out", required=True, type=click.Path(path_type=Path), metavar="FILE")
-def keygen(role: str, organisation: str, out: Path) -> None:
+@click.option("--post-quantum", is_flag=True, help="an ML-DSA-44 key as well, for a log witness")
+def keygen(role: str, organisation: str, out: Path, post_quantum: bool) -> None:
     """Make a party's key: FILE, which stays with them, and FILE.pub, which goes into case.toml."""
     from cenotaph_proof.keys import ROLES, SecretKey
 
     if role not in ROLES:
         raise UsageError(f"the role {role} is not one of {', '.join(ROLES)}")
     with _usage():
-        key = SecretKey.generate(organisation, role)
+        key = SecretKey.generate(organisation, role, post_quantum=post_quantum)
     out.parent.mkdir(parents=True, exist_ok=True)
     key.save(out)
     click.echo(f"{out} (keep it) and {out}.pub (give it away): key {key.public.key_id[:16]}")
