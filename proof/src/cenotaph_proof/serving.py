@@ -373,7 +373,7 @@ def _parse_head(head: bytes) -> tuple[Request, bool]:
     line, *lines = head.decode("latin-1").removesuffix("\r\n\r\n").split("\r\n")
     match = _REQUEST_LINE.fullmatch(line)
     if not match or len(lines) > MAX_LINES:
-        raise _BadRequest(400, "this is no HTTP/1.1 request")
+        raise _BadRequest(400, "this is no request of HTTP 1")
     headers: dict[str, str] = {}
     for name, value in map(_header, lines):
         if name in headers:
