@@ -1,4 +1,4 @@
-"""Which witnesses are enough: the grammar of C2SP tlog-policy (spec/trust.md, part 3).
+"""Which witnesses are enough: the grammar of C2SP tlog-policy (spec/trust.md, rules 13 to 15).
 
 A quorum is one witness or a group: k of its members, any, or all; members are witnesses and groups that were
 defined above it. So a policy can ask for two universities and one newspaper, not just for three witnesses.
