@@ -208,6 +208,15 @@ class LimitsTable(_Table):
     workers: Annotated[int, Field(ge=1, le=64)] = 2
 
 
+class SealTable(_Table):
+    """Whose seal the certificate in PDF bears: references to PEM files, and a time-stamping authority."""
+
+    key: str
+    certificate: str
+    chain: str | None = None
+    tsa: str | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class NamedVolume:
     """A `[[volume]]` with its name in statements and absolute paths."""
@@ -233,6 +242,7 @@ class CaseFile(_Table):
     step: tuple[StepTable, ...] = ()
     kept: tuple[NamedTable, ...] = ()
     limits: LimitsTable = LimitsTable()
+    seal: SealTable | None = None
     base: Path = Field(default=Path(), exclude=True)
     text: bytes = Field(default=b"", exclude=True, repr=False)
 
@@ -551,6 +561,8 @@ def _own(case: CaseFile) -> Iterator[tuple[str, Path]]:
     yield "the case directory", case.base
     yield "the log", case.log_path()
     yield "the operator's key", case.operator_key()
+    if case.seal is not None:
+        yield "the sealing key", reference_path(case.seal.key, case.base)
     for reference in case._lists():
         if reference is not None:
             yield "a list of subjects", reference_path(reference, case.base)

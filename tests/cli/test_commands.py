@@ -24,6 +24,7 @@ COMMANDS = {
     "destroy": "Cannot be undone",
     "probe": "search",
     "certify": "certificate",
+    "paper": "PDF",
     "publish": "page",
     "status": "next",
     "doctor": "room and clock",

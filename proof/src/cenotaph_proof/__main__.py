@@ -7,6 +7,7 @@ Exit codes: 0 verified or done · 1 failed · 2 wrong usage · 3 does not verify
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import sys
 import time
@@ -18,6 +19,7 @@ from cenotaph_proof import (
     acts,
     bundle,
     history,
+    paper_check,
     remote,
     report,
     showing,
@@ -26,9 +28,17 @@ from cenotaph_proof import (
     verify,
     words,
 )
-from cenotaph_proof.errors import KeyFileError, OrderError, ProofError, ServeError, ThresholdError
+from cenotaph_proof.errors import (
+    KeyFileError,
+    OrderError,
+    PaperError,
+    ProofError,
+    ServeError,
+    ThresholdError,
+)
 from cenotaph_proof.folder import CaseFolder
 from cenotaph_proof.keys import ROLES, PublicKey, SecretKey
+from cenotaph_proof.verdict import Verdict
 from cenotaph_proof.witness import Request, Witness
 
 FAILED, USAGE, DOES_NOT_VERIFY, BLOCKED = 1, 2, 3, 4
@@ -43,7 +53,7 @@ def verify_main(arguments: Sequence[str] | None = None) -> int:
         epilog="The trust file names the keys, roles and thresholds you believe in. Get it apart from the "
         "proof file and from the operator. Without it nothing is verified and the exit code is 6.",
     )
-    parser.add_argument("proof", type=Path, help="the proof file (NAME.cenotaph)")
+    parser.add_argument("proof", type=Path, help="the proof file (NAME.cenotaph), or a certificate in PDF")
     parser.add_argument("--trust", type=Path, help="the trust file (TOML)")
     parser.add_argument(
         "--compare",
@@ -60,14 +70,17 @@ def verify_main(arguments: Sequence[str] | None = None) -> int:
     except (ProofError, OSError) as error:
         return _fail("cenotaph-verify", _text(error), getattr(error, "hint", None), USAGE)
     try:
-        verdict = verify.verify_file(options.proof, held)
+        verdict = _verified(options.proof, held)
         if options.compare:
             _compare(options.proof, options.compare, held)
+    except PaperError as error:
+        return _fail("cenotaph-verify", error.message, error.hint, FAILED)
     except ProofError as error:
         if options.json:
             refused = {"verdict": "does not verify", "step": error.step, "why": error.message}
             print(json.dumps(refused, ensure_ascii=False))
-        where = f" at step {error.step.removeprefix('verify ')} of spec/verify.md" if error.step else ""
+        page, _, step = error.step.partition(" ") if error.step else ("", "", "")
+        where = f" at step {step} of spec/{page}.md" if step else ""
         why = f"does not verify{where}: {error.message}"
         return _fail("cenotaph-verify", why, error.hint, DOES_NOT_VERIFY)
     except OSError as error:
@@ -79,9 +92,22 @@ def verify_main(arguments: Sequence[str] | None = None) -> int:
     return verdict.exit_code
 
 
+def _verified(path: Path, held: trust.Trust | None) -> Verdict:
+    """The verdict on a proof file, or on a certificate in PDF with one inside."""
+    with path.open("rb") as file:
+        head = file.read(8)
+    if paper_check.is_paper(head):
+        return paper_check.check(path.read_bytes(), held)
+    return verify.verify_file(path, held)
+
+
 def _compare(one: Path, other: Path, held: trust.Trust | None) -> None:
-    with one.open("rb") as first, other.open("rb") as second:
-        history.compare(bundle.read(first), bundle.read(second), held)
+    history.compare(_bundle(one), _bundle(other), held)
+
+
+def _bundle(path: Path) -> bundle.Bundle:
+    data = path.read_bytes()
+    return bundle.read(io.BytesIO(paper_check.inside(data) if paper_check.is_paper(data) else data))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

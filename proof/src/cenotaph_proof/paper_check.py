@@ -28,6 +28,11 @@ def is_paper(head: bytes) -> bool:
     return head.startswith(paper_pdf.MAGIC)
 
 
+def inside(data: bytes) -> bytes:
+    """The proof file in a paper, not verified. Raises: as `check` does at steps 1 and 2."""
+    return paper_pdf.read(data).proof
+
+
 def check(data: bytes, trust: Trust | None) -> Verdict:
     """Verify a paper; the verdict is the proof file's, with what the paper itself adds.
 

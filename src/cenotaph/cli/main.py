@@ -293,8 +293,8 @@ def destroy(folder: Path, as_json: bool, confirm: str | None) -> None:
 @cli.command()
 @with_case
 def certify(folder: Path, as_json: bool) -> None:
-    """Destroy keys and annex, sign the certificate, write the proof file."""
-    from cenotaph.cli import report
+    """Destroy keys and annex, sign the certificate, write the proof file and the certificate in PDF."""
+    from cenotaph.cli import papers, report
     from cenotaph.desk import Desk
     from cenotaph.stages.certify import certify as run
     from cenotaph_proof.statements import Certificate
@@ -302,17 +302,52 @@ def certify(folder: Path, as_json: bool) -> None:
     desk = Desk(folder)
     entry = run(desk)
     learned = {"stores": report.grades_json(entry.body(Certificate).stores), "proof": str(desk.proof_path())}
-    _done(
-        desk,
-        entry,
-        as_json,
-        learned,
-        [f"Certified. Proof file: {desk.proof_path()}", *report.grade_lines(entry)],
-    )
+    lines = [f"Certified. Proof file: {desk.proof_path()}", *report.grade_lines(entry)]
+    pdf = papers.beside(desk)
+    if pdf is not None:
+        lines.insert(1, f"On paper: {pdf}")
+    _done(desk, entry, as_json, {**learned, "paper": str(pdf) if pdf is not None else None}, lines)
     below = [s.name for s in entry.body(Certificate).stores if report.below(s)]
     if below:
         ui.fail(f"a lower grade than the plan said was reached in: {', '.join(below)}", None)
         sys.exit(DOES_NOT_VERIFY)
+
+
+@cli.command()
+@with_case
+@click.option("--language", type=click.Choice(["both", "en", "zh"]), default="both", show_default=True)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="certificate.pdf if not told",
+)
+@click.option("--seal-key", metavar="REF", help='a private key in PEM, such as "file:keys/seal.key"')
+@click.option("--seal-cert", type=A_FILE, metavar="FILE", help="the certificate of that key")
+@click.option("--seal-chain", type=A_FILE, metavar="FILE", help="certificates up to the roots")
+@click.option("--tsa", metavar="URL", help="an authority that stamps the time")
+def paper(
+    folder: Path,
+    as_json: bool,
+    language: Any,
+    out: Path | None,
+    seal_key: str | None,
+    seal_cert: Path | None,
+    seal_chain: Path | None,
+    tsa: str | None,
+) -> None:
+    """Write the certificate in PDF, with the proof file inside; seal it where there is a key for that."""
+    from cenotaph.cli import papers
+    from cenotaph.desk import Desk
+
+    desk = Desk(folder)
+    with _usage():
+        who = papers.identity(desk, seal_key, seal_cert, seal_chain, tsa)
+        to = papers.write(desk, out, language, who)
+    sealed = "sealed" if who is not None else "not sealed"
+    ui.result(
+        {"stage": "paper", "paper": str(to), "sealed": who is not None}, [f"{to} written, {sealed}"], as_json
+    )
 
 
 @cli.command()

@@ -93,6 +93,12 @@ lock_timeout = "30s"
 # bytes_per_second = 50000000
 # window = "22:00-06:00"               # destroy only then, UTC
 workers = 2
+
+# [seal]                               # a seal on certificate.pdf; the proof file needs none
+# key = "file:keys/seal.key"           # a private key in PEM, read only when sealing
+# certificate = "keys/seal.pem"        # what a certificate authority gave you for it
+# chain = "keys/chain.pem"             # up to the roots, the time-stamping authority's too
+# tsa = "https://tsa.example/tsr"      # an authority that stamps the time (RFC 3161)
 """
 
 
