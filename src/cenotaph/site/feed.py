@@ -25,7 +25,7 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Feed:
-    """`links` are (relation, address, type), relative to the feed; `time` is that of the newest item."""
+    """`links` are (relation, address, type), relative to the feed; `items` are in log order."""
 
     id: str
     title: str
@@ -43,7 +43,7 @@ def write(feed: Feed) -> bytes:
     _person(root, feed.by)
     for relation, address, kind in feed.links:
         ElementTree.SubElement(root, "link", {"rel": relation, "href": address, "type": kind})
-    for item in sorted(feed.items, key=lambda i: i.time, reverse=True):
+    for item in sorted(feed.items, key=lambda i: i.time)[::-1]:  # of one time, the later in the log first
         _item(root, item)
     data: bytes = ElementTree.tostring(root, encoding="utf-8", xml_declaration=True)
     return data + b"\n"

@@ -141,7 +141,7 @@ def sampled(case: Case) -> tuple[Sampled, ...]:
             drawn=s.drawn,
             matched=s.matched,
             records=sealed.get(s.name, 0),
-            bound_ppm=_bound(s.chunks, s.drawn, confidence) if s.matched == s.drawn else None,
+            bound_ppm=bound(s.chunks, s.drawn, confidence) if s.matched == s.drawn else None,
             confidence_ppm=confidence,
         )
         for entry in case.challenges(plan)
@@ -185,7 +185,7 @@ def _app(app: App, found: dict[str, StoreFigures], users: list[str]) -> AppFigur
     )
 
 
-def _bound(chunks: int, drawn: int, confidence_ppm: int) -> int:
+def bound(chunks: int, drawn: int, confidence_ppm: int) -> int:
     """The part of the chunks, in millionths and rounded up, that may be bad although all drawn ones matched:
     (1 − bound)^drawn = 1 − confidence (spec/challenge.md). 0 where every chunk was drawn."""
     if drawn >= chunks:

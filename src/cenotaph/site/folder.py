@@ -115,10 +115,10 @@ def _note(to: Path, of: str, names: set[str]) -> None:
 
 def _put(to: Path, name: str, content: Content) -> None:
     path = to / name
-    path.parent.mkdir(parents=True, exist_ok=True)
     for folder in _folders(name):
         if (to / folder).is_symlink():  # what we write there would lie, and be removed, somewhere else
             raise UsageError(f"{to / folder} leads elsewhere", hint="remove the symbolic link")
+    path.parent.mkdir(parents=True, exist_ok=True)
     if path.is_symlink() or not path.is_file() or not _same(path, content):
         if isinstance(content, bytes):
             write_file(path, content, mode=0o644)

@@ -74,13 +74,12 @@ class _Site:
         self._common = self._shared(beside, proof_bytes)
 
     def statements(self) -> Iterator[tuple[str, bytes]]:
-        """A page a statement and language."""
+        """A page a statement and language. It leads to earlier ones only, so that it need not change."""
         views = list(self._entries.values())
         for number, entry in enumerate(self._case.entries):
             values = {
                 "entry": views[number],
                 "before": views[number - 1] if number else None,
-                "after": views[number + 1] if number + 1 < len(views) else None,
                 "inclusion": self._inclusion(entry),
                 **self._payload(entry),
             }
