@@ -12,6 +12,10 @@ compile() { # OUTPUT INPUT…
         --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --output-file "$output" "$@"
 }
 
-compile requirements/run.txt pyproject.toml proof/pyproject.toml requirements/build.in
-compile requirements/dev.txt --constraint requirements/run.txt pyproject.toml proof/pyproject.toml requirements/build.in requirements/dev.in
+extras="--extra certificate --extra paper --extra timestamps"
+
+# shellcheck disable=SC2086 # a list of words
+compile requirements/run.txt $extras pyproject.toml proof/pyproject.toml requirements/build.in
+# shellcheck disable=SC2086
+compile requirements/dev.txt --constraint requirements/run.txt $extras pyproject.toml proof/pyproject.toml requirements/build.in requirements/dev.in
 compile requirements/proof.txt --constraint requirements/run.txt proof/pyproject.toml
