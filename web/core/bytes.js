@@ -150,9 +150,13 @@ async function inWindows(items, work, progress = () => {}) {
   return results;
 }
 
-/** Lets the page draw and take clicks. */
-function breathe() {
-  return new Promise((resolve) => setTimeout(resolve, 0));
+let breathed = 0; // when the page could last draw, in milliseconds
+
+/** Lets the page draw and take clicks, if it could not for a while: a browser takes some milliseconds for that. */
+async function breathe() {
+  if (performance.now() - breathed < 50) return;
+  await new Promise((resolve) => setTimeout(resolve, 0));
+  breathed = performance.now();
 }
 
 /** Characters as Unicode counts them, not as UTF-16 does. */

@@ -84,8 +84,7 @@ function checkOrganisation(name) {
 
 /** Part 2: whether this key made this signature. `key` is raw, in hexadecimal. */
 async function verifiesEd25519(key, signature, message) {
-  if (signature.length !== 64) return false;
-  if (!isSoundPoint(unhex(key)) || !isSoundPoint(signature.subarray(0, 32))) return false;
+  if (signature.length !== 64 || !isSoundPoint(signature.subarray(0, 32))) return false;
   if (littleEndian(signature.subarray(32)) >= GROUP_ORDER) return false;
   const imported = await importedEd25519(key);
   return imported !== null && crypto.subtle.verify("Ed25519", imported, signature, message);
@@ -100,7 +99,7 @@ async function verifiesMlDsa44(key, signature, message) {
   return imported !== null && crypto.subtle.verify("ML-DSA-44", imported, signature, message);
 }
 
-const IMPORTED = new Map(); // raw key → promise of what WebCrypto made of it, null if it is no point of the curve
+const IMPORTED = new Map(); // raw key → promise of what WebCrypto made of it, null if it is no sound point of the curve
 
 function importedEd25519(key) {
   if (!IMPORTED.has(key)) IMPORTED.set(key, importEd25519(key));
@@ -108,6 +107,7 @@ function importedEd25519(key) {
 }
 
 async function importEd25519(key) {
+  if (!isSoundPoint(unhex(key))) return null;
   try {
     return await crypto.subtle.importKey("raw", unhex(key), "Ed25519", false, ["verify"]);
   } catch (error) {
