@@ -1,100 +1,137 @@
 """The proof file: everything an offline verifier needs, one canonical JSON object a line.
 
-A header, then every entry of the operator's log in order, the cosigned checkpoints by size, and the
-detached parts by digest (spec/proof-file.md). It carries the whole log, so that no attempt of this
-operator can be left out of sight (docs/adr/0001). Every byte is covered: the file is read strictly,
-entries by their signatures and the root, checkpoints by theirs, detached parts by their digest.
+A header, then every entry of the operator's log in order, the cosigned checkpoints by size, the detached
+parts by digest, and time stamps (spec/proof-file.md). It carries the whole log, so that no attempt of this
+operator can be left out of sight (docs/adr/0001). Every byte is covered: the file is read strictly, entries
+by their signatures and the root, checkpoints by theirs, detached parts by their digest.
+
+A file may be far larger than a reader's memory. It is read twice: once for its form, once, line by line, to
+replay it. What the second reading finds is judged anew, so that nothing hangs on the file staying as it was.
 """
 
 from __future__ import annotations
 
+import functools
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, BinaryIO
 
 from cenotaph_proof import canonical, envelope, note, statements
 from cenotaph_proof.case import Case
 from cenotaph_proof.errors import FormatError, OrderError, SignatureError
+from cenotaph_proof.lines import Parts, Reader, base64_length, base64_line
+from cenotaph_proof.stamp import MAX_TOKEN, Stamp
 from cenotaph_proof.trust import Trust
 
 FORMAT = "cenotaph-proof/v1"
-LINE_LIMIT = 96 << 20
-MAX_LINES = 1_000_000
+MAX_LINES = 250_000
 MAX_BYTES = 512 << 20
+MAX_HEADER = 4_096
+MAX_NOTE_LINE = 1 << 20
+MAX_STAMPS = 1_000
+MAX_STAMP_LINE = MAX_NOTE_LINE + 90_000
+_MEMBERS = {"format", "case", "entries", "checkpoints", "attachments"}
 
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """The contents of a proof file. `checkpoints` are notes, ascending by tree size."""
+    """The contents of a proof file. `checkpoints` are notes, ascending by tree size, and `stamps` too.
+
+    What `read` returned reads its parts from the stream when they are asked for, which must stay open.
+    """
 
     case: str
-    entries: tuple[bytes, ...]
-    checkpoints: tuple[bytes, ...]
+    entries: Sequence[bytes]
+    checkpoints: Sequence[bytes]
     attachments: Mapping[str, bytes]
+    stamps: Sequence[Stamp] = ()
 
 
 def write(bundle: Bundle) -> bytes:
     """The bytes of a proof file."""
-    lines: list[dict[str, Any]] = [
-        {
-            "format": FORMAT,
-            "case": bundle.case,
-            "entries": len(bundle.entries),
-            "checkpoints": len(bundle.checkpoints),
-            "attachments": len(bundle.attachments),
-        }
-    ]
-    lines += [{"entry": envelope.encode_base64(e)} for e in bundle.entries]
-    lines += [{"checkpoint": c.decode()} for c in bundle.checkpoints]
-    lines += [
-        {"attachment": envelope.encode_base64(bundle.attachments[d])} for d in sorted(bundle.attachments)
-    ]
-    return b"".join(canonical.dumps(line) + b"\n" for line in lines)
+    return b"".join(lines(bundle))
+
+
+def lines(bundle: Bundle) -> Iterator[bytes]:
+    """The lines of a proof file, one at a time."""
+    yield _line({"format": FORMAT, "case": bundle.case, **_counts(bundle)})
+    for entry in bundle.entries:
+        yield _line({"entry": envelope.encode_base64(entry)})
+    for checkpoint in bundle.checkpoints:
+        yield _line({"checkpoint": checkpoint.decode()})
+    for digest in sorted(bundle.attachments):
+        yield _line({"attachment": envelope.encode_base64(bundle.attachments[digest])})
+    for stamp in sorted(bundle.stamps, key=_place):
+        token = envelope.encode_base64(stamp.token)
+        yield _line({"timestamp": {"note": stamp.note.decode(), "token": token}})
 
 
 def read(stream: BinaryIO) -> Bundle:
     """Read a proof file strictly. Raises: FormatError naming the line."""
-    lines = _lines(stream)
-    header = next(lines, None)
-    if header is None or set(header) != {"format", "case", "entries", "checkpoints", "attachments"}:
-        raise FormatError("this is not a cenotaph proof file", step="verify 1")
-    if header["format"] != FORMAT:
-        raise FormatError("the proof file is of a format this version does not know", step="verify 1")
-    counts = [header[k] for k in ("entries", "checkpoints", "attachments")]
-    if not all(type(n) is int and 0 <= n <= MAX_LINES for n in counts) or not isinstance(header["case"], str):
-        raise FormatError("the proof file's first line is malformed", step="verify 1")
-    entries = tuple(envelope.decode_base64(v) for v in _take(lines, "entry", counts[0]))
-    checkpoints = tuple(v.encode() for v in _take(lines, "checkpoint", counts[1]))
-    attached = [envelope.decode_base64(v) for v in _take(lines, "attachment", counts[2])]
-    if next(lines, None) is not None:
-        raise FormatError("the proof file goes on after its end", step="verify 1")
-    attachments = {hashlib.sha256(a).hexdigest(): a for a in attached}
-    if list(attachments) != sorted(attachments) or len(attachments) != len(attached):
-        raise FormatError("the proof file's attachments are not in order", step="verify 1")
-    return Bundle(header["case"], entries, checkpoints, attachments)
+    try:
+        return _read(Reader(stream, MAX_BYTES))
+    except FormatError as error:
+        error.step = error.step or "verify 1"
+        raise
+
+
+def _read(reader: Reader) -> Bundle:
+    header = _header(reader)
+    entry = base64_line("entry", envelope.MAX_BYTES)
+    entries = reader.part("entry", header["entries"], base64_length(envelope.MAX_BYTES), entry)
+    checkpoints = reader.part("checkpoint", header["checkpoints"], MAX_NOTE_LINE, _note_line)
+    digests: list[str] = []
+    attachments = reader.part(
+        "attachment",
+        header["attachments"],
+        base64_length(statements.ATTACHMENT_LIMIT),
+        base64_line("attachment", statements.ATTACHMENT_LIMIT),
+        lambda data: digests.append(hashlib.sha256(data).hexdigest()),
+    )
+    _ascend("attachments", digests)
+    places: list[tuple[int, bytes]] = []
+    stamps = reader.part(
+        "timestamp",
+        header.get("timestamps", 0),
+        MAX_STAMP_LINE,
+        _stamp_line,
+        lambda stamp: places.append(_place(stamp)),
+    )
+    _ascend("time stamps", places)
+    if reader.line(0):
+        raise FormatError("the proof file goes on after its end")
+    return Bundle(header["case"], entries, checkpoints, Parts(digests, attachments), stamps)
 
 
 def replay(bundle: Bundle, trust: Trust | None = None) -> Case:
     """Replay the log up to the bundle's end. Raises: ProofError of the rule that is broken."""
     case = Case(trust)
-    outlines = [statements.outline(envelope.open_(e).payload) for e in bundle.entries]
-    charter = _charter(bundle, outlines)
-    notes = {note.Checkpoint.parse(note.parse_note(n).body).size: n for n in bundle.checkpoints}
-    if len(notes) != len(bundle.checkpoints) or list(notes) != sorted(notes):
-        raise FormatError("the checkpoints are not in ascending order of size")
-    if notes and (min(notes) <= charter or max(notes) > len(bundle.entries)):
+    charter = _charter(bundle)
+    notes = array("Q", (_size(n) for n in bundle.checkpoints))
+    stamps = array("Q", (_size(s.note) for s in bundle.stamps))
+    _ascend("checkpoints", notes)
+    if any(size <= charter or size > len(bundle.entries) for size in (*notes[:1], *notes[-1:], *stamps)):
         raise FormatError("a checkpoint covers something other than this case's part of the log")
     mine = hashlib.sha256(bundle.entries[charter]).hexdigest()
     used: set[str] = set()
-    for index, (data, outline) in enumerate(zip(bundle.entries, outlines, strict=True)):
+    at, stamped = 0, 0
+    for index, data in enumerate(bundle.entries):
+        outline = statements.outline(envelope.open_(data).payload)
         if index == charter or (index > charter and _speaks_of(case, outline, mine)):
             case.admit(data, bundle.attachments)
             used.add(outline.detached or "")
         else:
-            case.skip(data, outline.kind, outline.charter)
-        if index + 1 in notes:
-            _observe(case, notes[index + 1])
+            again = functools.partial(bundle.entries.__getitem__, index)
+            case.skip(data, outline.kind, outline.charter, again)
+        if at < len(notes) and notes[at] == index + 1:
+            _judge(functools.partial(case.observe, bundle.checkpoints[at]))
+            at += 1
+        while stamped < len(stamps) and stamps[stamped] == index + 1:
+            _judge(functools.partial(case.stamp, bundle.stamps[stamped]))
+            stamped += 1
     if set(bundle.attachments) - used:
         raise FormatError("the proof file carries a detached part that no statement names")
     return case
@@ -105,38 +142,94 @@ def _speaks_of(case: Case, outline: statements.Outline, charter: str) -> bool:
     return any(cite.digest == charter or cite.digest in case.by_digest for cite in outline.cites)
 
 
-def _observe(case: Case, checkpoint: bytes) -> None:
+def _judge(check: Callable[[], object]) -> None:
     try:
-        case.observe(checkpoint)
+        check()
     except (FormatError, SignatureError) as error:
         error.step = error.step or "verify 5"  # a checkpoint's, not a statement's
         raise
 
 
-def _charter(bundle: Bundle, outlines: Sequence[statements.Outline]) -> int:
-    found = [i for i, o in enumerate(outlines) if o.kind == "charter" and o.case == bundle.case]
+def _charter(bundle: Bundle) -> int:
+    """Where the charter of the case stands. Raises: OrderError where there is none, or a second one."""
+    found = []
+    for index, data in enumerate(bundle.entries):
+        payload = envelope.open_(data).payload
+        if _CHARTER in payload:  # few are: the others need no reading yet
+            outline = statements.outline(payload)
+            if outline.kind == "charter" and outline.case == bundle.case:
+                found.append(index)
     if len(found) != 1:
         raise OrderError(f"the log holds {len(found)} charters of this case, not one")
     return found[0]
 
 
-def _lines(stream: BinaryIO) -> Iterator[dict[str, Any]]:
-    total = 0
-    while line := stream.readline(LINE_LIMIT):
-        total += len(line)
-        if not line.endswith(b"\n") or total > MAX_BYTES:
-            raise FormatError("the proof file is cut off, or too large", step="verify 1")
-        value = canonical.loads(line[:-1], limit=LINE_LIMIT)
-        if not isinstance(value, dict):
-            raise FormatError("a line of the proof file is not an object", step="verify 1")
-        yield value
+_CHARTER = b'"predicateType":"urn:cenotaph:v1:charter"'
 
 
-def _take(lines: Iterator[dict[str, Any]], key: str, count: int) -> Iterator[str]:
-    for number in range(count):
-        line = next(lines, None)
-        if line is None or set(line) != {key} or not isinstance(line[key], str):
-            raise FormatError(
-                f"{key} {number + 1} of {count} is missing from the proof file", step="verify 1"
-            )
-        yield line[key]
+def _size(checkpoint: bytes) -> int:
+    return note.Checkpoint.parse(note.parse_note(checkpoint).body).size
+
+
+def _place(stamp: Stamp) -> tuple[int, bytes]:
+    """Where a time stamp stands among others."""
+    return _size(stamp.note), hashlib.sha256(stamp.token).digest()
+
+
+def _counts(bundle: Bundle) -> dict[str, int]:
+    counts = {
+        "entries": len(bundle.entries),
+        "checkpoints": len(bundle.checkpoints),
+        "attachments": len(bundle.attachments),
+    }
+    return {**counts, "timestamps": len(bundle.stamps)} if bundle.stamps else counts
+
+
+def _line(value: canonical.JsonLike) -> bytes:
+    return canonical.dumps(value) + b"\n"
+
+
+def _header(reader: Reader) -> dict[str, Any]:
+    """The first line. Raises: FormatError when this is no proof file."""
+    line = reader.line(MAX_HEADER)
+    value = canonical.loads(line[:-1], depth=1) if line else None
+    if not isinstance(value, dict) or set(value) - {"timestamps"} != _MEMBERS:
+        raise FormatError("this is not a cenotaph proof file")
+    if value["format"] != FORMAT:
+        raise FormatError("the proof file is of a format this version does not know")
+    counts = [(value[k], MAX_LINES) for k in ("entries", "checkpoints", "attachments")]
+    counts += [(value["timestamps"], MAX_STAMPS)] if "timestamps" in value else []
+    good = all(type(n) is int and 0 <= n <= most for n, most in counts) and value.get("timestamps") != 0
+    if not good or not isinstance(value["case"], str):
+        raise FormatError("the proof file's first line is malformed")
+    return value
+
+
+def _note_line(line: bytes) -> bytes:
+    value = canonical.loads(line[:-1], depth=1)
+    if (
+        not isinstance(value, dict)
+        or set(value) != {"checkpoint"}
+        or not isinstance(value["checkpoint"], str)
+    ):
+        raise FormatError("the line holds no checkpoint")
+    return value["checkpoint"].encode()
+
+
+def _stamp_line(line: bytes) -> Stamp:
+    value = canonical.loads(line[:-1], limit=MAX_STAMP_LINE, depth=2)
+    stamp = value.get("timestamp") if isinstance(value, dict) and len(value) == 1 else None
+    if not isinstance(stamp, dict) or set(stamp) != {"note", "token"}:
+        raise FormatError("the line holds no time stamp")
+    checkpoint, token = stamp["note"], stamp["token"]
+    if not isinstance(checkpoint, str) or not isinstance(token, str):
+        raise FormatError("the line holds no time stamp")
+    data = envelope.decode_base64(token)
+    if len(data) > MAX_TOKEN:
+        raise FormatError(f"a time-stamp token has {len(data)} bytes; at most {MAX_TOKEN} are read")
+    return Stamp(checkpoint.encode(), data)
+
+
+def _ascend(what: str, keys: Iterable[Any]) -> None:
+    if any(one >= other for one, other in pairwise(keys)):
+        raise FormatError(f"the {what} are not in ascending order")

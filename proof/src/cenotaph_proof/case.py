@@ -35,12 +35,13 @@ Rules (spec/case.md has the reasons). "At t" is the time a statement claims for 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
 from cenotaph_proof import accounts, draw, envelope, facts, merkle, note, quorum, testimony, volumes
 from cenotaph_proof import seal as seals
+from cenotaph_proof import stamp as stamps
 from cenotaph_proof import trust as trusts
 from cenotaph_proof.casebook import COUNTERSIGN, Casebook, Cosigned, Entry, claimed, named_checkpoint
 from cenotaph_proof.errors import FormatError, LogError, OrderError, SignatureError, ThresholdError
@@ -114,12 +115,17 @@ class Case(Casebook):
 
     # ── feeding ──────────────────────────────────────────────────────────────────────────────────
 
-    def skip(self, data: bytes, kind: str, charter: str | None) -> None:
-        """Take a log entry that belongs to another case of the same operator."""
-        if kind == "charter":
-            self._charters_open.append(hashlib.sha256(data).hexdigest())
+    def skip(
+        self, data: bytes, kind: str, charter: str | None, again: Callable[[], bytes] | None = None
+    ) -> None:
+        """Take a log entry that belongs to another case of the same operator.
+
+        `again` reads it once more, where it need not stay in memory.
+        """
+        if kind == "charter" and self.charter_entry is None:
+            self._charters_open[hashlib.sha256(data).hexdigest()] = None
         if kind == "certificate" and charter in self._charters_open:
-            self._said_closed.append((charter, data))
+            self._said_closed.append((charter, again or (lambda: data)))
         self._append(data)
 
     def admit(self, data: bytes, attachments: Mapping[str, bytes]) -> Entry:
@@ -133,7 +139,7 @@ class Case(Casebook):
         envelope.verify(sealed, signer)  # (1)
         if signer.role not in MAKERS[type(statement.body)]:
             raise SignatureError(f"{signer.organisation}, {signer.role}, may sign no {statement.kind}")
-        entry = Entry(len(self._leaves), hashlib.sha256(data).hexdigest(), signer, statement)
+        entry = Entry(self.size, hashlib.sha256(data).hexdigest(), signer, statement)
         if entry.digest in self.by_digest:
             raise OrderError(f"this {statement.kind} is in the log twice")
         self._check_rules(entry)
@@ -151,20 +157,11 @@ class Case(Casebook):
         file's policy asks for, or none but the operator's own. Raises: LogError, SignatureError,
         OrderError (12).
         """
-        charter = self.charter
-        named = [p for p in self._parties.values() if p.role == "log-witness"]
-        operator = self._operator()
-        seen = note.verify_checkpoint(checkpoint_note, operator, named)
-        if seen.checkpoint.origin != charter.origin:
-            raise LogError("a checkpoint is of another log than the charter names")
-        if seen.checkpoint.size != len(self._leaves) or seen.checkpoint.root != self._frontier.root():
-            raise LogError(
-                f"the checkpoint of size {seen.checkpoint.size} does not cover the log's entries as they are"
-            )
-        by_id = {p.key_id: p for p in named}
+        seen = self._seen(checkpoint_note)
+        by_id = {p.key_id: p for p in self.parties("log-witness")}
         times = {by_id[k]: t for k, t in seen.cosignatures if self._counts(by_id[k])}
         assert self.trust is not None
-        own = self.trust.run_by(charter.operator)
+        own = self.trust.run_by(self.charter.operator)
         when = quorum.complete(times, self._witness_threshold(), self.trust.quorum, own)
         if when is None:
             return None
@@ -173,6 +170,28 @@ class Case(Casebook):
         self._check_time(cosigned)
         self.cosigned.append(cosigned)
         return cosigned
+
+    def stamp(self, stamp: stamps.Stamp) -> stamps.Stamped | None:
+        """Take a time stamp of a checkpoint over exactly the entries admitted so far (spec/time.md).
+
+        Returns None where it is by nobody that the trust file believes, or cannot be checked here.
+        Raises: FormatError, LogError, SignatureError.
+        """
+        times = [time for _, time in self._seen(stamp.note).cosignatures]
+        assert self.trust is not None
+        if not self.trust.authorities or not stamps.can_check():
+            self.stamps_unchecked += 1
+            return None
+        from cenotaph_proof import tokens  # only where the extra is there
+
+        told = tokens.check(
+            stamp.token, stamp.note, self.trust.authorities, max(times, default=0) - self.skew
+        )
+        if told is None:
+            self.stamps_of_others += 1
+            return None
+        self.stamped.append(stamps.Stamped(told[0], self.size, told[1]))
+        return self.stamped[-1]
 
     # ── asking ───────────────────────────────────────────────────────────────────────────────────
 
@@ -288,12 +307,12 @@ class Case(Casebook):
         That case is not replayed here: `ended_elsewhere` lets the verdict say so.
         """
         signed = []
-        for charter, data in self._said_closed:
+        for charter, read in self._said_closed:
             try:
-                envelope.verify(envelope.open_(data), operator)
+                envelope.verify(envelope.open_(read()), operator)
             except (FormatError, SignatureError):
                 continue
-            signed.append((charter, data))
+            signed.append((charter, read))
         self._said_closed = signed
         self.ended_elsewhere = tuple(charter for charter, _ in signed)
 
@@ -513,7 +532,7 @@ class Case(Casebook):
 
     def _check_certificate(self, entry: Entry, body: Certificate) -> None:
         expected = facts.certificate(self, body.log, body.issued)
-        self._check_against(body.log, len(self._leaves) - 1, exactly=True)
+        self._check_against(body.log, self.size - 1, exactly=True)
         if body != expected:
             raise OrderError(
                 f"the certificate says other than its statements: {facts.difference(body, expected)}",
@@ -646,9 +665,7 @@ class Case(Casebook):
     # ── small things ─────────────────────────────────────────────────────────────────────────────
 
     def _append(self, data: bytes) -> None:
-        leaf = merkle.leaf_hash(data)
-        self._leaves.append(leaf)
-        self._frontier.append(leaf)
+        self._frontier.append(merkle.leaf_hash(data))
 
     def _open(self, entry: Entry, body: Charter) -> None:
         named = trusts.from_charter(body)
@@ -658,6 +675,17 @@ class Case(Casebook):
             self.trust = named
         else:
             self.untrusted = {p.organisation for p in named.parties if not self._given_trust.holds(p)}
+
+    def _seen(self, checkpoint_note: bytes) -> note.CosignedCheckpoint:
+        """A checkpoint whose every line verifies, over the log's entries so far (spec/log.md, rule 4.3)."""
+        seen = note.verify_checkpoint(checkpoint_note, self._operator(), self.parties("log-witness"))
+        if seen.checkpoint.origin != self.charter.origin:
+            raise LogError("a checkpoint is of another log than the charter names")
+        if seen.checkpoint.size != self.size or seen.checkpoint.root != self._frontier.root():
+            raise LogError(
+                f"the checkpoint of size {seen.checkpoint.size} does not cover the log's entries as they are"
+            )
+        return seen
 
     def _operator(self) -> PublicKey:
         return next(p for p in self._parties.values() if p.role == "operator")

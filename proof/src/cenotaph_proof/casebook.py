@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -12,6 +13,7 @@ from cenotaph_proof import merkle, volumes
 from cenotaph_proof import trust as trusts
 from cenotaph_proof.errors import OrderError
 from cenotaph_proof.keys import PublicKey
+from cenotaph_proof.stamp import Stamped
 from cenotaph_proof.statements import (
     Approval,
     Certificate,
@@ -67,9 +69,11 @@ class Casebook:
         self.charter_entry: Entry | None = None
         self.untrusted: set[str] = set()  # organisations of the charter that the trust file lacks
         self.ended_elsewhere: tuple[str, ...] = ()  # other cases' charters, by certificates not checked
-        self._charters_open: list[str] = []
-        self._said_closed: list[tuple[str, bytes]] = []
-        self._leaves: list[bytes] = []
+        self.stamped: list[Stamped] = []
+        self.stamps_of_others = 0  # by authorities that the trust file does not believe
+        self.stamps_unchecked = 0  # the trust file believes none, or nothing is installed to check them
+        self._charters_open: dict[str, None] = {}
+        self._said_closed: list[tuple[str, Callable[[], bytes]]] = []
         self._frontier = merkle.Frontier()
         self._parties: dict[str, PublicKey] = {}
 
@@ -87,7 +91,7 @@ class Casebook:
 
     @property
     def size(self) -> int:
-        return len(self._leaves)
+        return self._frontier.size
 
     @property
     def skew(self) -> int:

@@ -14,6 +14,7 @@ from cenotaph_proof import draw, people, telling
 from cenotaph_proof.case import Case
 from cenotaph_proof.casebook import Entry
 from cenotaph_proof.facts import LIMITS
+from cenotaph_proof.stamp import Stamped
 from cenotaph_proof.statements import (
     Approval,
     Certificate,
@@ -151,7 +152,12 @@ def _attested(case: Case) -> list[Fact]:
     for entry in case.all(Probe):
         lines += _probed(case, entry)
     lines += [_heard(case, line) for line in people.attested(case)]
-    return lines
+    return lines + [_stamped(stamp) for stamp in case.stamped]
+
+
+def _stamped(stamp: Stamped) -> Fact:
+    told = {"authority": stamp.authority, "statements": stamp.size, "time": time(stamp.time)}
+    return Fact("attested.timestamp", told, "verify 5")
 
 
 def _challenged(case: Case, entry: Entry) -> list[Fact]:
@@ -257,6 +263,10 @@ def _not_shown(case: Case) -> list[Fact]:
         lines.append(Fact("not-shown.shares", {"names": names}, "verify 7"))
     if case.ended_elsewhere:
         lines.append(Fact("not-shown.ended-elsewhere", {"cases": len(case.ended_elsewhere)}))
+    if case.stamps_of_others:
+        lines.append(Fact("not-shown.timestamps-of-others", {"stamps": case.stamps_of_others}, "verify 5"))
+    if case.stamps_unchecked:
+        lines.append(Fact("not-shown.timestamps-unchecked", {"stamps": case.stamps_unchecked}, "verify 5"))
     if case.untrusted:
         lines.append(Fact("not-shown.untrusted", {"names": several(sorted(case.untrusted))}, "verify 2"))
     return lines
