@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
 from some_keys import a_key
 
-from cenotaph_proof import trust
+from cenotaph_proof import note, trust
 from cenotaph_proof.errors import FormatError, KeyFileError
 from cenotaph_proof.keys import PublicKey
-from cenotaph_proof.trust import Trust
+from cenotaph_proof.trust import Authority, Trust
 
 AUDITOR = a_key("Audit Co", "auditor").public
 PARTY = '[[party]]\norganisation = "Audit Co"\nrole = "auditor"\nkey = "audit.pub"\n'
@@ -129,3 +130,133 @@ def test_what_is_no_duration(text: object) -> None:
     """Digits of ASCII and one letter, nothing else."""
     with pytest.raises(FormatError, match="notice must be a duration"):
         trust.seconds(text, "notice")
+
+
+# Which log witnesses are enough, who runs them, and whose time stamps count.
+
+PAPER = dataclasses.replace(a_key("Daily Paper", "log-witness"), mldsa44_seed=bytes(32)).public
+LIBRARY = a_key("City Library", "log-witness").public
+BUREAU = a_key("Big Data Bureau", "operator").public
+
+
+def _table(party: PublicKey, **more: str) -> str:
+    lines = {"organisation": party.organisation, "role": party.role, **more}
+    text = "".join(f'{name} = "{value}"\n' for name, value in lines.items())
+    return f"[[party]]\n{text}key = '''{party.to_text()}'''\n"
+
+
+def _witness(name: str, party: PublicKey, key: int = 0) -> str:
+    return f"witness {name} {note.note_keys(party)[key].to_text()}\n"
+
+
+PARTIES = _table(BUREAU) + _table(PAPER) + _table(LIBRARY)
+BOTH = _witness("paper", PAPER) + _witness("library", LIBRARY) + "group two all paper library\nquorum two\n"
+
+
+def _with_quorum(policy: str) -> str:
+    return f"{PARTIES}[policy]\nquorum = '''{policy}'''\n"
+
+
+def test_a_policy_in_the_file_or_beside_it(folder: Path) -> None:
+    """Its keys are those of the file's own parties."""
+    held = load(folder, _with_quorum(BOTH))
+    (folder / "two.policy").write_text(BOTH, "utf-8")
+    beside = load(folder, PARTIES + '[policy]\nquorum = "two.policy"\n')
+
+    assert held == beside
+    assert held.quorum is not None
+    paper, library = (note.witness_note_key(party) for party in (PAPER, LIBRARY))
+    assert held.quorum.time({paper: 5, library: 9}) == 9
+    assert held.quorum.time({paper: 5}) is None
+
+
+def test_a_witness_may_stand_in_a_policy_by_its_second_key(folder: Path) -> None:
+    """Either key means the witness; both would let it count twice."""
+    second = _witness("paper", PAPER, 1)
+    held = load(folder, _with_quorum(second + "quorum paper\n"))
+    assert held.quorum is not None
+    assert held.quorum.witnesses[0].key.kind == note.COSIGNATURE_MLDSA44
+    with pytest.raises(FormatError, match="by both its keys"):
+        load(folder, _with_quorum(second + _witness("p", PAPER) + "quorum p\n"))
+
+
+def test_the_logs_of_a_policy_are_those_of_the_operators(folder: Path) -> None:
+    """A policy may leave them out; naming others would make nothing of them valid."""
+    log = f"log {note.operator_note_key(BUREAU).to_text()}\n"
+    assert load(folder, _with_quorum(log + BOTH)).quorum is not None
+    other = f"log {note.operator_note_key(a_key('Other', 'operator').public).to_text()}\n"
+    for logs in (other, log + other):
+        with pytest.raises(FormatError, match="not just those of this file"):
+            load(folder, _with_quorum(logs + BOTH))
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (_with_quorum(_witness("x", a_key("X", "log-witness").public) + "quorum x\n"), "no log witness's"),
+        (_with_quorum("quorum\n"), "line 1 of the policy"),
+        (PARTIES + "[policy]\nquorum = 2\n", "quorum is a path, or the text"),
+        (_table(AUDITOR, operated_by="City Council"), "operated_by names"),
+        (_table(LIBRARY, operated_by="City Library"), "operated_by names"),
+        (_table(LIBRARY, operated_by=" City"), "begins or ends with a space"),
+        (_table(LIBRARY) .replace("key =", "operated_by = 5\nkey ="), "operated_by names"),
+        (PARTIES + "[[authority]]\nname = 'T'\n", "a name and a certificate"),
+        (PARTIES + "[[authority]]\nname = 5\ncertificate = 'x'\n", "is a text"),
+        (PARTIES + "[[authority]]\nname = 'T'\ncertificate = '-----BEGIN EC-----'\n", "not in PEM"),
+        (PARTIES + "[[authority]]\nname = 'T'\ncertificate = 5\n", "is a path, or the text"),
+        (PARTIES + "[authority]\nname = 'T'\n", r"\[\[authority\]\] tables"),
+        (PARTIES + "[[authority]]\nname = 'T'\ncertificate = '-----BEGIN CERTIFICATE-----'\n" * 2, "once"),
+    ],
+)  # fmt: skip
+def test_a_slip_in_the_new_tables_is_refused(folder: Path, text: str, words: str) -> None:
+    """Each with what is wrong."""
+    with pytest.raises(FormatError, match=words):
+        load(folder, text)
+
+
+def test_who_runs_a_witness(folder: Path) -> None:
+    """Itself, or through one that it runs; going round in circles ends."""
+    office, cellar = (a_key(name, "log-witness").public for name in ("Office", "Cellar"))
+    tables = [
+        _table(BUREAU),
+        _table(office, operated_by="Big Data Bureau"),
+        _table(cellar, operated_by="Office"),
+        _table(LIBRARY, operated_by="City Council"),
+    ]
+    held = load(folder, "".join(tables))
+
+    assert held.run_by("Big Data Bureau") >= {"Office", "Cellar"}
+    assert "City Library" not in held.run_by("Big Data Bureau")
+    assert "City Library" in held.run_by("City Council")
+    circle = dataclasses.replace(held, operated_by={"A": "B", "B": "A"})
+    assert circle.run_by("A") == {"A", "B"}
+
+
+def test_authorities_are_read_as_they_came(folder: Path) -> None:
+    """In the file or beside it; nobody parses the certificate here."""
+    pem = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
+    (folder / "tsa.pem").write_text(pem, "utf-8")
+    one, two = "'tsa.pem'", f"'''{pem}'''"
+    tables = "".join(
+        f"[[authority]]\nname = '{name}'\ncertificate = {given}\n"
+        for name, given in {"One": one, "Two": two}.items()
+    )
+    held = load(folder, PARTIES + tables)
+    assert held.authorities == (Authority("One", pem.encode()), Authority("Two", pem.encode()))
+
+
+def test_a_witness_without_its_second_key_is_not_the_one_that_is_trusted(folder: Path) -> None:
+    """A charter must not take a key away; one that adds a key only asks for more."""
+    older = dataclasses.replace(PAPER, mldsa44=None)
+    assert load(folder, _table(PAPER)).holds(PAPER)
+    assert not load(folder, _table(PAPER)).holds(older)
+    assert load(folder, _table(older)).holds(PAPER)
+    other = dataclasses.replace(a_key("Daily Paper", "log-witness"), mldsa44_seed=bytes([1]) * 32).public
+    assert not load(folder, _table(PAPER)).holds(other)
+
+
+def test_two_witnesses_do_not_share_a_second_key(folder: Path) -> None:
+    """One key is one organisation's, of either kind."""
+    twin = dataclasses.replace(LIBRARY, mldsa44=PAPER.mldsa44)
+    with pytest.raises(FormatError, match="have the same key"):
+        load(folder, _table(PAPER) + _table(twin))
