@@ -18,6 +18,7 @@ from cenotaph_proof import (
     __version__,
     acts,
     bundle,
+    comparing,
     history,
     paper_check,
     remote,
@@ -158,6 +159,7 @@ def _parser() -> argparse.ArgumentParser:
     speaking.add_commands(commands)
     remote.add_commands(commands)
     showing.add_commands(commands)
+    comparing.add_commands(commands)
     return parser
 
 

@@ -68,6 +68,10 @@ class HistoryError(LogError):
     """A log witness has seen another history of the log than the one it was shown."""
 
 
+class SplitError(LogError):
+    """The operator signed two histories of one log, and what two readers hold proves it."""
+
+
 class WitnessError(ProofError):
     """A log witness refuses to cosign. `status` is the HTTP status of C2SP tlog-witness.
 
