@@ -7,7 +7,7 @@ APT_RUN = $(PYTHON):python3 $(PYTHON)+ensurepip:python3-venv
 APT_TEST = git:git grep:grep gzip:gzip zip:zip
 APT_OPTIONAL = setfattr:attr sqlite3:sqlite3 mkfs.ext4:e2fsprogs mkfs.xfs:xfsprogs mkfs.btrfs:btrfs-progs \
     blkls:sleuthkit photorec:testdisk scalpel:scalpel foremost:foremost unzip:unzip zstd:zstd lz4:lz4 \
-    ext4magic:ext4magic extundelete:extundelete strings:binutils
+    ext4magic:ext4magic extundelete:extundelete strings:binutils chromium:chromium
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -21,7 +21,7 @@ PYTEST = $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint check format crash attacks volume bench vectors lock clean
+.PHONY: help demo test lint check format crash attacks volume bench vectors web lock clean
 
 help: ## say what there is
 	@sed -n 's/^\([a-z]*\):.* ## \(.*\)/  make \1	\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 18
@@ -60,6 +60,9 @@ bench: $(VENV)/dev.stamp ## answer each question in bench/ with a figure of this
 vectors: $(VENV)/dev.stamp ## write the test vectors anew and show what changed
 	$(BIN)/python vectors/generate.py
 	git diff --stat -- vectors
+
+web: ## put web/verify.html together from its parts
+	$(PYTHON) web/build.py
 
 lock: ## choose newer dependencies and write requirements/*.txt (needs uv)
 	requirements/lock.sh

@@ -1,7 +1,7 @@
 """Put verify.html together: one file that needs no other, and a policy that lets nothing else in.
 
-Script and style stand in the page as they stand in `core/` and `page/`, unshortened, so that whoever saves the
-page can read what it does. The policy names both by their hashes: a page that was changed does not run.
+Script and style stand in it as they stand in `core/` and `page/`, unshortened, so that whoever saves the page
+can read what it does. The policy names both by their hashes: a page that was changed does not run.
 """
 
 from __future__ import annotations
@@ -9,13 +9,14 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
 import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 WORDS = HERE.parent / "proof" / "src" / "cenotaph_proof" / "words"
 BUILT = HERE / "verify.html"
-PAGE = ("say.js", "chosen.js", "paper.js", "shown.js", "main.js")
+PAGE = ("say.js", "chosen.js", "paper.js", "shown.js", "report.js", "main.js")
 
 
 def page() -> str:
@@ -28,15 +29,15 @@ def page() -> str:
     return text
 
 
-def core() -> str:
-    """The verifier as one expression: all its files in their order, in a function of their own."""
+def core(offers: str = "Cenotaph") -> str:
+    """The verifier as one expression: all its files in their order, in a function that returns `offers`."""
     order = json.loads(_read("core/files.json"))
     files = "\n".join(_read(f"core/{name}") for name in order)
-    return f'(() => {{\n"use strict";\n{files}\nreturn Cenotaph;\n}})()'
+    return f'(() => {{\n"use strict";\n{files}\nreturn {offers};\n}})()'
 
 
 def catalogue() -> dict[str, dict[str, str]]:
-    """The words that the page needs: by language, and the constants of statements."""
+    """The words that the page needs, by language and code."""
     found = {}
     for language in ("en", "zh"):
         files = (f"{language}.json", f"page.{language}.json")
@@ -45,12 +46,17 @@ def catalogue() -> dict[str, dict[str, str]]:
 
 
 def _script() -> str:
-    said = json.dumps(catalogue(), ensure_ascii=False, indent=1)
+    said = _in_script(catalogue())
     own = "\n".join(_read(f"page/{name}") for name in PAGE)
-    script = f"const Cenotaph = {core()};\n\n(() => {{\n\"use strict\";\nCenotaph.useWords({said});\n{own}}})();\n"
-    if "</" in script.lower().replace("<\\/", "") or "<!--" in script:
-        raise ValueError("the script would end its own element; write </ as <\\/ in it")
+    shown = f'(() => {{\n"use strict";\nCenotaph.useWords({said});\n{own}}})();'
+    script = f"const Cenotaph = {core()};\n\n{shown}\n"
+    if re.search("</script|<script|<!--", script, re.IGNORECASE):
+        raise ValueError("the script would end its own element, or not end it: write < as \\x3c in its texts")
     return script
+
+
+def _in_script(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False, indent=1).replace("</", "<\\/")
 
 
 def _policy(script: str, style: str) -> str:

@@ -56,21 +56,21 @@ async function check() {
   if (!(await able())) return;
   try {
     await checkAs(mine);
+    finish();
   } catch (error) {
     if (error instanceof Superseded) return;
     state.outcome = { kind: "defect", error };
+    finish();
   }
-  finish();
 }
 
 async function checkAs(mine) {
   const trust = trustFile();
-  const named = new Map(state.files.filter((file) => file.text !== undefined).map((file) => [file.name, file.text]));
   const progress = (done, total, what) => {
     if (mine !== state.run) throw new Superseded();
     working(`page.working.${what}`, done, total);
   };
-  const held = await settled(trust === null ? null : Cenotaph.readTrust(trust.text, named));
+  const held = await settled(trust === null ? null : Cenotaph.readTrust(trust.text, namedTexts()));
   if (held.error) {
     state.outcome = { kind: "trust", error: held.error, name: trust.name };
     return;
@@ -84,6 +84,16 @@ async function checkAs(mine) {
     if (mine !== state.run) throw new Superseded();
     state.comparisons.push({ one: state.shown.name, other: other.name, size: same.value, error: same.error });
   }
+}
+
+/** What a trust file may name: each text by its whole path and by every end of it, since a folder may be dropped from above. */
+function namedTexts() {
+  const named = new Map();
+  for (const file of state.files.filter((item) => item.text !== undefined)) {
+    const parts = file.name.split("/");
+    for (let from = 0; from < parts.length; from++) named.set(parts.slice(from).join("/"), file.text);
+  }
+  return named;
 }
 
 /** What a promise came to; only a ProofError is an outcome, anything else is a defect and goes on its way. */
@@ -130,6 +140,7 @@ function render() {
 function renderFiles() {
   const shown = place("chosen");
   shown.hidden = state.files.length === 0;
+  document.documentElement.classList.toggle("busy", state.files.length > 0);
   shown.replaceChildren(...state.files.map(fileShown));
 }
 
@@ -152,7 +163,7 @@ function act(code, file, does) {
 function outcomeShown() {
   const { outcome } = state;
   if (outcome === null) return [];
-  if (outcome.kind === "defect") return [saying("p", { class: "wrong" }, "page.defect", { words: String(outcome.error) })];
+  if (outcome.kind === "defect") return [saying("p", { class: "wrong", role: "alert" }, "page.defect", { words: String(outcome.error) })];
   if (outcome.kind === "trust") return [trustRefusalShown(outcome.error)];
   const body = outcome.kind === "verdict" ? verdictShown(outcome.verdict) : refusalShown(outcome.error);
   return [body, savings(outcome)];
@@ -173,7 +184,7 @@ function announce(content) {
 function finish() {
   render();
   const head = place("comparison").querySelector(".banner h2") ?? place("verdict").querySelector("h2");
-  if (head === null) return;
+  if (head === null) return; // a defect says so itself
   announce(words("page.done", { name: state.outcome.name, verdict: { text: head.textContent } }));
   head.focus();
 }
@@ -200,8 +211,7 @@ function forMachines(outcome) {
 }
 
 function forPeople(outcome) {
-  if (outcome.kind === "verdict") return Cenotaph.verdictText(outcome.verdict, language);
-  return `${text("verdict.refused")}\n${plain(outcome.error.step ?? "")}: ${plain(outcome.error.message)}\n`;
+  return outcome.kind === "verdict" ? reportOf(outcome.verdict) : refusalReport(outcome.error);
 }
 
 function save(called, type, content) {
@@ -218,6 +228,10 @@ function begin() {
   addEventListener("hashchange", () => {
     chooseLanguage();
     render();
+  });
+  document.querySelector(".skip").addEventListener("click", (event) => {
+    event.preventDefault(); // the address keeps the language
+    place("files").focus();
   });
   place("pick").addEventListener("change", async (event) => {
     const pairs = [...event.target.files].map((file) => [file, file.name]);

@@ -77,7 +77,7 @@ function size(bytes) {
 function chooseLanguage() {
   const asked = location.hash.slice(1);
   const spoken = navigator.languages.find((tag) => /^(en|zh)\b/i.test(tag)) ?? "en";
-  language = asked in TAGS ? asked : spoken.slice(0, 2).toLowerCase();
+  language = Object.hasOwn(TAGS, asked) ? asked : spoken.slice(0, 2).toLowerCase();
 }
 
 /** Say everything that stands in the page from the beginning. */

@@ -110,22 +110,28 @@ function section(head, ...more) {
 function summary(verdict) {
   const told = verdict.certificate;
   const shown = element("dl", { class: "facts" });
-  const add = (code, value, attributes = {}) => shown.append(saying("dt", {}, code), element("dd", attributes, value));
-  const count = (code, value) => (value === 0 ? undefined : add(code, value.toLocaleString("en")));
+  const add = (code, value, style = null) => shown.append(saying("dt", {}, code), element("dd", { class: style }, value));
+  const part = (code, count) => {
+    if (count > 0) shown.append(saying("dt", { class: "sub" }, code), element("dd", {}, counted(count)));
+  };
   add("page.case", name(verdict.name));
   add("page.operator", verdict.identified ? name(verdict.operator) : words("page.operator.unidentified", { name: verdict.operator }));
   if (verdict.contact) add("page.contact", name(verdict.contact));
-  add("page.records", words("page.records.of", { destroyed: told.destroyed, sealed: told.sealed }), { class: "figure" });
-  count("page.as-sealed", told.as_sealed);
-  count("page.watched", told.watched);
-  count("page.unknown", told.unknown);
-  count("page.held", told.held);
-  count("page.kept", told.kept);
-  if (told.persons) count("page.persons", told.persons);
+  add("page.records", words("page.records.of", { destroyed: told.destroyed, sealed: told.sealed }), "figure");
+  part("page.as-sealed", told.as_sealed);
+  part("page.watched", told.watched);
+  part("page.unknown", told.unknown);
+  part("page.held", told.held);
+  part("page.kept", told.kept);
+  if (told.persons) add("page.persons", counted(told.persons));
   add("page.returned", words(...both(told.returned)));
   add("page.issued", words("page.issued.word", { time: { time: told.issued } }));
   add("page.identifier", element("code", {}, verdict.case));
   return element("section", { class: "part", "aria-label": text("page.case") }, shown);
+}
+
+function counted(count) {
+  return count.toLocaleString("en");
 }
 
 function both(bytes) {
@@ -143,7 +149,7 @@ function grades(verdict) {
     who(store),
     store.destroyed,
     store.sealed,
-    recall(verdict.recall[store.name]),
+    Cenotaph.sayRecall(verdict.recall.get(store.name), language),
   ]);
   return section("page.grades", table("page.grades.caption", heads, rows));
 }
@@ -162,11 +168,6 @@ function grade(reached) {
   return element("span", { class: "grade" }, reached);
 }
 
-/** The lower bound of what a search finds, in percents. */
-function recall(percent) {
-  return percent === null ? words("verdict.not-measured") : words("verdict.percent", { percent });
-}
-
 function volumes(all) {
   const heads = ["verdict.volume", "verdict.reached", "verdict.bytes-read", "verdict.restores", "verdict.referees"];
   const rows = all.map((volume) => [
@@ -181,7 +182,9 @@ function volumes(all) {
 
 /** A table whose roles are said outright, since a phone's width takes its display away. */
 function table(caption, heads, rows) {
-  const head = element("tr", { role: "row" }, ...heads.map((code) => saying("th", { role: "columnheader", scope: "col" }, code)));
+  const right = (at) => (rows.every((row) => typeof row[at] === "number") ? "number" : null);
+  const titles = heads.map((code, at) => saying("th", { role: "columnheader", scope: "col", class: right(at) }, code));
+  const head = element("tr", { role: "row" }, ...titles);
   const body = element("tbody", { role: "rowgroup" });
   for (const [first, ...rest] of rows) {
     const cells = rest.map((value, at) => cell(value, heads[at + 1]));
@@ -192,7 +195,7 @@ function table(caption, heads, rows) {
 
 function cell(value, head) {
   const number = typeof value === "number";
-  const inner = element("span", {}, number ? value.toLocaleString("en") : value);
+  const inner = element("span", {}, number ? counted(value) : value);
   return element("td", { role: "cell", "data-label": text(head), class: number ? "number" : null }, inner);
 }
 
@@ -222,7 +225,7 @@ function behind(fact, known) {
     if (fact.step !== "docs/limits.md") shown.append(saying("p", {}, "page.line.whole"));
     return shown;
   }
-  shown.append(saying("h4", {}, "page.line.evidence"));
+  shown.append(saying("h3", {}, "page.line.evidence"));
   for (const digest of fact.evidence) shown.append(statement(known.get(digest), digest, true));
   return shown;
 }
@@ -241,7 +244,7 @@ function statement(told, digest, headed) {
   shown.append(saying("p", { class: "quiet" }, told.seen === null ? "page.statement.unseen" : "page.statement.place", seen));
   shown.append(element("p", { class: "quiet" }, words("page.statement.digest"), ": ", element("code", {}, digest)));
   const machine = element("details", {}, saying("summary", {}, "page.statement.json"));
-  const content = () => element("pre", { tabindex: "0", lang: "en" }, plain(JSON.stringify(told.json, null, 2)));
+  const content = () => element("pre", { tabindex: "0", lang: "en" }, plain(JSON.stringify({ cites: told.cites, says: told.body }, null, 2)));
   machine.addEventListener("toggle", () => machine.append(content()), { once: true });
   shown.append(machine);
   return shown;

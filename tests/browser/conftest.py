@@ -1,0 +1,89 @@
+"""A browser for the tests of the page: Debian's Chromium, started once, the page opened from the disk."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
+
+CHROMIUM = Path("/usr/bin/chromium")
+QUIET = (
+    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync"
+)
+ROOT = Path(__file__).resolve().parents[2]
+
+# Asks many cases in one go: each gives what came out, or the words "refused" where it is a ProofError.
+ASK = """async ([name, cases]) => {
+  const answers = [];
+  for (const given of cases) {
+    try {
+      answers.push(await inner[name](...given));
+    } catch (error) {
+      if (!(error instanceof inner.ProofError)) throw error;
+      answers.push("refused");
+    }
+  }
+  return answers;
+}"""
+
+
+@pytest.fixture(scope="session")
+def built() -> ModuleType:
+    """web/build.py, which puts the page together."""
+    spec = importlib.util.spec_from_file_location("cenotaph_web_build", ROOT / "web" / "build.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Any]:
+    """One browser for all tests of a session."""
+    if not CHROMIUM.exists():
+        pytest.skip("there is no /usr/bin/chromium: apt-get install chromium")
+    with playwright.sync_playwright() as started:
+        browser = started.chromium.launch(executable_path=str(CHROMIUM), args=QUIET.split())
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="session")
+def address(built, tmp_path_factory) -> str:
+    """Where the page lies on the disk, put together from its parts as they are now."""
+    file = tmp_path_factory.mktemp("page") / "verify.html"
+    file.write_text(built.page(), "utf-8")
+    return file.as_uri()
+
+
+@pytest.fixture(scope="session")
+def verifier(chromium, address) -> Iterator[Any]:
+    """The page opened from the disk, for what its `Cenotaph` answers."""
+    page = chromium.new_page()
+    page.goto(address)
+    yield page
+    page.close()
+
+
+@pytest.fixture(scope="session")
+def ask(chromium, built, tmp_path_factory) -> Iterator[Callable[..., list[Any]]]:
+    """Asks an inner function of the verifier (inner.js) case by case; "refused" where it refuses."""
+    inner = (Path(__file__).parent / "inner.js").read_text("utf-8")
+    file = tmp_path_factory.mktemp("inner") / "inner.html"
+    file.write_text(
+        f"<!doctype html><meta charset=utf-8><script>const inner = {built.core(inner)};</script>", "utf-8"
+    )
+    page = chromium.new_page()
+    page.goto(file.as_uri())
+    yield lambda name, cases: page.evaluate(ASK, [name, [list(given) for given in cases]])
+    page.close()

@@ -1,0 +1,371 @@
+"""The page as a reader meets it: files in, the verdict out, on a phone and a desk, by mouse, keys and ear."""
+
+from __future__ import annotations
+
+import io
+import json
+import zlib
+from collections.abc import Callable, Iterator
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cenotaph_proof import report, trust, verify
+from cenotaph_proof.keys import SecretKey
+from cenotaph_proof.words import Words
+
+pytest.importorskip("axe_playwright_python", reason="axe is not installed")
+
+AXE = (resources.files("axe_playwright_python") / "axe.min.js").read_text("utf-8")
+VIOLATIONS = """async () => {
+  const found = await axe.run(document, { resultTypes: ["violations"], preload: false });
+  return found.violations.map((rule) => [rule.id, rule.nodes.map((node) => node.html)]);
+}"""
+FOLDER = Path(__file__).resolve().parents[2] / "vectors" / "proof"
+PHONE, DESK = 360, 1280
+Given = tuple[str, bytes]
+
+
+def scenario(name: str) -> dict[str, Any]:
+    value: dict[str, Any] = json.loads((FOLDER / f"{name}.json").read_text("utf-8"))
+    return value
+
+
+def proof(name: str) -> Given:
+    return f"{name}.cenotaph", scenario(name)["proof"].encode()
+
+
+def trust_of(name: str) -> Given:
+    return "trust.toml", (FOLDER / scenario(name)["trust"]).read_bytes()
+
+
+HONEST = [proof("honest-volume"), trust_of("honest-volume")]
+OUTCOMES = {
+    "verified": HONEST,
+    "unidentified": [proof("honest")],
+    "refused": [proof("backdated"), trust_of("backdated")],
+    "split": [proof("honest"), proof("honest-amended"), trust_of("honest")],
+    "trust file refused": [proof("honest"), ("trust.toml", b"[[party]]\nnobody = 1\n")],
+}
+
+
+class Reader:
+    """Somebody with the page open. Every message on its console, and every request it makes, is kept."""
+
+    def __init__(self, page: Any) -> None:
+        self.page = page
+        self.said: list[str] = []
+        self.asked: list[str] = []
+        page.on("console", lambda message: self.said.append(message.text))
+        page.on("pageerror", lambda error: self.said.append(str(error)))
+        page.on("request", lambda request: self.asked.append(request.url))
+
+    def give(self, *files: Given) -> None:
+        """Choose files, and wait for what comes out."""
+        kind = "application/octet-stream"
+        self.page.set_input_files("#pick", [{"name": n, "mimeType": kind, "buffer": b} for n, b in files])
+        self.page.locator("#verdict h2, #verdict .wrong").first.wait_for()
+
+    def text(self, where: str) -> str:
+        found: str = self.page.locator(where).first.inner_text()
+        return found
+
+
+@pytest.fixture
+def opened(chromium, address) -> Iterator[Callable[..., Reader]]:
+    """Opens the page in a language and at a width. What it wrote to its console by the end is a failure."""
+    readers = []
+
+    def opening(language: str = "en", width: int = DESK, **more: Any) -> Reader:
+        viewport = {"width": width, "height": 800}
+        context = chromium.new_context(viewport=viewport, reduced_motion="reduce", **more)
+        readers.append(Reader(context.new_page()))
+        readers[-1].page.goto(f"{address}#{language}")
+        return readers[-1]
+
+    yield opening
+    for reader in readers:
+        reader.page.context.close()
+        assert reader.said == []
+        assert [url for url in reader.asked if not url.startswith(("file:", "blob:"))] == []
+
+
+# ── what a reader is told ────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("outcome", "head"),
+    [
+        ("verified", {"en": "VERIFIED", "zh": "已验证"}),
+        ("unidentified", {"en": "Consistent, signers unidentified", "zh": "前后一致，但签名者身份未经确认"}),
+        ("refused", {"en": "DOES NOT VERIFY", "zh": "验证不通过"}),
+        ("trust file refused", {"en": "The trust file cannot be used", "zh": "信任文件无法使用"}),
+    ],
+)
+def test_the_outcome_stands_first(opened, outcome, head):
+    """Before any figure a reader learns whether the file verifies, and the page says so aloud."""
+    for language in ("en", "zh"):
+        reader = opened(language)
+        reader.give(*OUTCOMES[outcome])
+
+        assert reader.text("#verdict h2") == head[language]
+        assert head[language] in reader.text("#status")
+        assert reader.page.evaluate("document.activeElement.textContent") == head[language]
+
+
+def test_every_line_of_the_verdict_is_shown(opened):
+    """The three lists on the page are those of the verifier in Python, word for word, in both languages."""
+    name, held = "honest-volume", trust.load(FOLDER / scenario("honest-volume")["trust"])
+    verdict = verify.verify(io.BytesIO(scenario(name)["proof"].encode()), held)
+    lists = (verdict.proven, verdict.attested, verdict.not_shown)
+    for language in ("en", "zh"):
+        reader = opened(language)
+        reader.give(*HONEST)
+        shown = reader.page.locator("#verdict .lines > li > details > summary > span").all_text_contents()
+
+        assert shown == [Words(language).say(f.code, f.args) for lines in lists for f in lines]
+
+
+def test_a_refusal_names_the_step_and_the_reason(opened):
+    """What failed is said in a sentence, and marked among the seven steps."""
+    reader = opened()
+    reader.give(*OUTCOMES["refused"])
+
+    assert reader.text("#verdict .banner strong").startswith("Step 4 of 7: Statements follow those they cite")
+    assert "backdated" in reader.text(".reason")
+    failed = reader.page.locator(".steps [aria-current]").all_inner_texts()
+    assert [(step[0], step[-8:]) for step in failed] == [("4", "(failed)")]
+
+
+def test_behind_a_line_stand_its_step_and_its_statements(opened):
+    """Whoever doubts a line opens it and reads what was signed."""
+    reader = opened()
+    reader.give(*HONEST)
+    line = reader.page.locator(".lines > li", has_text="lay under the sealed root")
+    line.locator("summary").first.click()
+    line.get_by_text("Its words, for machines").click()
+
+    assert "Step 7 of the check" in line.inner_text()
+    assert "Seal · operator Vector Bureau" in line.inner_text()
+    assert json.loads(line.locator("pre").inner_text())["says"]["records"] == 9029
+
+
+def test_files_come_one_after_another(opened):
+    """A trust file that comes later changes the verdict; taken away again, nobody is identified any more."""
+    reader = opened()
+    reader.give(proof("honest"))
+    assert reader.text("#verdict h2") == "Consistent, signers unidentified"
+    reader.give(trust_of("honest"))
+    assert reader.text("#verdict h2") == "VERIFIED"
+    reader.page.get_by_role("button", name="Remove trust.toml").click()
+    reader.page.get_by_role("heading", name="Consistent, signers unidentified").wait_for()
+
+
+def test_keys_named_by_path_are_found_among_the_files(opened):
+    """A trust file may name its keys by file; a file that was not given is asked for by name."""
+    lines = scenario("honest")["trust"] and (FOLDER / scenario("honest")["trust"]).read_text("utf-8")
+    before, key, after = lines.split("'''", 2)
+    table = f'{before}"keys/Bureau.pub"{after}'.encode()
+    reader = opened()
+    reader.give(proof("honest"), ("trust.toml", table))
+    assert "Bureau.pub" in reader.text(".reason")
+    reader.give(("Bureau.pub", key.lstrip("\n").encode()))
+
+    assert reader.text("#verdict h2") == "VERIFIED"
+
+
+def test_two_histories_are_told_before_anything_else(opened):
+    """Each file verifies alone; together they prove that the operator signed two histories."""
+    reader = opened()
+    reader.give(*OUTCOMES["split"])
+
+    assert "do not tell one history" in reader.text("#comparison h2")
+    assert "signed two histories" in reader.text("#comparison .reason")
+    assert reader.text("#verdict h2") == "VERIFIED"
+    reader.page.get_by_role("button", name="Show the verdict of honest-amended.cenotaph").click()
+    reader.page.get_by_role("heading", name="honest-amended.cenotaph and honest.cenotaph").wait_for()
+
+
+def test_one_history_is_said_to_be_one(opened):
+    """The same file twice, under two names, tells one history."""
+    name, content = proof("honest")
+    reader = opened()
+    reader.give((name, content), ("copy.cenotaph", content), trust_of("honest"))
+
+    assert "tell one history: the first 13 statements" in reader.text("#comparison")
+
+
+def test_the_verdict_can_be_kept(opened):
+    """As JSON and as text: what cenotaph-verify prints of the same file, in the page's language."""
+    name, held = "honest-volume", trust.load(FOLDER / scenario("honest-volume")["trust"])
+    verdict = verify.verify(io.BytesIO(scenario(name)["proof"].encode()), held)
+    for language, buttons in (("en", ("JSON", "text")), ("zh", ("JSON", "文本"))):
+        reader = opened(language)
+        reader.give(*HONEST)
+        saved = []
+        for label in buttons:
+            with reader.page.expect_download() as download:
+                reader.page.locator(".save button", has_text=label).click()
+            saved.append(Path(download.value.path()).read_text("utf-8"))
+
+        assert json.loads(saved[0]) == report.to_json(verdict, language)
+        assert saved[1] == report.render(verdict, language)
+
+
+def test_a_secret_key_is_not_read(opened):
+    """Whoever drops their secret key by mistake is told so, and it goes nowhere."""
+    secret = SecretKey.generate("Audit Co", "auditor")
+    text = json.dumps({"format": "cenotaph-secret-key/v1", "ed25519": secret.ed25519_seed.hex()}).encode()
+    reader = opened()
+    reader.give(proof("honest"), ("AuditCo", text))
+
+    assert "AuditCo is a secret key. It was not read." in reader.text("#notes")
+    assert secret.ed25519_seed.hex() not in reader.page.content()
+    assert reader.page.locator("#chosen li").count() == 1
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r\n", b""])
+def test_a_printed_certificate_gives_its_proof_file(opened, end):
+    """The attachment of a PDF is taken out and checked, and it is said that the paper was not compared."""
+    _, content = proof("honest")
+    font = zlib.compress(b"a font" * 1000)
+    streams = [(b"<< /Filter /FlateDecode >>", font), (b"<< /Filter /FlateDecode >>", zlib.compress(content))]
+    objects = [head + b"\nstream\r\n" + data + end + b"endstream\n" for head, data in streams]
+    reader = opened()
+    reader.give(("certificate.pdf", b"%PDF-1.7\n" + b"".join(objects)), trust_of("honest"))
+
+    assert reader.text("#verdict h2") == "VERIFIED"
+    assert "The printed page itself was not compared" in reader.text("#notes")
+
+
+# ── on any screen, by keys, by ear ───────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("outcome", [None, *OUTCOMES])
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_nothing_is_in_the_way_of_anyone(opened, language, outcome):
+    """axe finds no violation at any width, light or dark, and no page has to be pushed sideways."""
+    reader = opened(language, PHONE)
+    if outcome is not None:
+        reader.give(*OUTCOMES[outcome])
+        for summary in reader.page.locator("summary").all()[:4]:
+            summary.click()
+    reader.page.evaluate(AXE)
+    for width, scheme in ((PHONE, "light"), (DESK, "dark")):
+        reader.page.set_viewport_size({"width": width, "height": 800})
+        reader.page.emulate_media(color_scheme=scheme)
+
+        assert reader.page.evaluate("document.documentElement.scrollWidth") <= width
+        assert reader.page.evaluate(VIOLATIONS) == []
+
+
+def test_the_page_is_used_by_keys_alone(opened):
+    """From the first key to the words of a statement, without a mouse."""
+    reader = opened()
+    keys = reader.page.keyboard
+
+    def at() -> str:
+        found: str = reader.page.evaluate("document.activeElement.id || document.activeElement.textContent")
+        return found
+
+    keys.press("Tab")
+    assert at() == "Skip to the files"
+    keys.press("Enter")
+    keys.press("Tab")
+    assert at() == "pick"
+    reader.give(*HONEST)
+    assert at() == "VERIFIED"
+    keys.press("Tab")
+    keys.press("Enter")
+    line = reader.page.locator(".lines details[open]")
+    assert "Step 5 of the check" in line.inner_text()
+
+
+def test_the_language_is_the_readers(chromium, address):
+    """The browser's language is spoken at first; the one that was chosen stays in the address."""
+    context = chromium.new_context(locale="zh-CN")
+    page = context.new_page()
+    page.goto(address)
+    assert page.title() == Words("zh").say("page.document")
+    assert page.locator("html").get_attribute("lang") == "zh-Hans"
+    page.get_by_role("link", name="English").click()
+    page.wait_for_function("document.title.startsWith('Check')")
+    page.reload()
+    assert page.title() == Words("en").say("page.document")
+    context.close()
+
+
+# ── hostile files ────────────────────────────────────────────────────────────────────────────────
+
+HOSTILE = '<img src=x onerror="document.title=1">{who}${7*7}</script><script>alert(1)</script>\u202egnp.'
+
+
+def test_names_are_text_and_nothing_else(opened):
+    """A file's name that is markup, or that turns the direction of writing, is shown as what it is."""
+    name = HOSTILE.replace("/", "∕") + ".cenotaph"
+    reader = opened()
+    reader.give((name, proof("backdated")[1]), (f"b{name}", proof("honest")[1]))
+
+    assert name.replace("\u202e", "\\u202e") in reader.text("#chosen")
+    assert reader.page.title() == Words("en").say("page.document")
+    assert reader.page.locator("main img, main script").count() == 0
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"\n",
+        b"{}\n",
+        b'{"attachments":',
+        b"\xff\xfe",
+        b'{"attachments":1e999}\n',
+        b"[" * 100_000,
+        b"{" + b"\n" * 99_999,
+    ],
+    ids=["nothing", "a line", "another object", "cut off", "no text", "a number", "nested", "lines"],
+)
+def test_what_is_no_proof_file_does_not_verify(opened, content):
+    """Whatever bytes are called a proof file, the page answers, and says step 1."""
+    reader = opened()
+    reader.give(("broken.cenotaph", content))
+
+    assert reader.text("#verdict h2") == "DOES NOT VERIFY"
+    assert reader.text("#verdict strong").startswith("Step 1 of 7")
+
+
+def test_the_policy_lets_nothing_in_or_out(chromium, address):
+    """The page cannot ask the network for anything, and cannot be given markup to run."""
+    page = chromium.new_page()
+    page.goto(address)
+
+    assert "Failed to fetch" in page.evaluate("fetch('https://example.org/').catch(String)")
+    assert page.evaluate("fetch(location.href).then(() => 'read', () => 'refused')") == "refused"
+    with pytest.raises(Exception, match="TrustedHTML"):
+        page.evaluate("document.body.innerHTML = '<p>x'")
+    red = "Object.assign(document.createElement('style'), {textContent: 'body { color: red }'})"
+    page.evaluate(f"document.head.append({red})")
+    assert page.evaluate("getComputedStyle(document.body).color") != "rgb(255, 0, 0)"
+    page.close()
+
+
+# ── put together ─────────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_page_in_the_repository_is_its_parts(built):
+    """verify.html is what `make web` makes of core/, page/ and the words."""
+    assert built.BUILT.read_text("utf-8") == built.page(), "run: make web"
+
+
+def test_a_changed_page_does_not_run(chromium, address, built, tmp_path):
+    """One changed character, and the browser refuses the script: the policy names it by its hash."""
+    file = tmp_path / "verify.html"
+    file.write_text(built.page().replace('"use strict";', '"use strict"; ', 1), "utf-8")
+    page = chromium.new_page()
+    page.goto(file.as_uri())
+
+    assert page.title() == "cenotaph verify"
+    assert page.evaluate("typeof Cenotaph") == "undefined"
+    page.close()
