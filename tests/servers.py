@@ -66,7 +66,7 @@ def start(*line: str | Path, errors: Path) -> Server:
     if not told:
         process.kill()
         process.wait()
-        raise AssertionError(f"the server did not start:\n{errors.read_text('utf-8')}")
+        raise AssertionError(f"the server did not start:\n{errors.read_text('utf-8')[-1500:]}")
     return Server(process, json.loads(told), errors)
 
 
@@ -142,7 +142,7 @@ def lying(answer: Callable[[str, bytes], Said]) -> Iterator[str]:
             return
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
         thread.start()
         try:
             yield f"http://127.0.0.1:{server.server_address[1]}/"

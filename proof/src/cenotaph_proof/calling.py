@@ -56,7 +56,7 @@ def call(
         if len(data) > limit:
             raise CallError(f"{address.host} answers with more than {limit} bytes", transient=False)
         if answer.length:
-            raise CallError(f"{address.host} ends its answer early", transient=True)
+            raise http.client.IncompleteRead(b"")
         return Reply(answer.status, answer.headers.get("Content-Type", ""), data)
 
 
@@ -129,6 +129,8 @@ def _told(address: Address, error: Exception, late: bool) -> CallError:
         )
     if late:
         return CallError(f"{address.host} does not answer in time", transient=True)
+    if isinstance(error, http.client.IncompleteRead):
+        return CallError(f"{address.host} ends its answer early", transient=True)
     if isinstance(error, ConnectionRefusedError | socket.gaierror):
         return CallError(f"{address.host} cannot be reached", transient=True)
     return CallError(f"{address.host} does not answer as it should ({type(error).__name__})", transient=True)
