@@ -19,7 +19,7 @@ from cenotaph_proof.__main__ import verify_main
 from small_case import people
 
 ROOT = Path(__file__).resolve().parents[1]
-BLOCK = re.compile(r"^```(?P<kind>console|toml) ?(?P<file>\S*)\n(?P<text>.*?)^```$", re.M | re.S)
+BLOCK = re.compile(r"^```(?P<kind>console|toml|text) ?(?P<file>\S*)\n(?P<text>.*?)^```$", re.M | re.S)
 PROGRAMS: dict[str, Callable[[Sequence[str]], int]] = {
     "cenotaph": lambda arguments: cli.main(list(arguments), "cenotaph", standalone_mode=False) or 0,
     "cenotaph-proof": proof_main,
