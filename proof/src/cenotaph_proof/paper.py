@@ -112,16 +112,37 @@ class _Told:
         return plain(self.words.value(value))
 
 
-def of(proof: bytes, choice: Choice = "both") -> Paper:
-    """The paper of a proof file.
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A proof file that verified, without a trust file: what a paper is made from."""
 
-    Raises: ProofError when the proof file does not verify (without a trust file).
-    """
+    case: Case
+    verdict: Verdict
+    entry: Entry
+    leaf: bytes
+    proof: bytes
+
+
+def source(proof: bytes) -> Source:
+    """Verify a proof file, to make papers from. Raises: ProofError when it does not verify."""
     case = verify.replayed(io.BytesIO(proof), None)
     entry = case.require(Certificate)
     leaf = merkle.leaf_hash(bundles.read(io.BytesIO(proof)).entries[entry.index])
-    found, body = verdict.of(case), entry.body(Certificate)
-    told = [_Told(case, found, body, entry, leaf, proof, Words(language)) for language in CHOICES[choice]]
+    return Source(case, verdict.of(case), entry, leaf, proof)
+
+
+def of(made_from: Source | bytes, choice: Choice = "both") -> Paper:
+    """The paper of a proof file, or of what `source` made of one.
+
+    Raises: ProofError when the proof file does not verify.
+    """
+    base = source(made_from) if isinstance(made_from, bytes) else made_from
+    case, entry, leaf = base.case, base.entry, base.leaf
+    body = entry.body(Certificate)
+    told = [
+        _Told(case, base.verdict, body, entry, leaf, base.proof, Words(language))
+        for language in CHOICES[choice]
+    ]
     name, mark = case.charter.name, base64.b64encode(leaf).decode()
     return Paper(
         title=" · ".join([*(t.say("paper.title") for t in told), plain(name)]),
@@ -133,7 +154,7 @@ def of(proof: bytes, choice: Choice = "both") -> Paper:
         leaf=leaf,
         attachment=_file_name(name),
         described=told[-1].say("paper.described"),
-        proof=proof,
+        proof=base.proof,
     )
 
 

@@ -64,8 +64,9 @@ def check(data: bytes, trust: Trust | None) -> Verdict:
 
 def _printed(sheet: Sheet) -> Paper:
     """The paper of the attached proof file in the languages that the pages are in."""
-    found = "".join(_without_footer(sheet))
-    due = [papers.of(sheet.proof, choice) for choice in CHOICES]
+    source = papers.source(sheet.proof)
+    due = [papers.of(source, choice) for choice in CHOICES]
+    found = "".join(_without_footer(sheet, due))
     for paper in due:
         if found == papers.spoken(paper):
             _check_beside(sheet, paper)
@@ -82,14 +83,15 @@ def _printed(sheet: Sheet) -> Paper:
     )
 
 
-def _without_footer(sheet: Sheet) -> list[str]:
-    """The pages' words, each page's number taken off its end."""
-    footer = papers.squeezed(papers.of(sheet.proof, "en").footer)
+def _without_footer(sheet: Sheet, due: list[Paper]) -> list[str]:
+    """The pages' words, each page's mark and number taken off its end."""
+    marks = [papers.squeezed(paper.footer) for paper in due]
     words = []
     for number, page in enumerate(sheet.pages, 1):
         said = papers.squeezed(page)
-        end = f"{footer}{number}/{len(sheet.pages)}"
-        if not said.endswith(end):
+        ends = [f"{mark}{number}/{len(sheet.pages)}" for mark in marks]
+        end = next((end for end in ends if said.endswith(end)), None)
+        if end is None:
             raise FormatError(
                 f"page {number} does not end with the certificate's mark and number", step="paper 4"
             )

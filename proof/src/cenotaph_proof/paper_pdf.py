@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib.util
 import io
 import logging
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from pyhanko_certvalidator import ValidationContext
 
 MAGIC = b"%PDF-"
+# How asn1crypto and pyHanko's reader answer bytes that make no sense, beside errors of their own.
+_MALFORMED = (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError, OSError)
 MAX_BYTES = 640 << 20
 MAX_PAGES = 2_000
 MAX_OBJECTS = 200_000
@@ -167,15 +170,13 @@ def _reader(data: bytes) -> PdfFileReader:
 def _refusing() -> Iterator[None]:
     """What pyHanko and asn1crypto raise about bytes that are none: one refusal, in our words."""
     from pyhanko.pdf_utils.misc import PdfError
-    from pyhanko.sign.general import SignedDataCerts  # noqa: F401  (loads the module whose errors follow)
     from pyhanko_certvalidator.errors import ValidationError
 
     try:
         yield
     except (PdfError, ValidationError) as error:
         raise FormatError(f"the PDF cannot be read ({type(error).__name__})") from None
-    except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError, OSError) as error:
-        # asn1crypto and the reader answer malformed bytes with Python's own errors.
+    except (*_MALFORMED, zlib.error) as error:
         raise FormatError(f"the PDF is malformed ({type(error).__name__})") from None
 
 

@@ -40,7 +40,7 @@ def typeset(paper: Paper) -> bytes:
         )
     import typst
 
-    if any(part.language == "zh" for part in paper.parts) and CJK not in _fonts().families():
+    if any(part.language == "zh" for part in paper.parts) and CJK not in families():
         raise PaperError(
             f"the font {CJK} is not on this machine, and a paper in Chinese needs it",
             hint="install it (Debian: apt-get install fonts-noto-cjk), or ask for English alone",
@@ -80,6 +80,11 @@ def own_fonts_only(pdf: bytes) -> bool:
     """Whether a PDF of ours is set in the fonts alone that typst brings: then each machine makes the same."""
     names = re.findall(rb"/FontName/[A-Z]{6}\+([\w-]+)", pdf.replace(b" ", b""))
     return bool(names) and all(name.startswith(_BROUGHT) for name in names)
+
+
+def families() -> list[str]:
+    """The fonts that there are here, typst's own included."""
+    return list(_fonts().families())
 
 
 _BROUGHT = (b"LibertinusSerif", b"DejaVuSansMono")
