@@ -26,6 +26,7 @@ from cenotaph_proof import (
     showing,
     speaking,
     trust,
+    trusting,
     verify,
     words,
 )
@@ -160,6 +161,7 @@ def _parser() -> argparse.ArgumentParser:
     remote.add_commands(commands)
     showing.add_commands(commands)
     comparing.add_commands(commands)
+    trusting.add_commands(commands)
     return parser
 
 

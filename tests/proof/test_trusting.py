@@ -1,0 +1,57 @@
+"""A trust file of one's own: made from key files, read back as the same keys and thresholds."""
+
+from __future__ import annotations
+
+import pytest
+
+from cenotaph_proof import trust, trusting
+from cenotaph_proof.__main__ import main
+from cenotaph_proof.errors import FormatError
+from cenotaph_proof.keys import SecretKey
+
+NAMES = ("Audit Co", "Zhao & Partners", 'O"Neil \\ Sons', "it's '''quoted'''", "审计机构")
+
+
+def keys(name: str) -> list[SecretKey]:
+    return [
+        SecretKey.generate("Bureau", "operator"),
+        SecretKey.generate(name, "auditor"),
+        SecretKey.generate("Notary", "notary"),
+        SecretKey.generate("Daily Paper", "log-witness", post_quantum=True),
+    ]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_is_written_is_read_back(name, tmp_path):
+    """Whatever an organisation is called, its key and thresholds come back as they were given."""
+    parties = [key.public for key in keys(name)]
+    (tmp_path / "trust.toml").write_text(trusting.write(parties, {"auditor": 1, "notary": 1}, 1), "utf-8")
+
+    held = trust.load(tmp_path / "trust.toml")
+
+    assert list(held.parties) == parties
+    assert (held.approve, held.witness) == ({"auditor": 1, "notary": 1}, 1)
+
+
+def test_too_few_keys_are_told(tmp_path):
+    """A trust file that no case can meet is not written."""
+    parties = [key.public for key in keys("Audit Co")]
+
+    with pytest.raises(FormatError, match="1 keys of role auditor are given, and 2 asked for"):
+        trusting.write(parties, {"auditor": 2}, 1)
+    with pytest.raises(FormatError, match="role operator"):
+        trusting.write(parties[1:], {"auditor": 1}, 1)
+
+
+def test_the_command_prints_one_file(tmp_path, capsys):
+    """From key files to a trust file in one command; a secret key is refused."""
+    for number, key in enumerate(keys("Audit Co")):
+        key.save(tmp_path / f"k{number}")
+    publics = [str(tmp_path / f"k{n}.pub") for n in range(4)]
+
+    assert main(["trust", *publics]) == 0
+    (tmp_path / "trust.toml").write_text(capsys.readouterr().out, "utf-8")
+    assert len(trust.load(tmp_path / "trust.toml").parties) == 4
+
+    assert main(["trust", str(tmp_path / "k0"), *publics[1:]]) == 2
+    assert "public-key" in capsys.readouterr().err
