@@ -456,6 +456,7 @@ def _check(case: CaseFile) -> None:
             raise UsageError(
                 f"the hold by {hold.by} names a store that the case does not have: {min(missing)}"
             )
+    _check_witnesses(case)
     _check_volumes(case)
     _check_steps(case)
     try:

@@ -132,9 +132,9 @@ def test_a_certificate_that_is_not_good_is_refused(certificates, tmp_path):
                 get_tls(port, ca)
         with pytest.raises(CallError, match=r"file of authorities for 127\.0\.0\.1 cannot be used"):
             get_tls(port, tmp_path / "missing.pem")
-    with server(GOOD, certificates=certificates, host="127.0.0.2") as port:
-        with pytest.raises(CallError, match=r"certificate of 127\.0\.0\.2 is not valid"):
-            get_tls(port, certificates.authority, "127.0.0.2")
+    elsewhere = server(GOOD, certificates=certificates, host="127.0.0.2")
+    with elsewhere as port, pytest.raises(CallError, match=r"certificate of 127\.0\.0\.2 is not valid"):
+        get_tls(port, certificates.authority, "127.0.0.2")
 
 
 def test_a_proxy_of_the_surroundings_is_not_used(monkeypatch):
