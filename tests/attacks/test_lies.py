@@ -711,6 +711,8 @@ def test_two_histories_convict_the_operator(everybody: Trust) -> None:
         "quiesced_by_word",
         "written_after_the_probe",
         "auditors_collude_on_a_volume",
+        "shown_to_the_auditor_alone",
+        "testified_falsely",
     ],
 )
 def test_a_lie_outside_the_proof_passes(lie: str, everybody: Trust) -> None:

@@ -1272,6 +1272,17 @@ class Uncaught:
         c.certify()
         return c.proof()
 
+    def shown_to_the_auditor_alone(self) -> bytes:
+        """The app answers 410 Gone to the auditor's address, and everybody else as ever."""
+        return self.ceremony.fresh(steps=SEEN).run().proof()
+
+    def testified_falsely(self) -> bytes:
+        """The notary saw nothing, and names a photograph of another drive."""
+        c = self.ceremony.fresh(steps=SEEN).run(last="probe")
+        c.testify(NOTARY, "medium destroyed", "tape library 3", evidence=("ab" * 32,))
+        c.certify()
+        return c.proof()
+
     def one_party_two_names(self) -> tuple[bytes, Ceremony]:
         """Two auditors of the trust file are one person with two keys."""
         c = self.ceremony.fresh(auditors=2).run()
