@@ -165,7 +165,12 @@ def _compare(new: CaseFolder, old: CaseFolder, files: int) -> Fetched:
     if not (old.statements / SO_FAR).exists():
         return Fetched(statements, statements, files)
     with (new.statements / SO_FAR).open("rb") as one, (old.statements / SO_FAR).open("rb") as other:
-        fresh, kept = bundle.read(one), bundle.read(other)
+        grown = _grown(bundle.read(one), bundle.read(other))
+    return Fetched(statements, grown, files)
+
+
+def _grown(fresh: bundle.Bundle, kept: bundle.Bundle) -> int:
+    """How many statements are new. Raises: ProofError when the new copy does not continue the old one."""
     if fresh.case != kept.case:
         raise OrderError("the inbox is another case's than the copy at hand", hint="fetch into a new folder")
     history.compare(fresh, kept)
@@ -175,7 +180,7 @@ def _compare(new: CaseFolder, old: CaseFolder, files: int) -> Fetched:
             f"the inbox shows {len(fresh.entries)} statements; this copy has {len(kept.entries)} already",
             hint="keep your copy, and ask the operator why",
         )
-    return Fetched(statements, grown, files)
+    return grown
 
 
 def _put_in_place(paths: Sequence[str], staging: Path, to: Path) -> None:
