@@ -16,7 +16,15 @@ from cenotaph.testing.ceremony import AUDITORS, NOTARY, Ceremony
 from cenotaph_proof import acts, exchange, sending
 from cenotaph_proof.__main__ import main
 from cenotaph_proof.address import Address
-from cenotaph_proof.errors import CallError, FormatError, HistoryError, KeyFileError, LogError, OrderError
+from cenotaph_proof.errors import (
+    CallError,
+    FormatError,
+    HistoryError,
+    KeyFileError,
+    LogError,
+    OrderError,
+    ThresholdError,
+)
 from cenotaph_proof.folder import SO_FAR, CaseFolder
 from cenotaph_proof.sending import Inbox, fetch, send, unsent
 from servers import Certificates, Server, make_certificates, running
@@ -197,7 +205,7 @@ def test_a_copy_that_does_not_replay_is_not_kept(served, server):
     served.c.survey()  # before the charter was countersigned
     served.show(served.c)
 
-    with pytest.raises(OrderError):
+    with pytest.raises(ThresholdError, match="not countersigned"):
         served.fetch(server)
     assert files(served.copy) == {}
 
