@@ -69,9 +69,7 @@ class Desk:
 
     def log(self) -> Log:
         """The operator's log; created when it is absent."""
-        path = self.config.log_path()
-        key = self.key
-        return Log.open(path, key) if (path / "checkpoint").exists() else Log.create(path, key)
+        return Log.open_or_create(self.config.log_path(), self.key)
 
     def journal_path(self) -> Path:
         return self.path / "journal.sqlite"
@@ -236,15 +234,16 @@ class Desk:
         another log, where too few are left; what was logged stays.
         """
         log = self.log()
-        if log.size > 0 and log.size not in log.cosigned():
-            needed = self.config.policy.witness
-            answers = self._witnesses().cosign(log, needed)
-            lines = [a.lines for a in answers if a.lines is not None]
-            self.unheard = [_unheard(a) for a in answers if a.lines is None]
-            if len(lines) < needed:
-                raise _too_few(answers, len(lines), needed)
-            signed = log.checkpoint_note()
-            log.store_cosigned(note.add_signatures(signed, lines) if lines else signed)
+        with self._log_alone():  # the head that is shown is the head that is kept
+            if log.size > 0 and log.size not in log.cosigned():
+                needed = self.config.policy.witness
+                answers = self._witnesses().cosign(log, needed)
+                lines = [a.lines for a in answers if a.lines is not None]
+                self.unheard = [_unheard(a) for a in answers if a.lines is None]
+                if len(lines) < needed:
+                    raise _too_few(answers, len(lines), needed)
+                signed = log.checkpoint_note()
+                log.store_cosigned(note.add_signatures(signed, lines) if lines else signed)
         self.write_copies()
 
     def write_copies(self) -> None:

@@ -57,14 +57,20 @@ class Log:
         Raises:
             LogError: there is a log already.
         """
-        path.mkdir(parents=True, exist_ok=True)
-        with locked(path / ".lock"):
-            if (path / "checkpoint").exists():
-                raise LogError("there is a log in this folder already", hint="open it instead of creating it")
-            empty = Checkpoint(log_origin(key.public), 0, merkle.EMPTY_ROOT)
-            write_file(path / "checkpoint", sign_checkpoint(empty, key))
-            sync_folder(path.absolute().parent)
+        if not cls._begin(path, key):
+            raise LogError("there is a log in this folder already", hint="open it instead of creating it")
         return cls(path, key.public, key)
+
+    @classmethod
+    def open_or_create(cls, path: Path, key: SecretKey) -> Log:
+        """Open the log of this folder, or start it where there is none: one of several processes starts it.
+
+        Raises:
+            LogError: as `open` does.
+        """
+        if not (path / "checkpoint").exists():
+            cls._begin(path, key)
+        return cls.open(path, key)
 
     @classmethod
     def open(cls, path: Path, key: SecretKey | None = None, *, operator: PublicKey | None = None) -> Log:
@@ -208,6 +214,18 @@ class Log:
         return {
             size: _read_bounded(folder / str(size), MAX_NOTE) for size in sorted(map(parse_number, names))
         }
+
+    @staticmethod
+    def _begin(path: Path, key: SecretKey) -> bool:
+        """Sign the checkpoint of size 0; False where there is a log already."""
+        path.mkdir(parents=True, exist_ok=True)
+        with locked(path / ".lock"):
+            if (path / "checkpoint").exists():
+                return False
+            empty = Checkpoint(log_origin(key.public), 0, merkle.EMPTY_ROOT)
+            write_file(path / "checkpoint", sign_checkpoint(empty, key))
+            sync_folder(path.absolute().parent)
+            return True
 
     def _current(self) -> Note:
         try:
