@@ -36,11 +36,13 @@ from cenotaph_proof.errors import HistoryError, LogError, OrderError, ProofError
 from cenotaph_proof.folder import SO_FAR, CaseFolder, sign, wipe
 from cenotaph_proof.keys import PublicKey, SecretKey
 from cenotaph_proof.log import Log
+from cenotaph_proof.stamp import Stamp
 from cenotaph_proof.statements import Approval, Body, Cite, Destruction, Inventory, Plan
 from cenotaph_proof.witness_client import Answered
 
 P = ParamSpec("P")
 R = TypeVar("R")
+STAMPS = "stamps"  # in the log's folder (spec/time.md)
 INCOMING_LIMIT = 65_535
 LOG_PATIENCE = 60.0  # seconds to wait for another case's command that appends to the same log
 
@@ -105,7 +107,16 @@ class Desk:
             entries=entries,
             checkpoints=tuple(n for size, n in sorted(log.cosigned().items()) if size > charter),
             attachments={d: self._attachment(d) for d in attached},
+            stamps=tuple(self._stamps(charter, len(entries))),
         )
+
+    def _stamps(self, beyond: int, size: int) -> Iterator[Stamp]:
+        """Time stamps of checkpoints of more than `beyond` entries, and of no more than there are."""
+        for place in sorted((self.config.log_path() / STAMPS).glob("*.tsr")):
+            of, _, _ = place.stem.rpartition("-")
+            stamped = place.with_name(f"{of}.note").read_bytes()
+            if beyond < note.Checkpoint.parse(note.parse_note(stamped).body).size <= size:
+                yield Stamp(stamped, place.read_bytes())
 
     def case_id(self) -> str:
         """The id of this directory's case. Raises: OrderError before `open`."""

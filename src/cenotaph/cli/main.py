@@ -539,6 +539,27 @@ def testify(folder: Path, as_json: bool, key: Path, **said: Any) -> None:
 
 @cli.command()
 @with_case
+@click.option("--url", metavar="URL", help="ask this time-stamping authority (RFC 3161)")
+@click.option("--request", "asked", type=click.Path(path_type=Path), metavar="FILE", help="write a request")
+@click.option("--add", "answer", type=A_FILE, metavar="FILE", help="keep the answer to a request")
+def stamp(folder: Path, as_json: bool, url: str | None, asked: Path | None, answer: Path | None) -> None:
+    """Have an authority that courts know date the log as it stands (RFC 3161)."""
+    from cenotaph.desk import Desk
+    from cenotaph.stages import stamp as stage
+
+    if (url is not None) + (asked is not None) + (answer is not None) != 1:
+        raise UsageError("stamp takes one of --url, --request and --add")
+    desk = Desk(folder)
+    if asked is not None:
+        stage.request(desk, asked)
+        ui.result({"stage": "stamp", "request": str(asked)}, [f"{asked}: send it to an authority"], as_json)
+        return
+    kept = stage.ask(desk, url) if url is not None else stage.add(desk, answer or Path())
+    ui.result({"stage": "stamp", "token": str(kept)}, [f"{kept} is in every proof file from now on"], as_json)
+
+
+@cli.command()
+@with_case
 def status(folder: Path, as_json: bool) -> None:
     """Where the case stands, and who must do what next."""
     from cenotaph.cli import report

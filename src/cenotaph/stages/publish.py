@@ -57,7 +57,7 @@ def verifier() -> bytes | None:
 
 def _log(log: Path) -> Iterator[tuple[str, bytes]]:
     """The public part of the log, at its places (C2SP tlog-tiles): tiles first, the checkpoint last."""
-    for part in ("tile", "cosigned"):
+    for part in ("tile", "cosigned", "stamps"):
         for path in sorted((log / part).rglob("*")):
             if path.is_file() and not path.name.startswith("."):
                 yield f"log/{path.relative_to(log).as_posix()}", path.read_bytes()
