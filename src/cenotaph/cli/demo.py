@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from cenotaph.cli import report, ui
+from cenotaph.cli import papers, report, ui
 from cenotaph.clock import wall_clock
 from cenotaph.desk import Desk
 from cenotaph.discovery.undeclared import find
@@ -32,7 +32,7 @@ from cenotaph.stages.survey import survey
 from cenotaph.stores import open_eraser, open_reader
 from cenotaph.testing.city import City, build_city
 from cenotaph_proof import report as verdicts
-from cenotaph_proof import trust, verify
+from cenotaph_proof import trust, trusting, verify
 from cenotaph_proof.folder import wipe
 from cenotaph_proof.keys import SecretKey
 from cenotaph_proof.statements import Certificate, Plan, Probe
@@ -68,11 +68,14 @@ def run(folder: Path, *, residents: int, records: int, seed: int, as_json: bool 
         "certify", "keys and annex are destroyed, the certificate is signed", lambda: certify(desk)
     )
     show.lines(report.grade_lines(certified))
-    show.step("publish", "a static page", lambda: publish(desk, folder / "site"))
+    paper = show.step("paper", "the certificate in PDF, the proof file inside", lambda: papers.beside(desk))
+    show.step(
+        "publish", "a site for any web server, in two languages", lambda: publish(desk, folder / "site")
+    )
     started = time.monotonic()
     verdict = verify.verify_file(desk.proof_path(), trust.load(folder / "trust.toml"))
     show.say(f"verify: {time.monotonic() - started:.2f} s", "")
-    _end(folder, desk, verdict, certified.body(Certificate), show, as_json)
+    _end(folder, desk, verdict, certified.body(Certificate), paper, as_json)
     return verdict.exit_code
 
 
@@ -92,11 +95,12 @@ def _write_case(folder: Path, city: City, case: Path) -> None:
     keys = folder / "keys"
     keys.mkdir()
     case.mkdir()
+    publics = []
     for organisation, role, name in PARTIES:
-        SecretKey.generate(organisation, role).save(keys / name)
-    parties = "".join(
-        _party(*party, at="../keys", cosign=True) for party in PARTIES if party[1] != "operator"
-    )
+        key = SecretKey.generate(organisation, role)
+        key.save(keys / name)
+        publics.append(key.public)
+    parties = "".join(_party(*party) for party in PARTIES if party[1] != "operator")
     head = (
         '[case]\nname = "demo-city"\noperator = "Big Data Bureau"\n'
         'key = "file:../keys/bureau"\nlog = "../log"\n'
@@ -106,16 +110,16 @@ def _write_case(folder: Path, city: City, case: Path) -> None:
     (case / "case.toml").write_text(
         head + city.case_toml(case, found=True) + "\n" + parties + policy, "utf-8"
     )
-    trusted = "".join(_party(*party, at="keys", cosign=False) for party in PARTIES)
-    (folder / "trust.toml").write_text(trusted + policy, "utf-8")
+    trusted = trusting.write(publics, {"auditor": 1, "notary": 1}, witness=1)
+    (folder / "trust.toml").write_text(trusted, "utf-8")
     outside = json.dumps(city.outside_records(OUTSIDE), ensure_ascii=False)
     (folder / "outside.json").write_text(outside, "utf-8")
 
 
-def _party(organisation: str, role: str, name: str, *, at: str, cosign: bool) -> str:
-    lines = [f'organisation = "{organisation}"', f'role = "{role}"', f'key = "{at}/{name}.pub"']
-    if cosign and role == "log-witness":
-        lines.append(f'cosign = "file:{at}/{name}"')
+def _party(organisation: str, role: str, name: str) -> str:
+    lines = [f'organisation = "{organisation}"', f'role = "{role}"', f'key = "../keys/{name}.pub"']
+    if role == "log-witness":
+        lines.append(f'cosign = "file:../keys/{name}"')
     return "[[party]]\n" + "\n".join(lines) + "\n\n"
 
 
@@ -191,7 +195,9 @@ def _destroy(case: Path, keys: Path, show: _Show) -> None:
     show.lines(report.probe_lines(report.read_body(path, Probe))[-1:])
 
 
-def _end(folder: Path, desk: Desk, verdict: Verdict, body: Certificate, show: _Show, as_json: bool) -> None:
+def _end(
+    folder: Path, desk: Desk, verdict: Verdict, body: Certificate, paper: Path | None, as_json: bool
+) -> None:
     if as_json:
         value = {"stage": "demo", **verdicts.to_json(verdict), "proof": str(desk.proof_path())}
         ui.result(value, [], True)
@@ -203,7 +209,10 @@ def _end(folder: Path, desk: Desk, verdict: Verdict, body: Certificate, show: _S
     print(f"  verify it      cenotaph-verify {proof} --trust {folder / 'trust.toml'}")
     print(f"  doubt it       cenotaph-verify {proof}   (without a trust file: exit code 6)")
     print(f"  tamper with it sed 's/a/b/' {proof} > t.cenotaph; cenotaph-verify t.cenotaph")
-    print(f"  read the page  {folder / 'site' / 'index.html'}")
+    print(f"  in a browser   {folder / 'site' / 'verify.html'}: drop the proof file and trust.toml on it")
+    print(f"  read the site  {folder / 'site' / 'index.html'}, {folder / 'site' / 'zh' / 'index.html'}")
+    if paper is not None:
+        print(f"  on paper       {paper}")
     print("  your own case  cenotaph init my-case")
 
 
