@@ -11,7 +11,7 @@ import vm from "node:vm";
 const HERE = path.dirname(fileURLToPath(import.meta.url));
 const CORE = path.join(HERE, "..", "..", "web", "core");
 const PARTS =
-  "Cenotaph, ProofError, unhex, hex, utf8, readCanonical, writeCanonical, readPublicKey, readEnvelope, isSignedBy, sha256Hex, " +
+  "Cenotaph, ProofError, Trust, unhex, hex, utf8, readCanonical, writeCanonical, readPublicKey, readEnvelope, isSignedBy, sha256Hex, " +
   "leafHash, MerkleTree, checkInclusion, checkConsistency, readNote, readCheckpoint, noteKeys, checkSignatures, checkCheckpoint, " +
   "readWrapper, readStatement, commitment, chunksNeeded, drawSeed, drawSample, drawDigest, leastPercent, checkSeal, chunkEntry, " +
   "collectionEntry, storeEntry, rootOfEntries, readToml, TomlFloat, readTrust, verifiesEd25519, readPolicy";
@@ -29,12 +29,12 @@ const { Cenotaph, unhex, hex, utf8 } = core;
 const ANSWERS = {
   words: ({ catalogue }) => Cenotaph.useWords(catalogue),
   verify: async ({ proof, trust, files, language }) => {
-    const held = trust === null ? null : await core.readTrust(trust, new Map(Object.entries(files ?? {})));
+    const held = await heldIn(trust, files);
     const verdict = await Cenotaph.verify(Buffer.from(proof, "base64"), held);
     return { ...Cenotaph.verdictJson(verdict, language), recall: Object.fromEntries(verdict.recall) };
   },
   compare: async ({ one, other, trust }) => {
-    const held = trust === null ? null : await core.readTrust(trust, new Map());
+    const held = await heldIn(trust);
     return Cenotaph.compare(Buffer.from(one, "base64"), new Blob([Buffer.from(other, "base64")]), held);
   },
   trust: async ({ text, files }) => {
@@ -89,6 +89,15 @@ const ANSWERS = {
     return { entries: entries.map(hex), root: await core.rootOfEntries(entries) };
   },
 };
+
+/** A trust: none, the text of a trust file, or what a test holds already. */
+async function heldIn(trust, files = {}) {
+  if (trust === null) return null;
+  if (typeof trust === "string") return core.readTrust(trust, new Map(Object.entries(files)));
+  const parties = await Promise.all(trust.parties.map((party) => core.readPublicKey(party)));
+  const operatedBy = new Map(Object.entries(trust.operatedBy));
+  return new core.Trust({ ...trust, parties, operatedBy, approve: new Map(Object.entries(trust.approve)) });
+}
 
 /** A TOML value as Python's tomllib has it: fractions apart from integers. */
 function plain(value) {

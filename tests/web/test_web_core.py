@@ -178,9 +178,7 @@ def _another(value: Any, chance: random.Random) -> Any:
     if isinstance(value, str):
         digits = len(value) == 64
         return chance.choice(
-            ["0" * 64, value[1:] + value[:1]]
-            if digits
-            else [*TEXTS, *get_args(statements.GradeName)]
+            ["0" * 64, value[1:] + value[:1]] if digits else [*TEXTS, *get_args(statements.GradeName)]
         )
     if isinstance(value, list):
         return _another_list(value, chance)

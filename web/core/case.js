@@ -23,6 +23,7 @@ class Case extends Casebook {
     super(trust);
     this.given = trust;
     this.before = before;
+    this.unchecked = new Set(); // log witnesses that cosigned with a key that this browser cannot check
   }
 
   // ── feeding ────────────────────────────────────────────────────────────────────────────────────
@@ -67,6 +68,7 @@ class Case extends Casebook {
   observe(checkpoint, signatures, root) {
     const cosignatures = inStep("verify 5", () => checkCheckpoint(checkpoint, signatures, this.charter.origin, root));
     const counted = cosignatures.filter(({ party }) => this.counts(party));
+    for (const { party, unchecked } of counted) if (unchecked) this.unchecked.add(party.organisation);
     const time = this.quorumTime(counted);
     if (time === null) return;
     const witnesses = counted.map(({ party }) => party.organisation).sort(compareCodePoints);
@@ -547,8 +549,9 @@ function checkCheckpoint(checkpoint, signatures, origin, root) {
   const seen = new Map(); // key id of a witness → type of line → time
   for (const { valid, type, party, time } of signatures.slice(1)) {
     if (party === null) throw new ProofError("a signature line of a checkpoint is by nobody whom the charter names");
-    if (!seen.has(party.keyId)) seen.set(party.keyId, { party, times: new Map() });
+    if (!seen.has(party.keyId)) seen.set(party.keyId, { party, times: new Map(), unchecked: false });
     const { times } = seen.get(party.keyId);
+    if (valid === null) seen.get(party.keyId).unchecked = true;
     if (times.has(type)) throw new ProofError("a witness signed a checkpoint twice with one key");
     if (valid === false) throw new ProofError("a cosignature of a checkpoint does not verify");
     if (time < 1n || time > BigInt(Number.MAX_SAFE_INTEGER)) throw new ProofError("a cosignature of a checkpoint carries no time");
@@ -557,11 +560,11 @@ function checkCheckpoint(checkpoint, signatures, origin, root) {
   if (checkpoint.root !== root) {
     throw new ProofError(`the checkpoint of size ${checkpoint.size} does not cover the log's entries as they are`);
   }
-  return [...seen.values()].flatMap(({ party, times }) => {
+  return [...seen.values()].flatMap(({ party, times, unchecked }) => {
     // A witness that left one of its keys out, or signed at two times, has not said when it saw what.
     const halves = party.mldsa44 === undefined ? 1 : 2;
     const [time, ...others] = times.values();
-    return times.size === halves && others.every((other) => other === time) ? [{ party, time }] : [];
+    return times.size === halves && others.every((other) => other === time) ? [{ party, time, unchecked }] : [];
   });
 }
 

@@ -296,6 +296,10 @@ function notShownLines(book) {
     const names = several([...book.untrusted].sort(compareCodePoints));
     lines.push(line("not-shown.untrusted", { names }, "verify 2"));
   }
+  if (book.unchecked.size) {
+    const names = several([...book.unchecked].sort(compareCodePoints));
+    lines.push(line("not-shown.cosignatures-unchecked", { names }, "verify 5"));
+  }
   return lines;
 }
 

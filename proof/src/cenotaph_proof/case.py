@@ -433,6 +433,7 @@ class Case(Casebook):
                 f"auditor {body.organisation} has rejected this seal, and its draw is known",
                 hint="seal again: the next nonce is fresh",
             )
+        _check_recall(body.recall)
         if body.decision == "accept":
             self._check_drawn(entry, body, sealed)
 
@@ -466,7 +467,6 @@ class Case(Casebook):
             s.read and s.drawn for s in body.stores
         ):
             raise OrderError(f"auditor {body.organisation} accepts a seal without having read any store")
-        _check_recall(body.recall)
         if body.brought != self.outside_records(entry.signer):
             raise OrderError(f"auditor {body.organisation} brings other outside records than it committed to")
         if body.found != body.brought:

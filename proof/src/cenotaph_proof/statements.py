@@ -720,7 +720,9 @@ class Outline:
 def outline(payload: bytes) -> Outline:
     """Sort a log entry by case. Raises: FormatError."""
     outer = _object(canonical.loads(payload), {"_type", "predicateType", "subject", "predicate"}, "statement")
-    kind = str(outer["predicateType"]).removeprefix(PREDICATE_PREFIX)
+    # What does not bear the prefix whole is of no kind: "charter" alone would pass for an earlier attempt.
+    named = str(outer["predicateType"])
+    kind = named.removeprefix(PREDICATE_PREFIX) if named.startswith(PREDICATE_PREFIX) else ""
     cites = _cites(outer["subject"])
     charters = [c.digest for c in cites if c.kind == "charter"]
     predicate = outer["predicate"]

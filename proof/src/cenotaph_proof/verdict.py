@@ -141,9 +141,9 @@ def _gates(case: Case) -> list[Fact]:
 
 
 def _attested(case: Case) -> list[Fact]:
-    lines = [_said(case, e, "attested.countersigned") for e in case.charter_approvals()]
+    lines = [_said(case, e, "attested.countersigned") for e in _in_order(case.charter_approvals())]
     planned = case.latest(Plan)
-    for entry in case.plan_approvals(planned) if planned is not None else ():
+    for entry in _in_order(case.plan_approvals(planned)) if planned is not None else ():
         lines.append(_said(case, entry, "attested.approved", until=time(entry.body(Approval).until)))
     for entry in case.all(Challenge):
         lines += _challenged(case, entry)
@@ -292,6 +292,11 @@ def _below(certificate: Certificate) -> list[Fact]:
                 }
                 lines.append(Fact("not-shown.collection", parts, "verify 7"))
     return lines
+
+
+def _in_order(entries: Sequence[Entry]) -> list[Entry]:
+    """In log order: who approved anew stands where that approval does."""
+    return sorted(entries, key=lambda e: e.index)
 
 
 # ── who ──────────────────────────────────────────────────────────────────────────────────────────

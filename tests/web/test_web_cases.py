@@ -1,0 +1,200 @@
+"""Cases that the vectors do not tell: both verifiers follow them to one verdict."""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cenotaph.testing.ceremony import AUDITORS, NOTARY, OPERATOR, SEEN, WITNESSES, Ceremony
+from cenotaph_proof import canonical, envelope, note, report, statements, trust, verify
+from cenotaph_proof.errors import ProofError
+from cenotaph_proof.keys import SecretKey
+from cenotaph_proof.statements import Cite, Party
+
+DAY = 86_400
+
+
+class PostQuantum(Ceremony):
+    """A ceremony whose log witnesses cosign with ML-DSA-44 too."""
+
+    def key(self, name: str, role: str | None = None) -> SecretKey:
+        key = super().key(name, role)
+        return replace(key, mldsa44_seed=key.x25519_seed) if key.role == "log-witness" else key
+
+    def party(self, name: str) -> Party:
+        public = self.key(name).public
+        return replace(super().party(name), mldsa44=public.mldsa44.hex() if public.mldsa44 else None)
+
+
+def trust_text(c: Ceremony, policy: str = "", operated_by: dict[str, str] | None = None) -> str:
+    """A trust file that holds every honest party."""
+    tables = []
+    for public in (c.key(name).public for name in c.parties()):
+        by = (operated_by or {}).get(public.organisation)
+        tables.append(
+            f"[[party]]\norganisation = {json.dumps(public.organisation)}\nrole = '{public.role}'\n"
+            + (f"operated_by = {json.dumps(by)}\n" if by else "")
+            + f"key = '''\n{public.to_text()}'''\n"
+        )
+    return "\n".join([*tables, f"[policy]\nwitness = {c.witness}\n{policy}"])
+
+
+def both(core: Any, tmp_path: Path, proof: bytes, text: str | None) -> dict[str, Any]:
+    """What both say: a verdict in JSON, or the step and the reason of each."""
+    held = None
+    if text is not None:
+        file = tmp_path / "trust.toml"
+        file.write_text(text, "utf-8")
+        held = trust.load(file)
+    theirs = core.verify(proof, text)
+    refused = None
+    try:
+        verdict = verify.verify(io.BytesIO(proof), held)
+    except ProofError as error:
+        refused = error
+    if refused is not None:
+        assert theirs.get("step") == refused.step, (refused.message, theirs)
+        return {"step": refused.step, "why": [refused.message, theirs["refused"]]}
+    ours: dict[str, Any] = json.loads(json.dumps(report.to_json(verdict))) | {"recall": dict(verdict.recall)}
+    assert theirs == {"answer": ours}
+    return ours
+
+
+def said(answer: dict[str, Any], code: str) -> list[str]:
+    return [
+        line["text"] for name in ("attested", "not_shown") for line in answer[name] if line["code"] == code
+    ]
+
+
+def test_who_approved_anew_stands_where_that_approval_does(core, tmp_path):
+    """The lines of approvals are in log order, also after one was given again."""
+    c = Ceremony(auditors=2).run(last="challenge")
+    for name in (AUDITORS[0], NOTARY, AUDITORS[1]):
+        c.approve_plan(name)
+    c.approve_plan(AUDITORS[0], until=c.now + 80 * DAY)
+    c.run("destroy")
+
+    lines = said(both(core, tmp_path, c.proof(), trust_text(c)), "attested.approved")
+
+    assert [line.split(" approved")[0].split(" ", 1)[1] for line in lines] == [
+        NOTARY,
+        AUDITORS[1],
+        AUDITORS[0],
+    ]
+
+
+def test_months_amendments_and_a_rejection_are_followed(core, tmp_path):
+    """Expired approvals, a withdrawn one, a rejecting probe and a second run, and what people said."""
+    c = Ceremony(auditors=2, notice=2 * DAY, steps=SEEN).run(last="approve")
+    c.approve_plan(NOTARY, decision="withdraw")
+    c.approve_plan(NOTARY)
+    c.destroy(stores=c.destruction_body().stores[:1], complete=False)
+    objection = c.testify(NOTARY, "objects", "the scope", why="too much")
+    c.testify(OPERATOR, "answers", "the scope", Cite("testimony", objection), why="no")
+    c.wait(100 * DAY)
+    c.run("approve", "approve")
+    c.destroy(stores=c.destruction_body().stores[1:])
+    c.probe(AUDITORS[1], decision="reject", reasons=("residue",), share_destroyed=False)
+    c.destroy(stores=())
+    c.run("probe")
+
+    answer = both(core, tmp_path, c.proof(), trust_text(c))
+
+    assert answer["verdict"] == "verified"
+    assert len(said(answer, "attested.answer")) == 1
+    assert len(said(answer, "not-shown.step")) == 3
+
+
+@pytest.mark.parametrize("decision", ["accept", "reject"])
+def test_no_recall_finds_more_than_was_sampled(core, tmp_path, decision):
+    """Of a challenge that rejects either: the verdict prints what it says."""
+    c = Ceremony().run(last="plan")
+    recall = tuple(replace(r, found=41) for r in c.challenge_body(AUDITORS[0]).recall)
+    c.challenge(recall=recall, decision=decision)
+
+    assert (
+        both(core, tmp_path, c.proof(), trust_text(c))["why"][0]
+        == "a recall finds more values than were sampled"
+    )
+
+
+def test_what_only_calls_itself_a_charter_is_no_earlier_attempt(core, tmp_path):
+    """An entry of another kind that names itself `charter` hides nothing and is passed over."""
+    other = Ceremony(attempt=2)
+    payload = canonical.loads(
+        statements.write(statements.Statement(other.charter_body(), (Cite("case", "ab" * 32),)))[0]
+    )
+    assert isinstance(payload, dict)
+    payload["predicateType"] = "charter"
+    c = Ceremony()
+    c.log(envelope.seal(canonical.dumps(payload), c.key(OPERATOR)), cosign=False)
+
+    assert both(core, tmp_path, c.run().proof(), trust_text(c))["verdict"] == "verified"
+
+
+@pytest.mark.parametrize(
+    ("policy", "operated_by", "step"),
+    [
+        ("", {}, None),
+        ("", {WITNESSES[0]: OPERATOR}, None),
+        ("", {WITNESSES[0]: OPERATOR, WITNESSES[1]: WITNESSES[0]}, "verify 4"),
+        ("quorum = '''\n{witnesses}\nquorum w0\n'''", {}, None),
+        ("quorum = '''\n{witnesses}\ngroup g 2 w0 w1\nquorum g\n'''", {}, None),
+        ("quorum = '''\n{witnesses}\nquorum none\n'''", {}, None),
+    ],
+)
+def test_a_quorum_is_complete_when_policy_count_and_independence_are(
+    core, tmp_path, policy, operated_by, step
+):
+    """Two of two witnesses; where the operator runs both of them, nobody saw anything."""
+    c = Ceremony(witness=2).run()
+    keys = [note.witness_note_key(c.key(name).public).to_text() for name in c.witnesses]
+    text = policy.replace("{witnesses}", "\n".join(f"witness w{n} {key}" for n, key in enumerate(keys)))
+
+    assert both(core, tmp_path, c.proof(), trust_text(c, text, operated_by)).get("step") == step
+
+
+def test_a_quorum_of_a_witness_that_is_not_there_is_never_complete(core, tmp_path):
+    """A policy may ask for a witness that the case has not: then nothing is seen."""
+    c, asked = Ceremony(witness=2), Ceremony(witness=3)
+    key = note.witness_note_key(asked.key(WITNESSES[2]).public).to_text()
+    text = trust_text(asked, f"quorum = '''\nwitness w {key}\nquorum w\n'''").replace(
+        "witness = 3", "witness = 2"
+    )
+
+    assert both(core, tmp_path, c.run().proof(), text)["step"] == "verify 4"
+
+
+def test_a_second_cosignature_that_cannot_be_checked_is_told(core):
+    """Where ML-DSA-44 is not to be had, the first cosignature counts and the verdict says so."""
+    c = PostQuantum(witness=2).run()
+    text = trust_text(c)
+    theirs = core.verify(c.proof(), text)["answer"]
+    last = theirs["not_shown"].pop()
+
+    verdict = verify.verify(io.BytesIO(c.proof()), c.trust())
+
+    assert theirs["not_shown"] == json.loads(json.dumps(report.to_json(verdict)))["not_shown"]
+    assert (last["code"], last["args"]) == (
+        "not-shown.cosignatures-unchecked",
+        {"names": {"list": sorted(c.witnesses)}},
+    )
+
+
+def test_a_witness_that_left_its_second_key_out_has_not_cosigned(core):
+    """One line of two is none, whether or not the second could be checked."""
+    c = PostQuantum(witness=2).run(last="open")
+    (size, signed), *_ = c.checkpoints.items()
+    lines = signed.splitlines(keepends=True)
+    c.checkpoints[size] = b"".join(lines[:-1])
+    c.run("countersign")
+
+    theirs = core.verify(c.proof(), trust_text(c))["answer"]["proven"][0]["args"]["first"]["time"]
+    ours = verify.verify(io.BytesIO(c.proof()), c.trust()).proven[0].args["first"]["time"]
+
+    assert theirs == ours > c.bodies["charter"].created + 60
