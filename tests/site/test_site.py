@@ -82,7 +82,7 @@ def test_the_announcement_says_what_people_must_know(published: Published) -> No
         "movement permission",
         "Venue code",
         "40 records L2",
-        "persons in them 30",
+        "Persons in them 30",
         "Nothing has been destroyed.",
         "Death certificates",
         "the archives act",

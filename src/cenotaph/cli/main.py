@@ -368,6 +368,24 @@ def publish(folder: Path, as_json: bool, to: Path | None) -> None:
     )
 
 
+@cli.command()
+@click.option(
+    "--list", "listed", required=True, type=A_FILE, metavar="FILE", help="operators and trust files (TOML)"
+)
+@click.option("--to", required=True, type=A_FOLDER, metavar="DIR", help="where to; run again, it compares")
+@click.option("--json", "as_json", is_flag=True, help="end with one JSON object on stdout")
+def register(listed: Path, to: Path, as_json: bool) -> None:
+    """Anyone: check many operators' logs, and write one page of who has destroyed what."""
+    from cenotaph.clock import wall_clock
+    from cenotaph.site import register as registers
+
+    found = registers.run(listed, to, wall_clock())
+    for known in found:
+        if known.problem:
+            ui.fail(f"{known.name}: {known.problem}", None)
+    ui.result(registers.summary(found, to), registers.lines(found), as_json)
+
+
 # ── the parties' stages ──────────────────────────────────────────────────────────────────────────
 
 

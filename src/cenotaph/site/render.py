@@ -61,6 +61,15 @@ class Said:
             words.replace(" UTC", "Z").replace(" ", "T"), words
         )
 
+    def date(self, seconds: int) -> Markup:
+        """The day of a time, in UTC."""
+        words = self._words.value({"time": seconds})
+        return (
+            Markup('<time datetime="{0}">{0}</time>').format(words[:10])
+            if words[:1].isdigit()
+            else escape(words)
+        )
+
 
 def shown(name: str) -> str:
     """A name with nothing in it that a reader cannot see."""
@@ -74,6 +83,7 @@ def page(template: str, said: Said, values: Mapping[str, Any]) -> bytes:
         "text": said.text,
         "value": said.value,
         "when": said.when,
+        "date": said.date,
         "tag": TAGS[said.language],
         "style": Markup(style()),  # noqa: S704  # a file of ours
         "policy": Markup(policy()),  # noqa: S704  # a text of ours, in double quotes
