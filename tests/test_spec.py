@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from cenotaph_proof import case, draw, facts, seal, statements, verify
+from cenotaph_proof import case, draw, facts, paper_check, seal, statements, verify
 from cenotaph_proof.case import MAKERS
 from cenotaph_proof.statements import KINDS
 
@@ -103,7 +103,7 @@ def test_the_literals_of_statements_are_on_their_pages():
                 assert [w for w in words if w not in text] == [], f"{kind}.{owner.__name__}.{name}"
 
 
-@pytest.mark.parametrize(("name", "module"), [("case", case), ("verify", verify)])
+@pytest.mark.parametrize(("name", "module"), [("case", case), ("verify", verify), ("paper", paper_check)])
 def test_rules_and_steps_have_the_numbers_that_the_code_cites(name, module):
     """The bold sentence of each number is the sentence in the module's docstring."""
     numbered = re.findall(r"^ ?(\d+)\. (.*?)(?=^ ?\d+\. |\n\n|\Z)", module.__doc__ + "\n", re.M | re.S)

@@ -318,7 +318,7 @@ def test_a_change_after_sealing_is_refused(sealed: bytes, change: forger.Change)
     """The seal stays intact and valid, as it does; what it covers and what came later give it away."""
     with pytest.raises(ProofError) as error:
         paper_check.check(forger.added_to(sealed, change), None)
-    assert error.value.step == "paper 1"
+    assert error.value.step == "paper 2"
 
 
 def test_a_change_between_typesetting_and_sealing_is_refused(english: bytes, seals: Seals) -> None:

@@ -55,6 +55,15 @@ def test_the_codes_of_the_verdict_are_in_the_specification():
     assert [code for code in lists if f"`{code}`" not in SPEC.read_text("utf-8")] == []
 
 
+def test_the_lines_that_a_paper_adds_are_in_its_specification():
+    """The same for what a certificate in PDF adds to the verdict."""
+    page = (SPEC.parent / "paper.md").read_text("utf-8")
+    lists = [c for c in table("paper.en.json") if c.split(".")[0] in ("proven", "attested", "not-shown")]
+
+    assert lists
+    assert [code for code in lists if f"`{code}`" not in page] == []
+
+
 def test_limits_are_translated():
     """What every certificate prints, a Chinese reader reads in Chinese."""
     zh = Words("zh")

@@ -149,7 +149,7 @@ def of(made_from: Source | bytes, choice: Choice = "both") -> Paper:
         author=plain(case.charter.operator),
         issued=body.issued,
         parts=tuple(_part(t) for t in told),
-        footer=told[-1].say("paper.footer", name=name, index=str(entry.index), leaf=mark),
+        footer=plain(f"{name} · № {entry.index} · {mark}"),
         scanned="".join(f"{line}\n" for line in (SCANNED, case.charter.origin, str(entry.index), mark)),
         leaf=leaf,
         attachment=_file_name(name),
@@ -218,7 +218,7 @@ def _table(name: str, head: Iterable[str], rows: Iterable[Sequence[str | Cell]])
 
 
 def _part(t: _Told) -> Part:
-    sections = (_grades(t), _lists(t), _sanitization(t), _signed(t), _check(t))
+    sections = (_back(t), _lists(t), _sanitization(t), _signed(t), _check(t))
     return Part(t.words.language, _face(t), sections)
 
 
@@ -233,7 +233,7 @@ def _face(t: _Told) -> Face:
         subtitle=t.say("paper.subtitle"),
         statement=t.say("paper.statement", **told, destroyed=c.destroyed, sealed=c.sealed),
         totals=tuple((t.value(count), t.say(f"paper.{name}")) for name, count in totals),
-        blocks=(_stores(t), *_volumes(t), _block("note", t.say("paper.unchecked"))),
+        blocks=(_stores(t), *_volumes(t), _grades(t, "reached"), _block("note", t.say("paper.unchecked"))),
         marks=(
             (t.say("paper.issued"), Cell(t.value(time(c.issued)))),
             (t.say("paper.case"), Cell(_halves(t.case.charter.case), "code")),
@@ -283,18 +283,24 @@ def _volumes(t: _Told) -> list[Block]:
 # ── the pages behind it ──────────────────────────────────────────────────────────────────────────
 
 
-def _grades(t: _Told) -> Section:
+def _back(t: _Told) -> Section:
+    return Section(t.say("paper.back"), (_block("text", t.say("paper.back-why")), _grades(t, "grades")))
+
+
+def _grades(t: _Told, name: Literal["reached", "grades"]) -> Block:
+    """Who can no longer bring it back: for the grades that stores reached, or for all that there are."""
+    stores = {grade: [s.name for s in t.certificate.stores if s.reached == grade] for grade in facts.GRADES}
     rows = [
         (
             Cell(t.say(f"grade.{grade}"), "grade"),
-            t.say(f"gone.{grade}"),
-            t.value(several(s.name for s in t.certificate.stores if s.reached == grade)) or "–",
+            t.say(f"gone.{grade}" if name == "grades" else f"reached.{grade}"),
+            t.value(several(stores[grade])) or "–",
         )
         for grade in facts.GRADES
+        if stores[grade] or name == "grades"
     ]
-    head = (t.say(f"paper.{name}") for name in ("grade", "no-longer", "stores"))
-    blocks = (_block("text", t.say("paper.back-why")), _table("grades", head, rows))
-    return Section(t.say("paper.back"), blocks)
+    head = (t.say(f"paper.{column}") for column in ("grade", "no-longer", "stores"))
+    return _table(name, head, rows)
 
 
 def _lists(t: _Told) -> Section:

@@ -4,7 +4,7 @@
 2. Nothing was changed after it was sealed; an unsealed one was never changed.
 3. The attached proof file verifies by itself.
 4. The words on the pages are exactly those that follow from it.
-5. Where the same typesetter and fonts are installed, set the pages again: they are the same, byte for byte.
+5. Where the same typesetter is installed, set the pages again: they are the same, byte for byte.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 
 from cenotaph_proof import paper as papers
 from cenotaph_proof import paper_pdf, paper_typeset, verify
-from cenotaph_proof.errors import FormatError, PaperError, ProofError
+from cenotaph_proof.errors import FormatError, PaperError, ProofError, SignatureError
 from cenotaph_proof.paper import CHOICES, Paper
 from cenotaph_proof.paper_pdf import Sealed, Sheet
 from cenotaph_proof.trust import Trust
@@ -44,7 +44,7 @@ def check(data: bytes, trust: Trust | None) -> Verdict:
     except PaperError:
         raise
     except ProofError as error:
-        error.step = error.step or "paper 1"
+        error.step = error.step or (paper_pdf.SEAL if isinstance(error, SignatureError) else "paper 1")
         raise
     verdict = verify.verify(io.BytesIO(sheet.proof), trust)  # (3)
     paper = _printed(sheet)  # (4)

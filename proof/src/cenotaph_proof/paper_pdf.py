@@ -31,6 +31,7 @@ _MALFORMED = (ValueError, TypeError, KeyError, IndexError, AttributeError, Recur
 MAX_BYTES = 640 << 20
 MAX_PAGES = 2_000
 MAX_OBJECTS = 200_000
+SEAL = "paper 2"  # the step of spec/paper.md that errors about what was changed name
 CHANGED = "the PDF was changed after it was sealed"
 NO_PLAIN = "the PDF holds {what}, which no paper of ours does"
 
@@ -326,7 +327,7 @@ def _sealed(reader: PdfFileReader, roots: Sequence[bytes]) -> Sealed | None:
     """One revision that was typeset, one that seals it, and what keeps that checkable."""
     if not reader.embedded_signatures:
         if reader.total_revisions != 1 or "/AcroForm" in reader.root:
-            raise FormatError("the PDF was changed after it was typeset")
+            raise FormatError("the PDF was changed after it was typeset", step=SEAL)
         return None
     seal = _seal(reader, roots)
     if reader.embedded_regular_signatures[0].signed_revision != 1:
