@@ -315,3 +315,29 @@ def test_the_edge_cases_of_ed25519_split_as_the_specification_says() -> None:
     cases = others_vectors.cases("cctv-ed25519")
     accepted = (sum(map(_accepted_by_openssl, cases)), sum(an_ed25519_signature(c, Path()) for c in cases))
     assert accepted == (208, 43)
+
+
+def test_two_implementations_logged_the_same() -> None:
+    """Tessera and the serverless log have the same roots at every size, each in its own files."""
+    heads = []
+    for name, part in (("tlog-tiles-tessera", "checkpoint"), ("checkpoints-serverless-log", "note")):
+        read = [
+            Checkpoint.parse(note.parse_note(c.inputs[part]).body) for c in others_vectors.cases(name)[:16]
+        ]
+        heads.append([(head.size, head.root) for head in read])
+    assert heads[0] == heads[1]
+    assert [size for size, _ in heads[0]] == list(range(16))
+
+
+def test_a_real_policy_over_real_cosignatures() -> None:
+    """Four of the six witnesses of a public policy cosigned a public log's checkpoint within one second. The
+    policy asks for four of six members, one being a group of three of whom one cosigned: it is not met."""
+    (case,) = (c for c in others_vectors.cases("tlog-policy-sigsum") if c.name == "sigsum-test-2025-3")
+    read = policy.Policy.parse(case.inputs["policy"])
+    (seen,) = (c for c in others_vectors.cases("cosigned-checkpoints") if c.name == "arche by all")
+    times = {NoteKey.from_text(text): time for text, time in seen.expected.items()}
+    assert len(times) == 4
+    assert {key for key in times if key in {w.key for w in read.witnesses}} == set(times)
+    assert read.time(times) is None
+    others = [w.key for w in read.witnesses if w.key not in times]
+    assert sum(read.time({**times, key: 7}) is not None for key in others) == 4

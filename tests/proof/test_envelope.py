@@ -3,13 +3,8 @@
 from __future__ import annotations
 
 import base64
-import json
-from pathlib import Path
 
 import pytest
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from some_keys import a_key
@@ -152,18 +147,6 @@ def test_an_envelope_fits_into_a_log_entry(auditor):
         envelope.seal(bytes(most + 3), auditor)
     with pytest.raises(FormatError, match="at most 65535"):
         envelope.open_(b" " * (envelope.MAX_BYTES + 1))
-
-
-def test_the_official_dsse_vector_agrees(vectors: Path):
-    """Pre-authentication encoding, and the P-256 signature over it, of the DSSE specification."""
-    vector = json.loads((vectors / "dsse" / "hello-world-p256.json").read_text())
-    encoded = envelope.pae(vector["payloadType"], vector["payload"].encode())
-    assert encoded == vector["pae"].encode()
-
-    raw = base64.b64decode(vector["envelope"]["signatures"][0]["sig"])
-    halves = (int.from_bytes(raw[:32], "big"), int.from_bytes(raw[32:], "big"))
-    numbers = ec.EllipticCurvePublicNumbers(int(vector["key"]["x"]), int(vector["key"]["y"]), ec.SECP256R1())
-    numbers.public_key().verify(encode_dss_signature(*halves), encoded, ec.ECDSA(hashes.SHA256()))
 
 
 def test_lengths_in_the_encoding_are_of_bytes():

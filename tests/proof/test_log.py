@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import gzip
 import os
 import shutil
 import subprocess
@@ -10,12 +10,14 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from some_keys import a_key
 
 from cenotaph_proof import log as log_module
 from cenotaph_proof import merkle, note
 from cenotaph_proof.errors import FormatError, LogError, ProofError, SignatureError
-from cenotaph_proof.log import Log, tile_path
+from cenotaph_proof.log import Log, parse_tile_path, tile_hashes, tile_path
 from cenotaph_proof.note import Checkpoint
 
 
@@ -234,7 +236,7 @@ import os, sys
 from pathlib import Path
 from cenotaph_proof import log as log_module
 from cenotaph_proof.keys import SecretKey
-from cenotaph_proof.log import Log
+from cenotaph_proof.log import Log, parse_tile_path, tile_hashes, tile_path
 
 folder, key, dies_at = Path(sys.argv[1]), SecretKey.load(Path(sys.argv[2])), int(sys.argv[3])
 log_module.TILE_WIDTH = int(sys.argv[4])
@@ -379,7 +381,7 @@ APPEND_TEN = """
 import sys
 from pathlib import Path
 from cenotaph_proof.keys import SecretKey
-from cenotaph_proof.log import Log
+from cenotaph_proof.log import Log, parse_tile_path, tile_hashes, tile_path
 
 log = Log.open(Path(sys.argv[1]), SecretKey.load(Path(sys.argv[2])))
 for number in range(10):
@@ -403,38 +405,163 @@ def test_two_processes_append_one_after_the_other(log, tmp_path, operator):
     assert len(entries) == 20
 
 
-# Vectors of others.
+# Logs of others, and tiles above the lowest.
 
 
-def test_a_log_of_another_implementation_is_read(vectors: Path, tmp_path):
-    """Tessera's log of 15 entries: every entry, at each of its 16 checkpoints, hashes to the signed root."""
-    folder = tmp_path / "log"
-    shutil.copytree(vectors / "tlog-tiles-tessera", folder)
-    read = 0
-    for size in range(16):
-        place = folder / "checkpoint"
-        place.unlink()
-        shutil.copyfile(vectors / "tlog-tiles-tessera" / f"checkpoint.{size}", place)
-        entries = list(Log.open(folder).entries())
-        assert len(entries) == size
-        read += len(entries)
-    assert read == 120
+@pytest.fixture
+def large(tmp_path, operator) -> tuple[Log, Path]:
+    """A log of 260 entries in a folder: a full tile, a partial one, and one of level 1."""
+    entries = [b"%d" % number for number in range(260)]
+    hashes = [merkle.leaf_hash(entry) for entry in entries]
+    folder = tmp_path / "large"
+    made = Log.create(folder, operator)
+    made._write_tiles(hashes[:256])
+    made._write_tiles(hashes)
+    for tile, part in enumerate((entries[:256], entries[256:])):
+        made._write("entries", tile, len(part), log_module._pack(part))
+    head = Checkpoint(note.log_origin(operator.public), 260, merkle.root(hashes))
+    (folder / "checkpoint").write_bytes(note.sign_checkpoint(head, operator))
+    return made, folder
 
 
-def test_a_tree_of_another_implementation_with_full_tiles_is_read(vectors: Path):
-    """Sunlight's mirror of 300 entries: full and partial tile lead to the cosigned root and to level 1."""
-    (folder,) = [place.parent for place in (vectors / "tlog-tiles-sunlight").glob("witness/mirror/*/tile")]
-    hashes = Log.open(folder).leaf_hashes()
-    assert len(hashes) == 300
-    assert (folder / "tile/1/000.p/1").read_bytes() == merkle.root(hashes[:256])
+def test_tiles_of_every_level_are_checked(large):
+    """Who reads level 1 must find there what the entries lead to; this log's own reading needs level 0."""
+    made, folder = large
+    made.check_tiles()
+    place = folder / "tile/1/000.p/1"
+    good = place.read_bytes()
+    for bad in (bytes(32), good[:31], good * 2, b""):
+        place.write_bytes(bad)
+        assert made.size == 260
+        assert len(made.leaf_hashes()) == 260
+        with pytest.raises(LogError, match="level 1"):
+            made.check_tiles()
+    place.unlink()
+    with pytest.raises(LogError, match="missing"):
+        made.check_tiles()
 
 
-def test_tile_paths_agree(vectors: Path):
-    """Five paths of the Go reference, which names the tile's height before the level."""
-    cases = json.loads((vectors / "tlog-golang.json").read_text())["tile_paths"]
-    good = [(path, tile) for path, tile in cases if tile]
-    for path, (height, level, index, width) in good:
-        full = 256 if width == 2**height else width
-        assert f"tile/{height}/{tile_path(str(level), index, full)}" == path
-    assert len(good) == 5
+def test_a_full_tile_stands_in_for_a_partial_one_at_every_level(large):
+    """Partial tiles may go once the full one is there (C2SP tlog-tiles)."""
+    made, folder = large
+    (folder / "tile/1/000").write_bytes((folder / "tile/1/000.p/1").read_bytes() + bytes(32 * 255))
+    shutil.rmtree(folder / "tile/1/000.p")
+    made.check_tiles()
+
+
+def test_bundles_that_a_server_keeps_gzipped_are_read(large):
+    """As they were sent; cut off, with something behind, or larger than a bundle can be, they are refused."""
+    made, folder = large
+    plain = list(made.entries())
+    place = folder / "tile/entries/001.p/4"
+    good = gzip.compress(place.read_bytes())
+    place.write_bytes(good)
+    assert list(made.entries()) == plain
+    bomb = gzip.compress(bytes(log_module.MAX_BUNDLE + 1))
+    for bad in (good[:-1], good + b"x", good + good, gzip.compress(b"x"), bomb, b"\x1f\x8b"):
+        place.write_bytes(bad)
+        with pytest.raises(LogError, match="cut off"):
+            made.entry(257)
+
+
+def test_a_checkpoint_with_extension_lines_is_another_logs(large, operator):
+    """Read where nobody says whose log it is; refused where the operator is known, and never written."""
+    made, folder = large
+    body = made.checkpoint().body() + b"an extension\n"
+    signer = note.operator_note_key(operator.public)
+    line = note.NoteSignature(signer.name, signer.key_hash, operator.sign(body))
+    (folder / "checkpoint").write_bytes(note.Note(body, (line,)).to_bytes())
+
+    assert Log.open(folder).size == 260
+    with pytest.raises(FormatError, match="three lines"):
+        Log.open(folder, operator=operator.public)
+
+
+@given(st.sampled_from(["0", "1", "63", "entries"]), st.integers(0, 10**15), st.integers(1, 256))
+def test_a_tile_has_one_path(level, index, width):
+    """And the path says which tile it is."""
+    path = f"tile/{tile_path(level, index, width)}"
+    assert parse_tile_path(path) == (level, index, width)
+
+
+def test_the_path_of_the_specification():
+    """Index 1234067."""
     assert str(tile_path("0", 1234067, 256)) == "0/x001/x234/067"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "",
+        "tile",
+        "tile/0",
+        "tile/0/1",
+        "tile/0/0001",
+        "tile/0/x001",
+        "tile/0/001/002",
+        "tile/0/x000/001",
+        "tile/0/x001/x002",
+        "tile/00/001",
+        "tile/64/001",
+        "tile/-1/001",
+        "tile/+1/001",
+        "tile/٣/001",
+        "tile/0/00١",
+        "tile/0/001.p/0",
+        "tile/0/001.p/256",
+        "tile/0/001.p/01",
+        "tile/0/001.p/",
+        "tile/0/001.p",
+        "tile/0/001/",
+        "/tile/0/001",
+        "tile/0/../001",
+        "tile/data/001",
+        "tile/0/001\n",
+        "tile/0/" + "x001/" * 7 + "001",
+    ],
+)
+def test_what_is_no_path_of_a_tile(path):
+    """Another spelling of one, or something else."""
+    with pytest.raises(FormatError, match="not the path"):
+        parse_tile_path(path)
+
+
+@pytest.mark.parametrize("length", [0, 1, 31, 33, 257 * 32])
+def test_what_is_no_tile(length):
+    """From 1 to 256 whole hashes."""
+    with pytest.raises(FormatError, match="1 to 256"):
+        tile_hashes(bytes(length))
+
+
+def test_one_of_several_processes_starts_the_log(tmp_path, operator):
+    """Opening or creating is one step; afterwards nobody creates another."""
+    logs = [Log.open_or_create(tmp_path / "new", operator) for _ in range(2)]
+    logs[0].append(b"one")
+    assert logs[1].size == 1
+    with pytest.raises(LogError, match="already"):
+        Log.create(tmp_path / "new", operator)
+
+
+READ_ON = """
+import sys
+from pathlib import Path
+from cenotaph_proof.log import Log, parse_tile_path, tile_hashes, tile_path
+
+log = Log.open(Path(sys.argv[1]))
+read, size = 0, 0
+while size < 13:
+    entries = list(log.entries())
+    assert len(entries) >= size, "the log shrank"
+    size, read = len(entries), read + 1
+print(read)
+"""
+
+
+def test_a_reader_sees_one_log_while_a_writer_is_at_work(log, tmp_path, operator):
+    """Whenever it looks, all entries lead to the root that it saw; the log never shrinks."""
+    reader = subprocess.Popen([sys.executable, "-c", READ_ON, tmp_path / "log"], stdout=subprocess.PIPE)
+    for number in range(10):
+        log.append(b"%d" % number)
+    out, _ = reader.communicate(timeout=60)
+    assert reader.returncode == 0
+    assert int(out) >= 1
