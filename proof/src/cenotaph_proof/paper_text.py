@@ -24,7 +24,8 @@ Glyphs: TypeAlias = Mapping[int, str]  # glyph number → its characters
 
 _IDENTITY: Matrix = (1, 0, 0, 1, 0, 0)
 _TOKEN = re.compile(
-    rb"(?P<space>[\0\t\n\f\r ]+)|(?P<number>[+-]?(?:\d+\.?\d*|\.\d+))|<(?P<hex>[0-9A-Fa-f]*)>"
+    rb"(?P<line>(?:[\d.+-]+[ \n]+[\d.+-]+[ \n]+[lm][ \n]+)+)"  # most of a page is its rosette
+    rb"|(?P<space>[\0\t\n\f\r ]+)|(?P<number>[+-]?(?:\d+\.?\d*|\.\d+))|<(?P<hex>[0-9A-Fa-f]*)>"
     rb"|(?P<text>\()|(?P<mark><<|>>|\[|\])|/(?P<name>[^\0\t\n\f\r ()<>\[\]{}/%]*)"
     rb"|(?P<word>[A-Za-z*'\"]+)",
     re.S,
@@ -219,7 +220,7 @@ def _operations(content: bytes) -> Iterator[tuple[str, list[Operand]]]:
             operands = []
         elif kind == "mark" and match["mark"] in (b"[", b"]"):
             array = _bracket(match["mark"] == b"[", array, operands)
-        elif kind not in ("space", "mark"):
+        elif kind not in ("space", "mark", "line"):
             value = value if kind == "text" else _value(match)
             if array is None:
                 operands.append(value)
