@@ -151,11 +151,13 @@ class Credulous(Case):
 class Ceremony:
     """One case, told step by step. `run` tells the honest one, from one step to another.
 
-    `witness` is how many cosignatures the policy asks for, of as many log witnesses.
+    `witness` is how many cosignatures the policy asks for, of as many log witnesses. With `post_quantum`
+    each of them cosigns with ML-DSA-44 as well.
     """
 
     auditors: int = 1
     witness: int = 1
+    post_quantum: bool = False
     notice: int = 0
     estate: Sequence[Estate] = ESTATE
     volumes: Sequence[Disk] = ()
@@ -176,6 +178,7 @@ class Ceremony:
         settings = {
             "auditors": self.auditors,
             "witness": self.witness,
+            "post_quantum": self.post_quantum,
             "notice": self.notice,
             "estate": self.estate,
             "volumes": self.volumes,
@@ -631,12 +634,15 @@ class Ceremony:
 
     def party(self, name: str) -> Party:
         public = self.key(name).public
-        return Party(name, public.role, public.ed25519.hex(), public.x25519.hex())  # type: ignore[arg-type]
+        third = None if public.mldsa44 is None else public.mldsa44.hex()
+        return Party(name, public.role, public.ed25519.hex(), public.x25519.hex(), third)  # type: ignore[arg-type]
 
     def key(self, name: str, role: str | None = None) -> SecretKey:
         """The key of an organisation, derived from its name."""
         seed = hashlib.sha512(f"ceremony {name}".encode()).digest()
-        return SecretKey(name, role or ROLES.get(name, "auditor"), seed[:32], seed[32:])
+        role = role or ROLES.get(name, "auditor")
+        third = hashlib.sha256(seed).digest() if self.post_quantum and role == "log-witness" else None
+        return SecretKey(name, role, seed[:32], seed[32:], third)
 
     def cite(self, kind: str) -> Cite:
         return Cite(kind, self.newest[kind])
