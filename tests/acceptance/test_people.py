@@ -184,7 +184,9 @@ def test_what_people_must_see(tmp_path: Path, port: int) -> None:
     ):
         told = run("cenotaph", "testify", *here, "--key", case.key(key), "--says", says, "--about", about)
     assert told["to_testify"] == ["travel card: switched off (notary has not testified)"]
-    case.certify()
+    refused = run("cenotaph", "certify", "--case", case.path, code=4)
+    assert "this is missing: travel card: switched off (notary has not testified)" in refused
+    run("cenotaph", "certify", *here, "--without-testimony")
 
     # whoever has the proof file reads it, and checks the photograph that they are shown
     verdict = case.verdict()

@@ -78,6 +78,7 @@ def cli() -> None:
       operator  init keygen open            auditor   approve --charter  challenge  approve  probe
       operator  survey seal plan            notary    approve --charter  approve
       operator  destroy certify publish     anyone    cenotaph-verify
+      any party testify, until the certificate
     """
 
 
@@ -292,14 +293,17 @@ def destroy(folder: Path, as_json: bool, confirm: str | None) -> None:
 
 @cli.command()
 @with_case
-def certify(folder: Path, as_json: bool) -> None:
+@click.option("--without-testimony", is_flag=True, help="although steps or objections lack their testimony")
+def certify(folder: Path, as_json: bool, without_testimony: bool) -> None:
     """Destroy keys and annex, sign the certificate, write the proof file and the certificate in PDF."""
-    from cenotaph.cli import papers, report
+    from cenotaph.cli import papers, report, testifying
     from cenotaph.desk import Desk
     from cenotaph.stages.certify import certify as run
     from cenotaph_proof.statements import Certificate
 
     desk = Desk(folder)
+    if not without_testimony:
+        testifying.check_heard(folder)
     entry = run(desk)
     learned = {"stores": report.grades_json(entry.body(Certificate).stores), "proof": str(desk.proof_path())}
     lines = [f"Certified. Proof file: {desk.proof_path()}", *report.grade_lines(entry)]

@@ -6,8 +6,10 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
+from cenotaph.cli import report
 from cenotaph.clock import wall_clock
-from cenotaph_proof import acts, speaking
+from cenotaph.errors import RefusedError
+from cenotaph_proof import acts, facts, speaking
 from cenotaph_proof.folder import CaseFolder
 
 
@@ -40,3 +42,17 @@ def run(
     }
     signed = f"{path} signed ({digest[:16]}); the operator's next command logs it"
     return value, [*told, signed, *(f"to be testified: {line}" for line in lacking)]
+
+
+def check_heard(folder: Path) -> None:
+    """Nobody whom the plan asks, or who objected, is cut off by the certificate unawares.
+
+    Raises: RefusedError naming what is missing, where the case could be certified.
+    """
+    case = CaseFolder(folder).replay_with_waiting()
+    missing = [line for lines in report.people(case) for line in lines]
+    if missing and facts.accepted(case):
+        raise RefusedError(
+            f"nobody can testify after the certificate, and this is missing: {'; '.join(missing)}",
+            hint="have it testified or answered; or go on: cenotaph certify --without-testimony",
+        )
