@@ -219,13 +219,19 @@ class _Server:
                 await asyncio.sleep(0.1)
                 continue
             host = str(address[0])
-            if not is_loopback(host) and list(self._clients.values()).count(host) >= MAX_FROM_ONE:
+            if self._crowds(host):
                 connection.close()
                 self._room.release()
                 continue
             task = asyncio.create_task(self._client(connection))
             self._clients[task] = host
             task.add_done_callback(self._gone)
+
+    def _crowds(self, host: str) -> bool:
+        """Whether an address has as many connections as one may have. A proxy speaks for many."""
+        if self._place.behind_proxy or is_loopback(host):
+            return False
+        return list(self._clients.values()).count(host) >= MAX_FROM_ONE
 
     def _gone(self, task: asyncio.Task[None]) -> None:
         del self._clients[task]
