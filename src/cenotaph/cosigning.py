@@ -8,6 +8,7 @@ very head as the newest that no quorum can have seen a longer one.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -22,10 +23,10 @@ from cenotaph_proof.keys import PublicKey, SecretKey
 from cenotaph_proof.log import Log
 from cenotaph_proof.trust import seconds
 from cenotaph_proof.witness import Witness
-from cenotaph_proof.witness_client import Answered, RemoteWitness, Shown, ask, cosignature
+from cenotaph_proof.witness_client import TRIES, Answered, RemoteWitness, Shown, ask, cosignature
 
 PATIENCE = 30.0  # seconds for all witnesses together
-GRACE = 3.0  # seconds more for the others once enough have cosigned
+GRACE = 1.5  # seconds more for the others once enough have cosigned
 OLDER_LOG = "the log was restored from an older copy: bring back the newest"
 
 
@@ -55,7 +56,7 @@ class Witnesses:
         Raises: LogError naming the witness that has seen more; UsageError about case.toml.
         """
         self._check_newest_here(log)
-        remote = self._asks(log)
+        remote = self._asks(log, tries=1)  # who is down says nothing about it: no need to wait for them
         if not remote or log.size == 0:
             return
         answers = ask(remote, len(remote), patience=PATIENCE, grace=GRACE)
@@ -115,7 +116,7 @@ class Witnesses:
             ) from None
         return RemoteWitness(key, address, ca)
 
-    def _asks(self, log: Log) -> list[tuple[str, Callable[[], bytes]]]:
+    def _asks(self, log: Log, tries: int = TRIES) -> list[tuple[str, Callable[[], bytes]]]:
         """How each witness on the network is asked for the log's head."""
         remote = self.remote()
         if not remote:
@@ -129,8 +130,8 @@ class Witnesses:
         )
         cosigned = {size: found for size, found in log.cosigned().items() if size <= log.size}
         return [
-            (organisation, partial(cosignature, witness, shown, _known(cosigned, witness.key)))
-            for organisation, witness in remote
+            (name, partial(cosignature, replace(witness, tries=tries), shown, _known(cosigned, witness.key)))
+            for name, witness in remote
         ]
 
 

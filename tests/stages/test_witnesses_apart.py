@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from cenotaph.cli import checks
 from cenotaph.config import load
 from cenotaph.errors import UsageError
 from cenotaph.stages.open import open_case
+from cenotaph.stores import open_reader
 from cenotaph_proof import note
 from cenotaph_proof.errors import HistoryError, ThresholdError
 from cenotaph_proof.keys import PublicKey, SecretKey
@@ -184,6 +186,16 @@ def test_a_fork_is_not_cosigned_by_those_who_saw_the_other(
     with pytest.raises(HistoryError, match="City Library has seen another history"):
         three.case.survey()
     assert three.log().size == 1
+
+
+def test_doctor_finds_a_witness_that_does_not_answer(three: Three, nowhere: str) -> None:
+    """Before the case is opened, when its address can still be changed."""
+    three.at({"City Library": nowhere})
+    found = {c.what: c for c in checks.run(three.case.path, open_reader)}
+
+    assert found["log witness Daily Paper"].good
+    assert not found["log witness City Library"].good
+    assert found["log witness City Library"].says == "127.0.0.1 cannot be reached"
 
 
 @pytest.mark.parametrize(

@@ -44,6 +44,7 @@ class RemoteWitness:
     address: Address
     ca: Path | None = None
     seconds: float = 10.0  # for one call
+    tries: int = TRIES
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +126,7 @@ def _put(came: queue.SimpleQueue[Answered], organisation: str, asked: Callable[[
 def _patiently(witness: RemoteWitness, body: bytes) -> Reply:
     """Ask, and ask again after a short while where the network or the server may just have stumbled."""
     pause = PAUSE
-    for last in (False,) * (TRIES - 1) + (True,):
+    for last in (False,) * (witness.tries - 1) + (True,):
         try:
             reply = _once(witness, body)
             if last or reply.status not in (429, 500, 502, 503, 504):

@@ -15,11 +15,13 @@ from cenotaph.desk import Desk
 from cenotaph.errors import CenotaphError
 from cenotaph.residue import outside
 from cenotaph.store import OpenReader
-from cenotaph_proof.errors import ProofError
+from cenotaph_proof.calling import call
+from cenotaph_proof.errors import CallError, ProofError
 
 RESTORERS = ("sqlite3", "debugfs", "fls", "tsk_recover", "ext4magic", "extundelete")
 EARLIEST = 1_700_000_000  # no clock that is right shows an earlier time
 ROOM = 256 << 20
+PAGE = 1 << 20  # bytes of what a witness says of itself
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,7 @@ def run(folder: Path, opener: OpenReader) -> list[Check]:
         *_keys(desk),
         _room(desk),
         _clock(),
+        *_witnesses(desk),
         *_stores(desk, opener),
         *_volumes(desk),
         *_apps(desk),
@@ -77,6 +80,23 @@ def _clock() -> Check:
     return Check(
         "clock", now > EARLIEST, time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(now)), "set the clock"
     )
+
+
+def _witnesses(desk: Desk) -> Iterator[Check]:
+    """Whether those on the network can be called. That they know this log is seen when they cosign it."""
+    try:
+        found = desk.witnesses().remote()
+    except (CenotaphError, ProofError) as error:
+        yield Check("log witnesses", False, error.message, error.hint or "")
+        return
+    for organisation, witness in found:
+        what = f"log witness {organisation}"
+        try:
+            call(witness.address, "GET", "", limit=PAGE, seconds=witness.seconds, ca=witness.ca)
+        except CallError as error:
+            yield Check(what, False, error.message, error.hint or "ask them; see cosign in case.toml")
+        else:
+            yield Check(what, True, f"answers at {witness.address.host}")
 
 
 def _stores(desk: Desk, opener: OpenReader) -> Iterator[Check]:
