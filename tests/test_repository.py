@@ -101,7 +101,7 @@ def shown_commands(word: str, *names: str) -> set[str]:
 
 
 def test_the_proof_package_imports_with_nothing_but_cryptography() -> None:
-    """Every module imports where no other third-party package can, but the one that is imported when needed."""
+    """Every module imports where no other third-party package can, but one that is imported when needed."""
     run = subprocess.run(
         [sys.executable, "-I", "-c", IMPORT_PROOF_ALONE, *NEEDED], capture_output=True, text=True, check=False
     )
