@@ -10,6 +10,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from page_reader import DESK, Reader
 
 playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
 
@@ -87,3 +88,22 @@ def ask(chromium, built, tmp_path_factory) -> Iterator[Callable[..., list[Any]]]
     page.goto(file.as_uri())
     yield lambda name, cases: page.evaluate(ASK, [name, [list(given) for given in cases]])
     page.close()
+
+
+@pytest.fixture
+def opened(chromium, address) -> Iterator[Callable[..., Reader]]:
+    """Opens the page in a language and at a width. What it wrote to its console by the end is a failure."""
+    readers = []
+
+    def opening(language: str = "en", width: int = DESK, **more: Any) -> Reader:
+        viewport = {"width": width, "height": 800}
+        context = chromium.new_context(viewport=viewport, reduced_motion="reduce", **more)
+        readers.append(Reader(context.new_page()))
+        readers[-1].page.goto(f"{address}#{language}")
+        return readers[-1]
+
+    yield opening
+    for reader in readers:
+        reader.page.context.close()
+        assert reader.said == []
+        assert [url for url in reader.asked if not url.startswith(("file:", "blob:"))] == []

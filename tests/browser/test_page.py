@@ -5,12 +5,11 @@ from __future__ import annotations
 import io
 import json
 import zlib
-from collections.abc import Callable, Iterator
 from importlib import resources
 from pathlib import Path
-from typing import Any
 
 import pytest
+from page_reader import DESK, FOLDER, PHONE, proof, scenario, trust_of
 
 from cenotaph_proof import report, trust, verify
 from cenotaph_proof.keys import SecretKey
@@ -23,24 +22,6 @@ VIOLATIONS = """async () => {
   const found = await axe.run(document, { resultTypes: ["violations"], preload: false });
   return found.violations.map((rule) => [rule.id, rule.nodes.map((node) => node.html)]);
 }"""
-FOLDER = Path(__file__).resolve().parents[2] / "vectors" / "proof"
-PHONE, DESK = 360, 1280
-Given = tuple[str, bytes]
-
-
-def scenario(name: str) -> dict[str, Any]:
-    value: dict[str, Any] = json.loads((FOLDER / f"{name}.json").read_text("utf-8"))
-    return value
-
-
-def proof(name: str) -> Given:
-    return f"{name}.cenotaph", scenario(name)["proof"].encode()
-
-
-def trust_of(name: str) -> Given:
-    return "trust.toml", (FOLDER / scenario(name)["trust"]).read_bytes()
-
-
 HONEST = [proof("honest-volume"), trust_of("honest-volume")]
 OUTCOMES = {
     "verified": HONEST,
@@ -49,47 +30,6 @@ OUTCOMES = {
     "split": [proof("honest"), proof("honest-amended"), trust_of("honest")],
     "trust file refused": [proof("honest"), ("trust.toml", b"[[party]]\nnobody = 1\n")],
 }
-
-
-class Reader:
-    """Somebody with the page open. Every message on its console, and every request it makes, is kept."""
-
-    def __init__(self, page: Any) -> None:
-        self.page = page
-        self.said: list[str] = []
-        self.asked: list[str] = []
-        page.on("console", lambda message: self.said.append(message.text))
-        page.on("pageerror", lambda error: self.said.append(str(error)))
-        page.on("request", lambda request: self.asked.append(request.url))
-
-    def give(self, *files: Given) -> None:
-        """Choose files, and wait for what comes out."""
-        kind = "application/octet-stream"
-        self.page.set_input_files("#pick", [{"name": n, "mimeType": kind, "buffer": b} for n, b in files])
-        self.page.locator("#verdict h2, #verdict .wrong").first.wait_for()
-
-    def text(self, where: str) -> str:
-        found: str = self.page.locator(where).first.inner_text()
-        return found
-
-
-@pytest.fixture
-def opened(chromium, address) -> Iterator[Callable[..., Reader]]:
-    """Opens the page in a language and at a width. What it wrote to its console by the end is a failure."""
-    readers = []
-
-    def opening(language: str = "en", width: int = DESK, **more: Any) -> Reader:
-        viewport = {"width": width, "height": 800}
-        context = chromium.new_context(viewport=viewport, reduced_motion="reduce", **more)
-        readers.append(Reader(context.new_page()))
-        readers[-1].page.goto(f"{address}#{language}")
-        return readers[-1]
-
-    yield opening
-    for reader in readers:
-        reader.page.context.close()
-        assert reader.said == []
-        assert [url for url in reader.asked if not url.startswith(("file:", "blob:"))] == []
 
 
 # ── what a reader is told ────────────────────────────────────────────────────────────────────────
@@ -295,60 +235,6 @@ def test_the_language_is_the_readers(chromium, address):
     page.reload()
     assert page.title() == Words("en").say("page.document")
     context.close()
-
-
-# ── hostile files ────────────────────────────────────────────────────────────────────────────────
-
-HOSTILE = '<img src=x onerror="document.title=1">{who}${7*7}</script><script>alert(1)</script>\u202egnp.'
-
-
-def test_names_are_text_and_nothing_else(opened):
-    """A file's name that is markup, or that turns the direction of writing, is shown as what it is."""
-    name = HOSTILE.replace("/", "∕") + ".cenotaph"
-    reader = opened()
-    reader.give((name, proof("backdated")[1]), (f"b{name}", proof("honest")[1]))
-
-    assert name.replace("\u202e", "\\u202e") in reader.text("#chosen")
-    assert reader.page.title() == Words("en").say("page.document")
-    assert reader.page.locator("main img, main script").count() == 0
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        b"",
-        b"\n",
-        b"{}\n",
-        b'{"attachments":',
-        b"\xff\xfe",
-        b'{"attachments":1e999}\n',
-        b"[" * 100_000,
-        b"{" + b"\n" * 99_999,
-    ],
-    ids=["nothing", "a line", "another object", "cut off", "no text", "a number", "nested", "lines"],
-)
-def test_what_is_no_proof_file_does_not_verify(opened, content):
-    """Whatever bytes are called a proof file, the page answers, and says step 1."""
-    reader = opened()
-    reader.give(("broken.cenotaph", content))
-
-    assert reader.text("#verdict h2") == "DOES NOT VERIFY"
-    assert reader.text("#verdict strong").startswith("Step 1 of 7")
-
-
-def test_the_policy_lets_nothing_in_or_out(chromium, address):
-    """The page cannot ask the network for anything, and cannot be given markup to run."""
-    page = chromium.new_page()
-    page.goto(address)
-
-    assert "Failed to fetch" in page.evaluate("fetch('https://example.org/').catch(String)")
-    assert page.evaluate("fetch(location.href).then(() => 'read', () => 'refused')") == "refused"
-    with pytest.raises(Exception, match="TrustedHTML"):
-        page.evaluate("document.body.innerHTML = '<p>x'")
-    red = "Object.assign(document.createElement('style'), {textContent: 'body { color: red }'})"
-    page.evaluate(f"document.head.append({red})")
-    assert page.evaluate("getComputedStyle(document.body).color") != "rgb(255, 0, 0)"
-    page.close()
 
 
 # ── put together ─────────────────────────────────────────────────────────────────────────────────

@@ -5,7 +5,7 @@ const MARKS = {
   open: ["M4 9.5c2.7-2.7 5.3 2.7 8 0s5.3 2.7 8 0", "M4 15.5c2.7-2.7 5.3 2.7 8 0s5.3 2.7 8 0"],
   bad: ["M6 6l12 12", "M18 6L6 18"],
 };
-const LONG = 200;
+const LONG = 100; // lines
 const STEPS = [1, 2, 3, 4, 5, 6, 7];
 
 /** All that is said of a file that verifies. */
@@ -202,14 +202,15 @@ function cell(value, head) {
 // ── the three lists, and what stands behind a line ───────────────────────────────────────────────
 
 function list(code, facts, known) {
-  const shown = element("ul", { class: linesOf(facts) });
-  for (const fact of facts) shown.append(element("li", {}, opening(words(fact.code, fact.args), () => behind(fact, known))));
-  return section(code, saying("p", {}, `${code}.what`), shown);
+  const shown = facts.map((fact) => opening(words(fact.code, fact.args), () => behind(fact, known)));
+  return section(code, saying("p", {}, `${code}.what`), lines(shown));
 }
 
-/** A long list is laid out as it comes into sight. */
-function linesOf(all) {
-  return all.length > LONG ? "lines long" : "lines";
+/** Items as a list; a long one as several, each laid out as it comes into sight. */
+function lines(items) {
+  const parts = Array.from({ length: Math.ceil(items.length / LONG) }, (_, at) => items.slice(at * LONG, (at + 1) * LONG));
+  const lists = parts.map((part) => element("ul", { class: "lines" }, ...part.map((item) => element("li", {}, item))));
+  return lists.length === 1 ? lists[0] : element("div", { class: "long" }, ...lists);
 }
 
 /** A line that opens; what stands behind it is made when it is first asked for. */
@@ -256,11 +257,8 @@ function headOf(told) {
 }
 
 function allStatements(statements) {
-  const inside = () => {
-    const shown = element("ul", { class: linesOf(statements) });
-    for (const told of statements) shown.append(element("li", {}, opening(headOf(told), () => element("div", { class: "behind" }, statement(told, told.digest, false)))));
-    return shown;
-  };
+  const one = (told) => opening(headOf(told), () => element("div", { class: "behind" }, statement(told, told.digest, false)));
+  const inside = () => lines(statements.map(one));
   const details = element("details", { class: "help" }, saying("summary", {}, "page.statements"));
   details.addEventListener("toggle", () => details.append(inside()), { once: true });
   return element("section", { class: "part", "aria-label": text("page.statements") }, saying("p", {}, "page.statements.what"), details);

@@ -1,0 +1,46 @@
+"""Somebody who has the page open, and the files they may have."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+FOLDER = Path(__file__).resolve().parents[2] / "vectors" / "proof"
+PHONE, DESK = 360, 1280  # pixels
+Given = tuple[str, bytes]
+
+
+def scenario(name: str) -> dict[str, Any]:
+    value: dict[str, Any] = json.loads((FOLDER / f"{name}.json").read_text("utf-8"))
+    return value
+
+
+def proof(name: str) -> Given:
+    return f"{name}.cenotaph", scenario(name)["proof"].encode()
+
+
+def trust_of(name: str) -> Given:
+    return "trust.toml", (FOLDER / scenario(name)["trust"]).read_bytes()
+
+
+class Reader:
+    """Somebody with the page open. Every message on its console, and every request it makes, is kept."""
+
+    def __init__(self, page: Any) -> None:
+        self.page = page
+        self.said: list[str] = []
+        self.asked: list[str] = []
+        page.on("console", lambda message: self.said.append(message.text))
+        page.on("pageerror", lambda error: self.said.append(str(error)))
+        page.on("request", lambda request: self.asked.append(request.url))
+
+    def give(self, *files: Given) -> None:
+        """Choose files, and wait for what comes out."""
+        kind = "application/octet-stream"
+        self.page.set_input_files("#pick", [{"name": n, "mimeType": kind, "buffer": b} for n, b in files])
+        self.page.locator("#verdict h2, #verdict .wrong").first.wait_for()
+
+    def text(self, where: str) -> str:
+        found: str = self.page.locator(where).first.inner_text()
+        return found
