@@ -78,6 +78,28 @@ def test_the_honest_history_is_not_harmed_by_a_refused_one(witness, operator):
     assert witness.add_checkpoint(5, merkle.consistency_proof(LEAVES[:9], 5), _head(operator, 9), now=NOW + 1)
 
 
+def test_what_was_refused_is_kept_as_evidence(witness, tmp_path, operator):
+    """Two heads of one size, both signed by the operator: whoever holds them needs no witness's word. Asking
+    with a wrong old size is no evidence of anything, and no operator fills the disk."""
+    _refusal(witness, 4, [], _head(operator, 9))
+    assert witness.refused() == 0
+    _refusal(witness, 5, [], _head(operator, 5, FORKED))
+    _refusal(witness, 5, [], _head(operator, 5, FORKED))
+    assert witness.refused() == 1
+    (refused,) = (tmp_path / "state.refused").glob("5-*.refused")
+    kept = [
+        note.verify_checkpoint(path.read_bytes(), operator.public).checkpoint
+        for path in (refused, refused.with_suffix(".seen"))
+    ]
+    assert [head.size for head in kept] == [5, 5]
+    assert {head.root for head in kept} == {merkle.root(LEAVES[:5]), merkle.root(FORKED[:5])}
+
+    for size in range(6, 15):
+        for other in range(15):
+            _refusal(witness, 5, [], _head(operator, size, [merkle.leaf_hash(b"%d" % other)] * size))
+    assert witness.refused() == 100
+
+
 @pytest.mark.parametrize("old", [0, 4, 6])
 def test_another_old_size_is_answered_with_the_size_it_knows(witness, operator, old):
     """409 with the size: how an operator who lost count finds out."""

@@ -6,6 +6,7 @@ the cosignature leaves it; so two heads of one size never both carry its name.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ from cenotaph_proof.note import (
 
 STATE_FORMAT = "cenotaph-witness-state/v1"
 MAX_PROOF = 63
+MAX_REFUSED = 100  # heads kept as evidence
 MAX_STATE = 64 << 20  # bytes: some hundred thousand logs
 
 
@@ -55,7 +57,7 @@ class Witness:
         head = _load(self._path).get(origin)
         if head is None or head.signed is None:
             return None
-        note = Checkpoint(origin, head.size, head.root).body() + b"\n" + head.signed.encode()
+        note = _note(origin, head)
         return note + cosign(note, self._key, head.time)
 
     def add_checkpoint(
@@ -75,13 +77,39 @@ class Witness:
         with locked(self._path.with_name(f".{self._path.name}.lock")):
             heads = _load(self._path)
             last = heads.get(checkpoint.origin, _UNSEEN)
-            _check_growth(last, old_size, consistency_proof, checkpoint)
+            try:
+                _check_growth(last, old_size, consistency_proof, checkpoint)
+            except WitnessError:
+                if old_size == last.size:
+                    self._keep_refused(last, checkpoint, note)
+                raise
             if now < last.time:
                 raise WitnessError("the witness's clock is behind its last cosignature", status=503)
             lines = cosign(note, self._key, now)
             heads[checkpoint.origin] = Head(checkpoint.size, checkpoint.root, now, signed)
             _save(self._path, heads)
         return lines
+
+    def refused(self) -> int:
+        """How many heads were kept that their operators signed and that did not grow from what was seen."""
+        folder = self._refused_folder()
+        return sum(path.suffix == ".refused" for path in folder.iterdir()) if folder.is_dir() else 0
+
+    def _keep_refused(self, last: Head, refused: Checkpoint, note: bytes) -> None:
+        """Keep a head that its operator signed and that does not follow the one seen, beside that one.
+
+        Two of one size are the proof of two histories; of a larger one the operator owes the proof that it
+        grew. Only so many are kept: an operator must not be able to fill the disk.
+        """
+        if self.refused() >= MAX_REFUSED:
+            return
+        place = self._refused_folder() / f"{refused.size}-{hashlib.sha256(note).hexdigest()[:16]}"
+        write_file(place.with_suffix(".refused"), note)
+        if last.signed is not None:
+            write_file(place.with_suffix(".seen"), _note(refused.origin, last))
+
+    def _refused_folder(self) -> Path:
+        return self._path.with_name(f"{self._path.name}.refused")
 
     def _signed(self, old_size: int, proof: Sequence[bytes], note: bytes) -> tuple[Checkpoint, str]:
         try:
@@ -150,6 +178,12 @@ class Request:
         if any(len(value) != merkle.HASH_BYTES for value in proof):
             raise FormatError("a hash of the request's consistency proof does not have 32 bytes")
         return cls(parse_number(first.removeprefix("old ")), proof, note)
+
+
+def _note(origin: str, head: Head) -> bytes:
+    """The head as its operator signed it."""
+    assert head.signed is not None
+    return Checkpoint(origin, head.size, head.root).body() + b"\n" + head.signed.encode()
 
 
 _UNSEEN = Head(0, merkle.EMPTY_ROOT, 0)

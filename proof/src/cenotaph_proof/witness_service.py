@@ -74,13 +74,14 @@ class WitnessService:
         return Witness(self._state, self._key, self._operators())
 
     def _page(self) -> Answer:
+        witness = self._witness()
         try:
-            seen = self._witness().seen()
+            seen, refused = witness.seen(), witness.refused()
         except ProofError as error:
             return _broken(error, {"route": "page"})
-        return Answer(200, "".join(self._lines(seen)).encode(), said={"route": "page"})
+        return Answer(200, "".join(self._lines(seen, refused)).encode(), said={"route": "page"})
 
-    def _lines(self, seen: Mapping[str, Head]) -> Iterator[str]:
+    def _lines(self, seen: Mapping[str, Head], refused: int) -> Iterator[str]:
         yield f"Log witness of {self._key.organisation} (C2SP tlog-witness; POST /add-checkpoint)\n\n"
         yield from (f"vkey {key.to_text()}\n" for key in witness_note_keys(self._key.public))
         yield "\nlogs, with the size last cosigned and when (UTC):\n"
@@ -88,6 +89,8 @@ class WitnessService:
             head = seen.get(log_origin(operator))
             what = f"{head.size} {_utc(head.time)} /checkpoint/{log_origin(operator)}" if head else "not yet"
             yield f"{log_origin(operator)} {operator.organisation}: {what}\n"
+        if refused:
+            yield f"\n{refused} heads were refused that an operator signed and that did not grow from these\n"
 
     def _newest(self, origin: str) -> Answer:
         said: dict[str, str | int] = {"route": "checkpoint"}
