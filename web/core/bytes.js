@@ -60,19 +60,25 @@ function unhex(text) {
 }
 
 const BASE64 = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-const BASE64_VALUE = new Uint8Array(128).fill(255);
+const PADDING = "=".charCodeAt(0);
+const BASE64_VALUE = new Uint8Array(256).fill(255);
 for (let i = 0; i < 64; i++) BASE64_VALUE[BASE64.charCodeAt(i)] = i;
 
 /** Standard base64 with padding, written the one way (spec/envelope.md, part 2, rule 3). */
 function fromBase64(text) {
-  if (text.length % 4) throw new ProofError("a base64 text is cut off or lacks its padding");
-  const padding = text.endsWith("==") ? 2 : text.endsWith("=") ? 1 : 0;
-  const digits = text.length - padding;
-  const bytes = new Uint8Array((text.length / 4) * 3 - padding);
+  return decodedBase64(utf8(text));
+}
+
+/** What characters of base64 stand for, given as bytes. */
+function decodedBase64(characters) {
+  const { length } = characters;
+  if (length % 4) throw new ProofError("a base64 text is cut off or lacks its padding");
+  const padding = !length || characters[length - 1] !== PADDING ? 0 : characters[length - 2] !== PADDING ? 1 : 2;
+  const digits = length - padding;
+  const bytes = new Uint8Array((length / 4) * 3 - padding);
   let bits = 0;
   for (let i = 0, at = 0; i < digits; i++) {
-    const code = text.charCodeAt(i);
-    const value = code < 128 ? BASE64_VALUE[code] : 255;
+    const value = BASE64_VALUE[characters[i]];
     if (value === 255) throw new ProofError("a base64 text holds a character that is not of base64");
     bits = ((bits << 6) | value) & 0xffffff;
     if (i % 4 === 1) bytes[at++] = bits >> 4;

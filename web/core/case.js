@@ -23,6 +23,7 @@ class Case extends Casebook {
     super(trust);
     this.given = trust;
     this.before = before;
+    this.stampsUnchecked = 0; // time stamps whose tokens nobody checked
     this.unchecked = new Set(); // log witnesses that cosigned with a key that this browser cannot check
   }
 
@@ -66,7 +67,7 @@ class Case extends Casebook {
    * Without its quorum it proves nothing and is passed over.
    */
   observe(checkpoint, signatures, root) {
-    const cosignatures = inStep("verify 5", () => checkCheckpoint(checkpoint, signatures, this.charter.origin, root));
+    const cosignatures = this.checkSeen(checkpoint, signatures, root);
     const counted = cosignatures.filter(({ party }) => this.counts(party));
     for (const { party, unchecked } of counted) if (unchecked) this.unchecked.add(party.organisation);
     const time = this.quorumTime(counted);
@@ -75,6 +76,16 @@ class Case extends Casebook {
     const { size } = checkpoint;
     inStep("verify 4", () => this.checkTime(size, time));
     this.cosigned.push({ size, root, time, witnesses, newest: Math.max(time, this.cosigned.at(-1)?.newest ?? 0) });
+  }
+
+  /** Takes a time stamp of a checkpoint (time.md): its note must verify; tokens are not checked here. */
+  stamp(checkpoint, signatures, root) {
+    this.checkSeen(checkpoint, signatures, root);
+    this.stampsUnchecked++;
+  }
+
+  checkSeen(checkpoint, signatures, root) {
+    return inStep("verify 5", () => checkCheckpoint(checkpoint, signatures, this.charter.origin, root));
   }
 
   /**

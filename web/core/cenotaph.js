@@ -1,5 +1,8 @@
 // The steps of spec/verify.md, and what a page may use of all this.
 
+const SAYS_CHARTER = /"predicateType":"urn:cenotaph:v1:charter"/;
+const LATIN1 = new TextDecoder("latin1");
+
 /** Verifies a proof file against a trust, or without one; resolves to a verdict, rejects with a ProofError. */
 async function verify(proof, trust, { progress = () => {} } = {}) {
   const read = await readProof(proof, progress); // step 1
@@ -22,18 +25,26 @@ async function replay(read, trust, progress) {
   const { entries, attachments } = read;
   entries.forEach((entry, index) => Object.assign(entry, { index }));
   const charter = charterOf(read);
-  const notes = readNotes(read, charter.index);
+  const notes = inStep("verify 1", () => readNotes(read, charter.index));
+  const stamps = read.stamps;
+  checkSizes(stamps, charter.index, entries.length);
+  entries.slice(0, charter.index).forEach(checkWrapped);
   const book = new Case(trust, entries.slice(0, charter.index));
   await book.open(charter, attachments);
   const mine = entriesOfCase(entries, charter);
-  await checkAllSignatures(book, mine, notes, progress);
+  await checkAllSignatures(book, mine, [...notes, ...stamps], progress);
   const tree = await MerkleTree.of(entries.map((entry) => entry.leaf));
   const ofCase = new Set(mine);
-  const bySize = new Map(notes.map((note) => [note.checkpoint.size, note]));
+  const bySize = new Map();
+  for (const note of [...notes, ...stamps]) bySize.set(note.checkpoint.size, [...(bySize.get(note.checkpoint.size) ?? []), note]);
   for (const entry of entries.slice(charter.index)) {
+    checkWrapped(entry);
     if (ofCase.has(entry)) await book.admit(entry, attachments, entry.signed);
-    const note = bySize.get(entry.index + 1);
-    if (note !== undefined) book.observe(note.checkpoint, note.signatures, hex(await tree.root(entry.index + 1)));
+    const root = bySize.has(entry.index + 1) ? hex(await tree.root(entry.index + 1)) : null;
+    for (const { checkpoint, signatures, token } of bySize.get(entry.index + 1) ?? []) {
+      if (token === undefined) book.observe(checkpoint, signatures, root);
+      else book.stamp(checkpoint, signatures, root);
+    }
     if (entry.index % WINDOW === WINDOW - 1) {
       progress(entry.index + 1, entries.length, "replay");
       await breathe();
@@ -43,29 +54,38 @@ async function replay(read, trust, progress) {
   return book;
 }
 
+/** What is wrong with an entry's wrapper is said when its turn comes. */
+function checkWrapped({ fault }) {
+  if (fault !== null) throw fault;
+}
+
 /** proof-file.md, rule 4: the log holds exactly one charter of the case. */
 function charterOf({ caseId, entries }) {
-  const isOurs = ({ wrapper }) =>
-    wrapper.kind === "charter" && wrapper.cites.find((cite) => cite.kind === "case")?.digest === caseId;
-  const found = entries.filter(isOurs);
+  const found = entries.filter(({ envelope, wrapper, fault }) => {
+    if (fault !== null && SAYS_CHARTER.test(LATIN1.decode(envelope.payload))) throw fault;
+    return wrapper.kind === "charter" && wrapper.cites.find((cite) => cite.kind === "case")?.digest === caseId;
+  });
   if (found.length !== 1) throw new ProofError(`the log holds ${found.length} charters of this case, not one`, "verify 4");
   return found[0];
 }
 
-/** proof-file.md, rules 3 and 4: checkpoints over the case, ascending, of no size twice. */
+/** proof-file.md, rule 4: checkpoints over the case, ascending, of no size twice. */
 function readNotes({ checkpoints, entries }, charterIndex) {
-  let previous = charterIndex;
-  return checkpoints.map((text) =>
-    inStep("verify 1", () => {
-      const note = readNote(text);
-      const checkpoint = readCheckpoint(note.text);
-      if (checkpoint.size <= previous || checkpoint.size > entries.length) {
-        throw new ProofError("a checkpoint is out of order, or covers something other than this case's part of the log");
-      }
-      previous = checkpoint.size;
-      return { ...note, checkpoint };
-    }),
-  );
+  const notes = checkpoints.map(readSignedCheckpoint);
+  let previous = -1;
+  for (const { checkpoint } of notes) {
+    if (checkpoint.size <= previous) throw new ProofError("the checkpoints are not in ascending order of size");
+    previous = checkpoint.size;
+  }
+  checkSizes(notes, charterIndex, entries.length);
+  return notes;
+}
+
+/** proof-file.md, rules 4 and 5: checkpoints cover the charter, and no more than the entries. */
+function checkSizes(notes, charterIndex, size) {
+  if (notes.some(({ checkpoint }) => checkpoint.size <= charterIndex || checkpoint.size > size)) {
+    throw new ProofError("a checkpoint covers something other than this case's part of the log", "verify 1");
+  }
 }
 
 /** Entries after the charter that cite it or any statement of the case, so that none is passed over as another's. */

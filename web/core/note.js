@@ -33,6 +33,12 @@ function readSignatureLine(line) {
   return { name, keyHash: hex(raw.subarray(0, 4)), signature: raw.subarray(4) };
 }
 
+/** A checkpoint as it stands in a proof file: its note, and what the note says. */
+function readSignedCheckpoint(text) {
+  const note = readNote(text);
+  return { ...note, checkpoint: readCheckpoint(note.text) };
+}
+
 /** The three lines of a checkpoint: `origin`, `size`, `root` in hexadecimal. */
 function readCheckpoint(text) {
   const lines = text.split("\n");

@@ -112,7 +112,7 @@ function readDuration(text) {
 
 async function readParty(item, files) {
   if (!isTomlTable(item)) throw new ProofError("[[party]] is not a table");
-  only(item, ["organisation", "role", "key", "cosign", "operated_by"], "[[party]]");
+  only(item, ["organisation", "role", "key", "cosign", "cosign_ca", "operated_by"], "[[party]]");
   for (const name of ["organisation", "role", "key"]) {
     if (!(name in item)) throw new ProofError(`a [[party]] has no ${name}`);
   }

@@ -292,6 +292,8 @@ function notShownLines(book) {
   if (shares.length) lines.push(line("not-shown.shares", { names: several(shares) }, "verify 7"));
   const cases = book.endedElsewhere.length;
   if (cases) lines.push(line("not-shown.ended-elsewhere", { cases }));
+  const stamps = book.stampsUnchecked;
+  if (stamps) lines.push(line("not-shown.timestamps-unchecked", { stamps }, "verify 5"));
   if (book.untrusted.length) {
     const names = several([...book.untrusted].sort(compareCodePoints));
     lines.push(line("not-shown.untrusted", { names }, "verify 2"));
