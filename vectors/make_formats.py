@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
 
 from cenotaph_proof import canonical, envelope, merkle, note
+from cenotaph_proof.inclusion import InclusionProof
 from cenotaph_proof.keys import PublicKey, SecretKey
 from cenotaph_proof.note import Checkpoint, Note, NoteSignature
+from cenotaph_proof.policy import Policy
 
 AUDITOR = SecretKey("Audit Co", "auditor", bytes([1]) * 32, bytes([2]) * 32)
 OPERATOR = SecretKey("大数据管理局", "operator", bytes([3]) * 32, bytes([4]) * 32)
 WITNESS = SecretKey("Daily Paper", "log-witness", bytes([5]) * 32, bytes([6]) * 32)
 LIBRARY = SecretKey("City Library", "log-witness", bytes([7]) * 32, bytes([8]) * 32)
+UNIVERSITY = SecretKey("University", "log-witness", bytes([9]) * 32, bytes([10]) * 32, bytes([11]) * 32)
 NOW = 1_700_000_000
 LEAVES = [merkle.leaf_hash(b"entry %d" % number) for number in range(7)]
 
@@ -22,13 +26,15 @@ SEALED = (
     "b6de6d7c7d8b8eafbeffe50a4363486045d77a21195bf95ba68443dbc980f22478a83188e2b2bdfb5472869094c26299"
     "1f16b7109dac1c"
 )
+# Signed once, since ML-DSA-44 signs with randomness: UNIVERSITY's two lines over the checkpoint, at NOW.
+BOTH_LINES = Path(__file__).with_name("cosigned-mldsa44.txt")
 
 
 def vectors() -> dict[str, Any]:
     """All vectors as the JSON file holds them."""
     return {
         "spec": "spec/envelope.md, spec/keys.md, spec/log.md",
-        "expect": 'each case says "accepted" or "refused"',
+        "expect": 'each case says "accepted", "refused", or "refused by ML-DSA-44" where only that finds it',
         "canonical": _canonical(),
         "keys": _keys(),
         "envelopes": {"signer": AUDITOR.public.to_text(), "cases": _envelopes()},
@@ -44,6 +50,14 @@ def vectors() -> dict[str, Any]:
             "witnesses": [WITNESS.public.to_text(), LIBRARY.public.to_text()],
             "cases": _checkpoints(),
         },
+        "checkpoints_mldsa44": {
+            "operator": OPERATOR.public.to_text(),
+            "witnesses": [UNIVERSITY.public.to_text(), LIBRARY.public.to_text()],
+            "cases": _checkpoints_mldsa44(),
+        },
+        "verifier_keys": _verifier_keys(),
+        "policies": _policies(),
+        "inclusion_proofs": _inclusion_proofs(),
     }
 
 
@@ -108,7 +122,16 @@ def _keys() -> list[dict[str, Any]]:
         "an X25519 key that is not canonical": text.replace(x25519, "ee" + "ff" * 30 + "7f"),
         "a secret key": text.replace("public-key", "secret-key"),
     }
-    good = [AUDITOR.public, OPERATOR.public]
+    both, third = UNIVERSITY.public.to_text(), (UNIVERSITY.public.mldsa44 or b"").hex()
+    refused |= {
+        "an ML-DSA-44 key of an auditor": both.replace('"log-witness"', '"auditor"'),
+        "an ML-DSA-44 key that is too short": both.replace('"mldsa44":"' + third[:2], '"mldsa44":"'),
+        "an ML-DSA-44 key in upper-case digits": both.replace(third, third.upper()),
+        "no ML-DSA-44 key": AUDITOR.public.to_text().replace(
+            '"organisation"', '"mldsa44":null,"organisation"'
+        ),
+    }
+    good = [AUDITOR.public, OPERATOR.public, UNIVERSITY.public]
     return [_key_case(key) for key in good] + [
         _case(name, "refused", value.encode()) for name, value in refused.items()
     ]
@@ -190,6 +213,144 @@ def _checkpoints() -> list[dict[str, Any]]:
     }
     return [_case(name, "accepted", data, cosignatures=seen) for name, (data, seen) in accepted.items()] + [
         _case(name, "refused", data) for name, data in refused.items()
+    ]
+
+
+def _checkpoints_mldsa44() -> list[dict[str, Any]]:
+    signed = note.sign_checkpoint(
+        Checkpoint(note.log_origin(OPERATOR.public), 7, merkle.root(LEAVES)), OPERATOR
+    )
+    first, second = BOTH_LINES.read_bytes().splitlines(keepends=True)
+    later, other = (
+        note.cosign(signed, UNIVERSITY, NOW + 1).splitlines(keepends=True)[0],
+        note.cosign(signed, LIBRARY, NOW),
+    )
+    mine, theirs = {UNIVERSITY.public.key_id: NOW}, {LIBRARY.public.key_id: NOW}
+    accepted = {
+        "both lines": (signed + first + second, mine),
+        "both lines, the second first": (signed + second + first, mine),
+        "both lines, and another witness": (signed + first + other + second, mine | theirs),
+        "the Ed25519 line alone": (signed + first, {}),
+        "the ML-DSA-44 line alone, and another witness": (signed + second + other, theirs),
+        "two times": (signed + later + second, {}),
+    }
+    line = NoteSignature.parse(second)
+    changed = dataclasses.replace(line, signature=line.signature[:-1] + bytes([line.signature[-1] ^ 1]))
+    refused = {
+        "the ML-DSA-44 line twice": signed + first + second + second,
+        "the ML-DSA-44 line at another time": signed + _moved(first) + _moved(second),
+        "the ML-DSA-44 line without its last byte": signed
+        + first
+        + dataclasses.replace(line, signature=line.signature[:-1]).to_bytes(),
+    }
+    # A verifier that knows no ML-DSA cannot tell the last one from "both lines".
+    wrong = signed + first + changed.to_bytes()
+    return [
+        *(_case(name, "accepted", data, cosignatures=seen) for name, (data, seen) in accepted.items()),
+        *(_case(name, "refused", data) for name, data in refused.items()),
+        _case("a changed bit of the ML-DSA-44 signature", "refused by ML-DSA-44", wrong),
+    ]
+
+
+def _verifier_keys() -> list[dict[str, Any]]:
+    keys = [
+        *note.note_keys(OPERATOR.public),
+        *note.note_keys(WITNESS.public),
+        *note.note_keys(UNIVERSITY.public),
+    ]
+    text = keys[0].to_text()
+    name, mark, encoded = text.split("+", 2)
+    refused = {
+        "another hash": f"{name}+{'0' * 8}+{encoded}",
+        "upper-case digits": f"{name}+{mark.upper()}+{encoded}",
+        "another name": f"{name}x+{mark}+{encoded}",
+        "a space in the name": f"a {text}",
+        "padding that is not needed": text + "====",
+        "no name": f"+{mark}+{encoded}",
+    }
+    return [_case(f"type {k.kind:02x}", "accepted", k.to_text().encode(), kind=k.kind) for k in keys] + [
+        _case(name, "refused", value.encode()) for name, value in refused.items()
+    ]
+
+
+def _policies() -> list[dict[str, Any]]:
+    """Policies, and by when each is met, given when witnesses cosigned (spec/trust.md, rules 13 to 15)."""
+    names = "ABCDEF"
+    keys = {
+        n: note.witness_note_key(SecretKey(n, "log-witness", bytes([20 + i]) * 32, bytes(32)).public)
+        for i, n in enumerate(names)
+    }
+    lines = "".join(f"witness {n} {key.to_text()}\n" for n, key in keys.items())
+    rules: dict[str, list[dict[str, int]]] = {
+        "quorum none\n": [{}, {"A": 5}],
+        "quorum A\n": [{}, {"A": 5}, {"B": 5}],
+        "group g any A B C\nquorum g\n": [{"C": 9, "B": 7}, {"D": 1}],
+        "group g all A B C\nquorum g\n": [{"A": 3, "B": 7, "C": 5}, {"A": 3, "B": 7}],
+        "group g 2 A B C\nquorum g\n": [{"A": 3, "B": 7, "C": 5}, {"A": 3}],
+        "group X 2 A B C\ngroup Y any D E\ngroup both all X Y\nquorum both\n": [
+            {"A": 10, "B": 30, "D": 20},
+            {"A": 10, "B": 11, "C": 12, "D": 20},
+            {"A": 10, "D": 11, "E": 12},
+        ],
+        "# a comment\n\n \tgroup\tg  1\tA \nquorum g\n": [{"A": 4}],
+        "group g all A B\nquorum C\n": [{"C": 8}, {"A": 1, "B": 1}],
+    }
+    refused = {
+        "no quorum": "",
+        "two quorums": "quorum A\nquorum A\n",
+        "no line feed at the end": "quorum A",
+        "a carriage return": "quorum A\r\n",
+        "a name that is not defined": "quorum Z\n",
+        "a name that is defined below": "group g any h\ngroup h any A\nquorum g\n",
+        "a group in itself": "group g any g\nquorum g\n",
+        "a group without members": "group g any\nquorum g\n",
+        "a threshold of 0": "group g 0 A\nquorum g\n",
+        "a threshold above the members": "group g 3 A B\nquorum g\n",
+        "a threshold with a leading zero": "group g 01 A\nquorum g\n",
+        "a threshold in other digits": "group g ١ A\nquorum g\n",
+        "a member of two groups": "group g any A\ngroup h any A\nquorum h\n",
+        "a member twice": "group g 2 A A\nquorum g\n",
+        "none as a member": "group g any none\nquorum g\n",
+        "a name that is taken": "group A any B\nquorum A\n",
+        "none as a name": "group none any B\nquorum none\n",
+        "another word": "monitor A\nquorum A\n",
+        "a key of a log": f"witness G {note.operator_note_key(OPERATOR.public).to_text()}\nquorum A\n",
+        "a witness's key twice": f"witness G {keys['A'].to_text()}\nquorum A\n",
+    }
+    found = []
+    for rule, times in rules.items():
+        read = Policy.parse((lines + rule).encode())
+        met = [{"times": t, "time": read.time({keys[n]: when for n, when in t.items()})} for t in times]
+        found.append(_case(rule.strip().replace("\n", "; "), "accepted", (lines + rule).encode(), met=met))
+    return found + [_case(name, "refused", (lines + rule).encode()) for name, rule in refused.items()]
+
+
+def _inclusion_proofs() -> list[dict[str, Any]]:
+    """Entry 3 of seven, shown under the checkpoint (spec/log.md, part 7)."""
+    signed = note.sign_checkpoint(
+        Checkpoint(note.log_origin(OPERATOR.public), 7, merkle.root(LEAVES)), OPERATOR
+    )
+    good = InclusionProof(
+        3, tuple(merkle.inclusion_proof(LEAVES, 3)), signed + note.cosign(signed, LIBRARY, NOW)
+    )
+    text = good.to_bytes()
+    accepted = {"an inclusion proof": good, "with extra data": dataclasses.replace(good, extra=b"x")}
+    refused = {
+        "another index": dataclasses.replace(good, index=4).to_bytes(),
+        "a shorter path": dataclasses.replace(good, path=good.path[:-1]).to_bytes(),
+        "a longer path": dataclasses.replace(good, path=(*good.path, bytes(32))).to_bytes(),
+        "another version": text.replace(b"@v1", b"@v2", 1),
+        "a leading zero": text.replace(b"index 3", b"index 03", 1),
+        "a plus sign": text.replace(b"index 3", b"index +3", 1),
+        "no empty line": text.replace(b"\n\n", b"\n", 1),
+        "extra data after the index": text.replace(b"index 3\n", b"index 3\nextra eA==\n", 1),
+        "empty extra data": text.replace(b"index 3", b"extra \nindex 3", 1),
+        "a changed root": text.replace(b"\n7\n", b"\n6\n", 1),
+        "no checkpoint": text.partition(b"\n\n")[0] + b"\n\n",
+    }
+    entry = (b"entry %d" % 3).hex()
+    return [_case(n, "accepted", p.to_bytes(), entry=entry, index=3) for n, p in accepted.items()] + [
+        _case(n, "refused", data, entry=entry) for n, data in refused.items()
     ]
 
 

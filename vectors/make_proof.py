@@ -61,6 +61,7 @@ HEALTH, HOTLINE = [[4096, 4096, 808], [4], [5]], [[20]]
 BOUND, CONFIDENCE = 500_000, 750_000  # two chunks of a store, so that there is something to draw
 TRUST, STRICTER, SOMEBODY_ELSE = "trust.toml", "trust-stricter.toml", "trust-somebody-else.toml"
 WITH_OWNER = "trust-with-owner.toml"
+QUORUM, ABSENT, OWN = "trust-quorum.toml", "trust-quorum-absent.toml", "trust-own-witnesses.toml"
 
 
 def _key(organisation: str, role: str) -> SecretKey:
@@ -242,6 +243,15 @@ def scenarios() -> dict[str, dict[str, Any]]:
             "the trust file holds another operator's key", honest.proof(), 2, SOMEBODY_ELSE
         ),
         "trust-stricter": _scenario("the trust file asks for two auditors", honest.proof(), 2, STRICTER),
+        "trust-quorum": _scenario(
+            "the trust file's policy asks for a library and any newspaper", honest.proof(), "verified", QUORUM
+        ),
+        "trust-quorum-absent": _scenario(
+            "the policy asks for a log witness that cosigned nothing", honest.proof(), 4, ABSENT
+        ),
+        "trust-own-witnesses": _scenario(
+            "the operator runs both log witnesses, one of them through the other", honest.proof(), 4, OWN
+        ),
     }
     for name, (why, step, change) in _BYTES.items():
         found[name] = _scenario(why, change(honest.proof()), step)
@@ -289,6 +299,28 @@ def trust_files() -> dict[str, str]:
         WITH_OWNER: _trust([k.public for k in (*PARTIES, OWNER)], auditors=1),
         STRICTER: _trust([*(k.public for k in PARTIES), second], auditors=2),
         SOMEBODY_ELSE: _trust(others, auditors=1),
+        **_about_witnesses(),
+    }
+
+
+def _about_witnesses() -> dict[str, str]:
+    """Trust files that say whose cosignatures are enough, and who runs the witnesses."""
+    keys, absent = [k.public for k in PARTIES], _key("Vector Tribune", "log-witness").public
+    named = {"daily": PAPER.public, "library": LIBRARY.public, "tribune": absent}
+    lines = {n: f"witness {n} {note.witness_note_key(key).to_text()}\n" for n, key in named.items()}
+    press = (
+        f"{''.join(lines.values())}group press any daily tribune\ngroup both all press library\nquorum both\n"
+    )
+    asked = f"{lines['daily']}{lines['tribune']}group all-press all daily tribune\nquorum all-press\n"
+    everyone = _trust([*keys, absent], auditors=1)
+    own = _trust(keys, auditors=1)
+    for witness, by in ((PAPER, OPERATOR), (LIBRARY, PAPER)):
+        line = f'organisation = "{witness.organisation}"\n'
+        own = own.replace(line, f'{line}operated_by = "{by.organisation}"\n')
+    return {
+        QUORUM: f"{everyone}quorum = '''\n{press}'''\n",
+        ABSENT: f"{everyone}quorum = '''\n{asked}'''\n",
+        OWN: own,
     }
 
 

@@ -9,9 +9,12 @@ from typing import Any
 
 import pytest
 
-from cenotaph_proof import canonical, envelope, merkle, note
+from cenotaph_proof import canonical, envelope, inclusion, merkle, note
 from cenotaph_proof.errors import FormatError, ProofError, SealedError
+from cenotaph_proof.inclusion import InclusionProof
 from cenotaph_proof.keys import PublicKey, SecretKey
+from cenotaph_proof.note import NoteKey
+from cenotaph_proof.policy import Policy
 
 FOLDER = Path(__file__).resolve().parents[2] / "vectors"
 VECTORS: dict[str, Any] = json.loads((FOLDER / "formats.json").read_text("utf-8"))
@@ -93,3 +96,58 @@ def test_checkpoints(case):
     else:
         with pytest.raises(ProofError):
             note.verify_checkpoint(data, operator, witnesses)
+
+
+BOTH_KEYS = VECTORS["checkpoints_mldsa44"]
+
+
+@_each(BOTH_KEYS["cases"])
+def test_checkpoints_with_two_keys_a_witness(case):
+    """As those with one; this verifier knows ML-DSA-44."""
+    data, operator = bytes.fromhex(case["hex"]), PublicKey.from_text(BOTH_KEYS["operator"])
+    witnesses = [PublicKey.from_text(text) for text in BOTH_KEYS["witnesses"]]
+    if case["expect"] == "accepted":
+        assert dict(note.verify_checkpoint(data, operator, witnesses).cosignatures) == case["cosignatures"]
+    else:
+        with pytest.raises(ProofError):
+            note.verify_checkpoint(data, operator, witnesses)
+
+
+@_each(VECTORS["verifier_keys"])
+def test_verifier_keys(case):
+    """Each is read and written back, or refused."""
+    text = bytes.fromhex(case["hex"]).decode()
+    if case["expect"] == "accepted":
+        key = NoteKey.from_text(text)
+        assert (key.to_text(), key.kind) == (text, case["kind"])
+    else:
+        with pytest.raises(FormatError):
+            NoteKey.from_text(text)
+
+
+@_each(VECTORS["policies"])
+def test_policies(case):
+    """Each is met when it says, or is refused."""
+    data = bytes.fromhex(case["hex"])
+    if case["expect"] == "accepted":
+        read = Policy.parse(data)
+        keys = {witness.name.decode(): witness.key for witness in read.witnesses}
+        for met in case["met"]:
+            assert read.time({keys[name]: when for name, when in met["times"].items()}) == met["time"]
+    else:
+        with pytest.raises(FormatError):
+            Policy.parse(data)
+
+
+@_each(VECTORS["inclusion_proofs"])
+def test_inclusion_proofs(case):
+    """Each shows its entry under the operator's key, or is refused."""
+    data, operator = bytes.fromhex(case["hex"]), PublicKey.from_text(CHECKPOINTS["operator"])
+    entry = bytes.fromhex(case["entry"])
+    if case["expect"] == "accepted":
+        read = InclusionProof.parse(data)
+        assert read.to_bytes() == data
+        assert inclusion.check(read, entry, operator).index == case["index"]
+    else:
+        with pytest.raises(ProofError):
+            inclusion.check(InclusionProof.parse(data), entry, operator)
