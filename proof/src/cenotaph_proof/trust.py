@@ -239,7 +239,7 @@ def seconds(text: object, key: str) -> int:
 def _party(item: Any, base: Path) -> PublicKey:
     if not isinstance(item, dict):
         raise FormatError("[[party]] must be a table")
-    _only(item, {"organisation", "role", "key", "cosign", "operated_by"}, "[[party]]")
+    _only(item, {"organisation", "role", "key", "cosign", "cosign_ca", "operated_by"}, "[[party]]")
     missing = {"organisation", "role", "key"} - set(item)
     if missing:
         raise FormatError(f"a [[party]] has no {', '.join(sorted(missing))}")

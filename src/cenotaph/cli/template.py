@@ -79,7 +79,7 @@ key = "keys/Zhao.pub"
 organisation = "Daily Paper"
 role = "log-witness"
 key = "keys/DailyPaper.pub"
-cosign = "file:keys/DailyPaper"        # in rehearsals only: a witness keeps its own key
+cosign = "file:keys/DailyPaper"        # in rehearsals only: a witness keeps its own key, at https://…
 
 [policy]
 approve = { auditor = 1, notary = 1 }  # how many organisations of each role must approve the plan
