@@ -41,7 +41,7 @@ class Case extends Casebook {
     this.charterEntry = entry;
     this.parties = new Map(named.parties.map((party) => [party.keyId, party]));
     this.trust ??= named;
-    this.untrusted = named.parties.filter((party) => !this.counts(party)).map((party) => party.organisation);
+    this.untrusted = new Set(named.parties.filter((party) => !this.counts(party)).map((party) => party.organisation));
     this.take(entry);
     return entry;
   }

@@ -10,7 +10,7 @@ class Casebook {
     this.trust = trust; // of a case without a trust file: what its charter claims, once there is one
     this.charterEntry = null;
     this.parties = new Map(); // key id → party of the charter
-    this.untrusted = []; // organisations of the charter that the trust file lacks
+    this.untrusted = new Set(); // organisations of the charter that the trust file lacks
     this.entries = [];
     this.byDigest = new Map();
     this.byKind = new Map([...BODIES.keys()].map((kind) => [kind, []]));
@@ -21,6 +21,10 @@ class Casebook {
     this.revealed = new Map(); // nonce → who revealed it for what
     this.rejections = new Map(); // digest of a seal → challenges that reject it
     this.lost = new Map(); // store → ordinal → sums of a destroyed collection over all destructions
+    this.returned = new Map(); // store → bytes given back over all destructions
+    this.newestRun = new Map(); // store → what the newest destruction that names it says
+    this.laidOn = new Map(); // store → volumes that any plan put it on
+    this.wiped = new Map(); // volume → its newest wiping; null after a later run changed anything on it
   }
 
   get charter() {
@@ -97,6 +101,9 @@ class Casebook {
     entry.inherited = narrows ? this.planApprovals(older) : [];
     entry.challenges = new Map(narrows ? older.challenges : []);
     entry.destroys = new Map(entry.body.stores.map((store) => [store.name, new Set(store.destroy)]));
+    for (const volume of entry.body.volumes ?? []) {
+      for (const store of volume.stores) this.laidOn.set(store, (this.laidOn.get(store) ?? new Set()).add(volume.name));
+    }
     entry.lost = new Map(entry.body.stores.map((store) => [store.name, sum(store.destroy.map((o) => this.lostOf(store.name, o)))]));
   }
 
@@ -113,6 +120,10 @@ class Casebook {
   takeDestruction(entry) {
     const plan = this.latest("plan");
     for (const store of entry.body.stores) {
+      this.returned.set(store.name, (this.returned.get(store.name) ?? 0) + store.returned);
+      this.newestRun.set(store.name, store);
+      // A store that an amended plan took from a volume lies there all the same.
+      if (isTouched(store)) for (const volume of this.laidOn.get(store.name) ?? []) this.wiped.set(volume, null);
       if (!this.lost.has(store.name)) this.lost.set(store.name, new Map());
       const lost = this.lost.get(store.name);
       for (const run of store.collections) {
@@ -128,6 +139,7 @@ class Casebook {
         }
       }
     }
+    for (const volume of entry.body.volumes ?? []) this.wiped.set(volume.name, volume);
   }
 
   takeProbe(entry) {
@@ -185,6 +197,11 @@ class Casebook {
     const other = digest === null ? undefined : this.byDigest.get(digest);
     return other?.kind === "plan" && other.announced === plan.announced && other.index <= plan.index;
   }
+}
+
+/** Whether a run erased records of a store, or only rewrote and freed blocks: both leave copies in free ones. */
+function isTouched(run) {
+  return run.overwritten > 0 || run.returned > 0 || run.collections.some((collection) => collection.records);
 }
 
 function inLogOrder(entries) {

@@ -67,15 +67,16 @@ function reachedByStore(book, name, probes, counts = () => true) {
   if (sealed.records && !lostOfStore(book, name)) {
     limits.push({ grade: "none", why: "nothing of this store was destroyed" });
   }
-  limits.push(...saidOfNewestRun(book, name));
+  const run = book.newestRun.get(name);
+  if (run !== undefined) limits.push({ grade: run.reached, why: run.why_not_higher });
   const counted = probes.filter((probe) => counts(probe.signer));
   const seen = counted.map((probe) => itemNamed(probe.body.stores, name)).filter((store) => store.read);
   limits.push(...seen.map((store) => ({ grade: store.reached, why: store.why_not_higher })));
   const challenges = [...book.require("plan").challenges.values()].filter((entry) => counts(entry.signer));
-  const drawn = challenges.some((entry) => entry.body.stores.some((store) => store.name === name && store.read));
+  const drawn = challenges.some((entry) => itemNamed(entry.body.stores, name)?.read);
   if (sealed.records && !(seen.length && drawn)) {
     limits.push({ grade: "L1", why: "no auditor read this store through a session of their own" });
-  } else if (sealed.records && !challenges.some((entry) => entry.body.recall.some((row) => row.store === name && row.found))) {
+  } else if (sealed.records && !challenges.some((entry) => measuredStores(entry.body.recall).has(name))) {
     limits.push({
       grade: "L1",
       why: "no sampled value was found in this store before destruction: recall was not measured",
@@ -89,7 +90,7 @@ function reachedByStore(book, name, probes, counts = () => true) {
 function reachedByVolume(book, name, probes, counts = () => true) {
   const planned = itemNamed(plannedVolumes(book), name);
   const limits = [{ grade: planned.grade, why: planned.why_not_higher }];
-  const wiped = lastWiping(book, name);
+  const wiped = book.wiped.get(name) ?? null;
   limits.push(
     wiped === null
       ? { grade: "L2", why: "the volume was not wiped after the last erasing" }
@@ -134,7 +135,6 @@ function certifiedStore(book, sealed, probes) {
   const planned = itemNamed(book.require("plan").body.stores, name);
   const { grade, why } = reachedByStore(book, name, probes);
   const probed = probes.map((probe) => itemNamed(probe.body.stores, name));
-  const runs = book.all("destruction").flatMap((entry) => entry.body.stores.filter((store) => store.name === name));
   const most = (member) => probed.reduce((largest, store) => Math.max(largest, store[member]), 0);
   const leftOut = new Set(planned.left_out.map((out) => out.ordinal));
   return {
@@ -147,7 +147,7 @@ function certifiedStore(book, sealed, probes) {
     destroyed: lostOfStore(book, name),
     held: planned.held,
     kept: planned.kept,
-    returned: sum(runs.map((run) => run.returned)),
+    returned: book.returned.get(name) ?? 0,
     kept_elsewhere: most("kept_elsewhere"),
     strangers: most("strangers"),
     collections: sealed.collections.map((group) => certifiedCollection(book, name, group, leftOut)),
@@ -193,34 +193,11 @@ function certifiedVolume(book, planned, probes) {
 
 /** What the volume of a store allows: what lies below files lowers no grade that speaks of files alone. */
 function allowedByVolume(book, store, probes, counts) {
-  const volume = plannedVolumes(book).find((planned) => planned.stores.includes(store));
+  const volume = volumeOfStore(plannedVolumes(book), store);
   if (volume === undefined) return { grade: "L2", why: "the plan names no volume that it lies on" };
   const read = probes.filter((probe) => itemNamed(probe.body.stores, store).read);
   const reached = reachedByVolume(book, volume.name, read, counts);
   return CLEAN.has(reached.grade) ? reached : { grade: "L2", why: reached.why };
-}
-
-/** The newest wiping of a volume; null if there is none, or if a later run changed anything in a store on it. */
-function lastWiping(book, name) {
-  // A store that an amended plan took from the volume lies there all the same.
-  const plans = book.all("plan").flatMap((plan) => plan.body.volumes ?? []);
-  const stores = new Set(plans.filter((volume) => volume.name === name).flatMap((volume) => volume.stores));
-  const wiping = ({ body }) => (body.volumes ?? []).find((volume) => volume.name === name);
-  const touches = ({ body }) => body.stores.some((store) => stores.has(store.name) && isTouched(store));
-  const last = book.all("destruction").findLast((entry) => wiping(entry) !== undefined || touches(entry));
-  return (last && wiping(last)) ?? null;
-}
-
-/** Whether a run erased records, or only rewrote and freed blocks: both leave copies in free ones. */
-function isTouched(run) {
-  return run.overwritten > 0 || run.returned > 0 || run.collections.some((collection) => collection.records);
-}
-
-/** What the newest run that tells of a store says that it reached. */
-function saidOfNewestRun(book, name) {
-  const run = ({ body }) => itemNamed(body.stores, name);
-  const last = book.all("destruction").findLast((entry) => run(entry) !== undefined);
-  return last === undefined ? [] : [{ grade: run(last).reached, why: run(last).why_not_higher }];
 }
 
 /** Auditors who gave a key share and did not say that it is gone. */
@@ -235,7 +212,8 @@ function plannedVolumes(book) {
 }
 
 function probedVolumes(probe, name) {
-  return (probe.body.volumes ?? []).filter((volume) => volume.name === name);
+  const found = itemNamed(probe.body.volumes ?? [], name);
+  return found === undefined ? [] : [found];
 }
 
 function lostOfStore(book, name) {
@@ -257,8 +235,29 @@ function gradeOf(name) {
   return GRADES.indexOf(name);
 }
 
+// Of a list in a statement, what finds its items: made once, so that long lists take no longer each.
+const BY_NAME = new WeakMap();
+const BY_STORE = new WeakMap();
+const MEASURED = new WeakMap();
+
+function madeOnce(cache, list, make) {
+  if (!cache.has(list)) cache.set(list, make());
+  return cache.get(list);
+}
+
 function itemNamed(items, name) {
-  return items.find((item) => item.name === name);
+  return madeOnce(BY_NAME, items, () => new Map(items.map((item) => [item.name, item]))).get(name);
+}
+
+/** The volume of a plan that a store lies on. */
+function volumeOfStore(volumes, name) {
+  const pairs = () => volumes.flatMap((volume) => volume.stores.map((store) => [store, volume]));
+  return madeOnce(BY_STORE, volumes, () => new Map(pairs())).get(name);
+}
+
+/** The stores of which a recall found a sampled value. */
+function measuredStores(recall) {
+  return madeOnce(MEASURED, recall, () => new Set(recall.filter((row) => row.found).map((row) => row.store)));
 }
 
 function once(items) {

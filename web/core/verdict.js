@@ -10,7 +10,7 @@ function verdictOf(book) {
     contact: book.charter.contact ?? null,
     identified: !book.trust.fromCharter,
     certificate,
-    recall: new Map(certificate.stores.map((store) => [store.name, recallOfStore(book, store.name)])),
+    recall: recallOfStores(book, certificate.stores),
     proven: provenLines(book),
     attested: attestedLines(book),
     not_shown: notShownLines(book),
@@ -123,7 +123,7 @@ function said(book, entry, code, args = {}) {
   const { organisation, role } = entry.signer;
   const how = book.trust.fromCharter
     ? "who.calling-itself"
-    : book.untrusted.includes(organisation)
+    : book.untrusted.has(organisation)
       ? "who.not-trusted"
       : "who.trusted";
   const who = phrase(how, { role: phrase(`role.${role}`), name: organisation });
@@ -169,12 +169,16 @@ function recallLines(book, entry) {
   return [said(book, entry, "attested.recall", args)];
 }
 
-/** The best lower bound, in percents, that an auditor measured for a store; null where nobody did. */
-function recallOfStore(book, name) {
-  const rows = [...book.require("plan").challenges.values()]
-    .flatMap((entry) => entry.body.recall)
-    .filter((row) => row.store === name && row.place === "any place" && row.sampled);
-  return rows.length ? rows.map(leastOf).reduce((a, b) => Math.max(a, b)) : null;
+/** Of each store the best lower bound, in percents, that an auditor measured; null where nobody did. */
+function recallOfStores(book, stores) {
+  const best = new Map(stores.map((store) => [store.name, null]));
+  for (const entry of book.require("plan").challenges.values()) {
+    for (const row of entry.body.recall) {
+      if (!best.has(row.store) || row.place !== "any place" || !row.sampled) continue;
+      best.set(row.store, Math.max(leastOf(row), best.get(row.store) ?? 0));
+    }
+  }
+  return best;
 }
 
 function leastOf(row) {
@@ -283,7 +287,8 @@ function notShownLines(book) {
   const lines = (certificate?.limits ?? LIMITS).map((limit) => line("not-shown.limit", { text: text(limit) }, "docs/limits.md"));
   if (certificate !== null) {
     for (const store of certificate.stores) lines.push(...storeNotShown(store));
-    for (const volume of certificate.volumes ?? []) lines.push(...volumeNotShown(book, volume));
+    const probes = acceptedProbes(book);
+    for (const volume of certificate.volumes ?? []) lines.push(...volumeNotShown(probes, volume));
   }
   lines.push(...peopleNotShown(book));
   const undeclared = book.latest("inventory")?.body.undeclared ?? 0;
@@ -294,7 +299,7 @@ function notShownLines(book) {
   if (cases) lines.push(line("not-shown.ended-elsewhere", { cases }));
   const stamps = book.stampsUnchecked;
   if (stamps) lines.push(line("not-shown.timestamps-unchecked", { stamps }, "verify 5"));
-  if (book.untrusted.length) {
+  if (book.untrusted.size) {
     const names = several([...book.untrusted].sort(compareCodePoints));
     lines.push(line("not-shown.untrusted", { names }, "verify 2"));
   }
@@ -319,7 +324,7 @@ function storeNotShown({ name, reached, asked, why_not_higher: why, unreachable,
   return lines;
 }
 
-function volumeNotShown(book, { name: volume, reached, why_not_higher: why, stores, referees }) {
+function volumeNotShown(probes, { name: volume, reached, why_not_higher: why, stores, referees }) {
   const lines = [];
   if (CLEAN.has(reached)) {
     lines.push(line("not-shown.volume-same", { volume, stores: several(stores) }, "docs/limits.md"));
@@ -327,7 +332,7 @@ function volumeNotShown(book, { name: volume, reached, why_not_higher: why, stor
   } else {
     lines.push(line("not-shown.volume-below", { volume, reached, why: text(why) }, "verify 7"));
   }
-  const probed = acceptedProbes(book).flatMap((probe) => probedVolumes(probe, volume));
+  const probed = probes.flatMap((probe) => probedVolumes(probe, volume));
   for (const what of once(probed.flatMap((item) => item.unreachable))) {
     lines.push(line("not-shown.volume-unreached", { volume, what: text(what) }, "verify 7"));
   }

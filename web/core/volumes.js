@@ -70,7 +70,8 @@ function checkWipedVolumes(run, plan) {
   const wiped = run.volumes ?? [];
   const names = wiped.map((volume) => volume.name);
   if (!contains([...planned.keys()], names)) throw new ProofError("a destruction wipes a volume that the plan does not name");
-  const inOrder = [...planned.keys()].filter((name) => names.includes(name));
+  const listed = new Set(names);
+  const inOrder = [...planned.keys()].filter((name) => listed.has(name));
   if (!sameList(names, inOrder)) {
     throw new ProofError("a destruction does not list its volumes once each, in the plan's order");
   }
