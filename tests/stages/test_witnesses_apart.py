@@ -26,7 +26,10 @@ POLICY = "[policy]\napprove = {}\nwitness = 2\n"
 
 
 class Witnesses:
-    """Three log witnesses, each a process; a new operator's key in `operators` is enough for a new log."""
+    """Three log witnesses, each a process; a new operator's key in `operators` is enough for a new log.
+
+    The third cosigns with ML-DSA-44 too.
+    """
 
     def __init__(self, root: Path, stack: ExitStack) -> None:
         self.keys, self.operators = root / "keys", root / "operators"
@@ -34,7 +37,7 @@ class Witnesses:
         self.operators.mkdir()
         self.servers: dict[str, Server] = {}
         for name in NAMES:
-            SecretKey.generate(name, "log-witness").save(self.keys / name)
+            SecretKey.generate(name, "log-witness", post_quantum=name == NAMES[2]).save(self.keys / name)
             line = ("cenotaph-proof", "witness", "serve", "--key", self.keys / name, "--state", root / name)
             more = ("--operators", self.operators, "--listen", "127.0.0.1:0")
             self.servers[name] = stack.enter_context(running(*line, *more, errors=root / f"{name} errors"))
@@ -111,6 +114,7 @@ def test_all_that_answer_cosign(three: Three) -> None:
     open_case(desk)
 
     assert three.cosigned(1) == set(NAMES)
+    assert len(note.parse_note(three.log().cosigned()[1]).signatures) == 1 + 3 + 1
     assert desk.unheard == []
 
 
