@@ -14,7 +14,8 @@ const PARTS =
   "Cenotaph, ProofError, Trust, unhex, hex, utf8, readCanonical, writeCanonical, readPublicKey, readEnvelope, isSignedBy, sha256Hex, " +
   "leafHash, MerkleTree, checkInclusion, checkConsistency, readNote, readCheckpoint, noteKeys, checkSignatures, checkCheckpoint, " +
   "readWrapper, readStatement, commitment, chunksNeeded, drawSeed, drawSample, drawDigest, leastPercent, checkSeal, chunkEntry, " +
-  "collectionEntry, storeEntry, rootOfEntries, readToml, TomlFloat, readTrust, verifiesEd25519, readPolicy";
+  "collectionEntry, storeEntry, rootOfEntries, readToml, TomlFloat, readTrust, verifiesEd25519, readPolicy, policyTime, " +
+  "readVerifierKey, checkInclusionProof";
 
 function load() {
   const order = JSON.parse(fs.readFileSync(path.join(CORE, "files.json"), "utf8"));
@@ -43,7 +44,16 @@ const ANSWERS = {
     return { parties: parties.map((party) => party.keyId), approve: Object.fromEntries(approve), witness, clockSkew, chunks };
   },
   toml: ({ text }) => plain(core.readToml(text)),
-  policy: async ({ text }) => (await core.readPolicy(text)).quorum,
+  policy: async ({ data, times }) => {
+    const policy = await core.readPolicy(Buffer.from(unhex(data)).toString("utf8"));
+    const nameOf = new Map(policy.witnesses.map(({ name, key }) => [key.public, name]));
+    return times.map((given) => core.policyTime(policy, (key) => given[nameOf.get(key.public)] ?? null));
+  },
+  verifier_key: async ({ data }) => (await core.readVerifierKey(Buffer.from(unhex(data)).toString("utf8"))).type,
+  inclusion_proof: async ({ data, entry, operator }) => {
+    const text = Buffer.from(unhex(data)).toString("utf8");
+    return (await core.checkInclusionProof(text, unhex(entry), await core.readPublicKey(operator))).index;
+  },
   canonical: ({ data }) => hex(utf8(core.writeCanonical(core.readCanonical(unhex(data))))),
   key: async ({ data }) => (await core.readPublicKey(Buffer.from(unhex(data)).toString("utf8"))).keyId,
   ed25519: ({ key, signature, message }) => core.verifiesEd25519(key, unhex(signature), unhex(message)),

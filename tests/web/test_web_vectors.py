@@ -62,6 +62,40 @@ def test_checkpoints_tell_who_saw_them_when(core, case):
     _judged(said, case, case.get("cosignatures"))
 
 
+@_each(FORMATS["checkpoints_mldsa44"]["cases"])
+def test_witnesses_with_two_keys_count_with_both(core, case):
+    """As those with one; node knows no ML-DSA-44, and takes that line unchecked."""
+    both = FORMATS["checkpoints_mldsa44"]
+    said = core.ask("checkpoint", data=case["hex"], operator=both["operator"], witnesses=both["witnesses"])
+    if case["expect"] == "refused by ML-DSA-44":
+        assert "answer" in said
+    else:
+        _judged(said, case, case.get("cosignatures"))
+
+
+@_each(FORMATS["verifier_keys"])
+def test_verifier_keys_are_read_strictly(core, case):
+    """Each gives its type, or is refused."""
+    _judged(core.ask("verifier_key", data=case["hex"]), case, case.get("kind"))
+
+
+@_each(FORMATS["policies"])
+def test_policies_are_met_when_the_vectors_say(core, case):
+    """Each is met when it says, or is refused."""
+    met = case.get("met", [])
+    said = core.ask("policy", data=case["hex"], times=[m["times"] for m in met])
+    _judged(said, case, [m["time"] for m in met])
+
+
+@_each(FORMATS["inclusion_proofs"])
+def test_inclusion_proofs_show_their_entry(core, case):
+    """Each shows its entry under the operator's key, or is refused."""
+    said = core.ask(
+        "inclusion_proof", data=case["hex"], entry=case["entry"], operator=CHECKPOINTS["operator"]
+    )
+    _judged(said, case, case.get("index"))
+
+
 def test_trees_have_the_roots_and_proofs_of_the_vectors(core):
     """Every root, inclusion proof and consistency proof of a small tree; another root is refused."""
     roots = TREE["roots"]
