@@ -10,10 +10,12 @@ from dataclasses import replace
 import pytest
 
 from cenotaph.testing.ceremony import AUDITORS, NOTARY, OPERATOR, SEEN, WITNESSES, Ceremony
-from cenotaph_proof import testimony
+from cenotaph_proof import people, testimony
 from cenotaph_proof.case import Case
+from cenotaph_proof.casebook import Casebook, Entry
 from cenotaph_proof.errors import FormatError, OrderError
-from cenotaph_proof.statements import CheckedApp, Cite, Plan, PlanStep
+from cenotaph_proof.statements import CheckedApp, Cite, Plan, PlanStep, Statement
+from cenotaph_proof.statements import Testimony as Words  # pytest takes a Test… for a test class
 
 AUDITOR = AUDITORS[0]
 
@@ -59,13 +61,48 @@ def test_whom_the_trust_file_lacks_fills_no_role() -> None:
     assert step.lacking == ("notary",)
 
 
-def test_a_testimony_about_something_else_is_beside_the_plan() -> None:
-    """What people saw although no plan foresaw it is not lost."""
+def test_a_testimony_about_something_else_is_told_beside_the_plan() -> None:
+    """What people saw although no plan foresaw it is not lost, and is no step."""
     c = told()
     c.testify(WITNESSES[0], "witnessed", "the first batch", why="it was filmed")
     c.testify(NOTARY, "switched off", "health code")
 
-    assert [e.signer.organisation for e in testimony.beside(replayed(c))] == [WITNESSES[0]]
+    lines = [(line.code, line.entry.signer.organisation) for line in people.attested(replayed(c))]
+
+    assert lines == [("attested.step", NOTARY), ("attested.testimony", WITNESSES[0])]
+
+
+def test_thousands_of_words_do_not_stop_a_reader(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever may sign may sign often: each objection and step is not held against each testimony."""
+    case = Casebook()
+    key = Ceremony().key(NOTARY).public
+    many = range(300)
+
+    def log(body: Plan | Words, *cites: Cite) -> str:
+        entry = Entry(len(case.entries), f"{len(case.entries):064x}", key, Statement(body, cites))
+        case.entries.append(entry)
+        case.by_digest[entry.digest] = entry
+        return entry.digest
+
+    log(Plan(1, (), 0, "ab" * 32, steps=tuple(PlanStep("witnessed", f"{n}", ("notary",)) for n in many)))
+    for n in many:
+        objection = log(Words(NOTARY, "notary", 0, "objects", f"{n}", ()))
+        log(Words(NOTARY, "notary", 0, "answers", f"{n}", ()), Cite("testimony", objection))
+        log(Words(NOTARY, "notary", 0, "witnessed", f"{n}", ()))
+    looked = 0
+    body = Entry.body
+
+    def counted(entry: Entry, cls: type) -> object:
+        nonlocal looked
+        looked += 1
+        return body(entry, cls)
+
+    monkeypatch.setattr(Entry, "body", counted)
+
+    lines = [*people.attested(case), *people.not_shown(case, lambda _: True)]
+
+    assert len(lines) == 3 * len(many)
+    assert len(case.entries) < looked < 20 * len(case.entries)
 
 
 def test_an_objection_is_answered_by_name() -> None:

@@ -6,7 +6,7 @@ closes a gate: what people say fills *attested*, and a step that nobody speaks o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from cenotaph_proof.casebook import Casebook, Entry
@@ -102,8 +102,12 @@ def steps(case: Casebook, counts: Callable[[PublicKey], bool] = lambda _: True) 
     `counts` says whose word fills a role; others are listed all the same.
     """
     plan = case.latest(Plan)
-    said = case.all(Testimony)
-    return tuple(_step(item, said, counts) for item in (plan.body(Plan).steps or () if plan else ()))
+    if plan is None:
+        return ()
+    said: dict[tuple[str, str], list[Entry]] = {}  # a log may hold thousands of both
+    for entry in case.all(Testimony):
+        said.setdefault(_key(entry), []).append(entry)
+    return tuple(_step(s, said.get((s.says, s.about), []), counts) for s in plan.body(Plan).steps or ())
 
 
 def planned(plan: Plan) -> set[tuple[str, str]]:
@@ -111,28 +115,21 @@ def planned(plan: Plan) -> set[tuple[str, str]]:
     return {(s.says, s.about) for s in plan.steps or ()}
 
 
-def beside(case: Casebook) -> tuple[Entry, ...]:
-    """Testimony that is of no step of the newest plan, and no part of a dispute."""
-    plan = case.latest(Plan)
-    known = planned(plan.body(Plan)) if plan is not None else set()
-    return tuple(e for e in case.all(Testimony) if _key(e) not in known and _key(e)[0] not in DISPUTE)
-
-
-def objections(case: Casebook) -> Iterator[Objection]:
+def objections(case: Casebook) -> tuple[Objection, ...]:
     """Every objection in log order, answered or not."""
     said = case.all(Testimony)
+    answers: dict[str | None, list[Entry]] = {}
     for entry in said:
-        if entry.body(Testimony).says == "objects":
-            answers = (a for a in said if a.body(Testimony).says == "answers")
-            yield Objection(
-                entry, tuple(a for a in answers if a.statement.cited("testimony") == entry.digest)
-            )
+        if entry.body(Testimony).says == "answers":
+            answers.setdefault(entry.statement.cited("testimony"), []).append(entry)
+    return tuple(
+        Objection(e, tuple(answers.get(e.digest, ()))) for e in said if e.body(Testimony).says == "objects"
+    )
 
 
 def _step(step: PlanStep, said: list[Entry], counts: Callable[[PublicKey], bool]) -> Step:
-    mine = tuple(e for e in said if _key(e) == (step.says, step.about))
-    roles = {e.signer.role for e in mine if counts(e.signer)}
-    return Step(step, mine, tuple(role for role in step.by if role not in roles))
+    roles = {e.signer.role for e in said if counts(e.signer)}
+    return Step(step, tuple(said), tuple(role for role in step.by if role not in roles))
 
 
 def _key(entry: Entry) -> tuple[str, str]:
