@@ -108,13 +108,17 @@ def test_the_second_key_is_not_known_to_whom_it_was_not_named(operator, universi
         _seen(signed + note.cosign(signed, university, NOW), operator, older)
 
 
-def test_the_fuller_cosignature_stays(operator, university):
-    """A witness that first signed with one key and then with both is kept with both, at the later time."""
+def test_the_first_cosignature_stays_with_both_its_lines(operator, university):
+    """Asked again later, a witness's new lines change nothing; nobody's line takes another's place."""
     signed = _checkpoint(operator)
-    half = signed + _lines(signed, university)[0]
-    whole = note.add_signatures(half, [note.cosign(signed, university, NOW + 9)])
-    assert _seen(whole, operator, university) == ((university.public.key_id, NOW + 9),)
+    whole = note.add_signatures(signed, [note.cosign(signed, university, NOW)])
     assert note.add_signatures(whole, [note.cosign(signed, university, NOW + 20)]) == whole
+    own = note.parse_note(signed).signatures[0]
+    forged = dataclasses.replace(own, signature=bytes(64)).to_bytes()
+    stranger = dataclasses.replace(own, key_hash=b"none").to_bytes()
+    read = note.parse_note(note.add_signatures(whole, [forged + stranger]))
+    assert read.signatures[0] == own
+    assert len(read.signatures) == 4
 
 
 def test_the_witness_answers_with_both_lines(operator, university, tmp_path):

@@ -310,19 +310,17 @@ def cosign(note: bytes, key: SecretKey, time: int) -> bytes:
 def add_signatures(note: bytes, lines: Iterable[bytes]) -> bytes:
     """The note with further signature lines, each of `lines` being one or several.
 
-    A signer that has signed already keeps its lines, which are the older ones; only if it now signs with
-    more keys do its new lines take their place, so that all its lines carry one time.
+    A line by a key that has signed already is left out: the older one stays, and so does the time it carries.
 
     Raises:
         FormatError: the note or a line is malformed.
     """
     parsed = parse_note(note)
-    kept = _by_name(parsed.signatures)
-    new = [NoteSignature.parse(line) for given in lines for line in given.splitlines(keepends=True)]
-    for name, found in _by_name(new).items():
-        if not found.keys() <= kept.get(name, {}).keys():
-            kept[name] = found if found.keys() >= kept.get(name, {}).keys() else {**found, **kept[name]}
-    return Note(parsed.body, tuple(line for found in kept.values() for line in found.values())).to_bytes()
+    signatures = {(line.name, line.key_hash): line for line in parsed.signatures}
+    for line in (line for given in lines for line in given.splitlines(keepends=True)):
+        read = NoteSignature.parse(line)
+        signatures.setdefault((read.name, read.key_hash), read)
+    return Note(parsed.body, tuple(signatures.values())).to_bytes()
 
 
 def verify_checkpoint(
@@ -429,13 +427,6 @@ def _verified(
         if key is not None:
             times[key] = key.verify(body, line)
     return times
-
-
-def _by_name(lines: Iterable[NoteSignature]) -> dict[str, dict[bytes, NoteSignature]]:
-    found: dict[str, dict[bytes, NoteSignature]] = {}
-    for line in lines:
-        found.setdefault(line.name, {}).setdefault(line.key_hash, line)
-    return found
 
 
 def _cosign_with(signer: NoteKey, key: SecretKey, body: bytes, time: int) -> bytes:
