@@ -132,7 +132,7 @@ def test_the_file_claims_archive_and_accessibility(english: bytes, sealed: bytes
 
 @pytest.mark.parametrize("tool", [["qpdf", "--check"], ["pdfinfo"]])
 def test_other_tools_find_no_fault(tool: list[str], sealed: bytes, tmp_path: Path) -> None:
-    """qpdf and poppler read the sealed file without complaint."""
+    """qpdf finds nothing to warn of, and poppler reads the sealed file."""
     if shutil.which(tool[0]) is None:
         pytest.skip(f"{tool[0]} is not installed")
     (tmp_path / "sealed.pdf").write_bytes(sealed)

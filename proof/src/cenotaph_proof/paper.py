@@ -26,6 +26,7 @@ from cenotaph_proof.verdict import Fact, Verdict
 from cenotaph_proof.words import Words, phrase, several, text, time
 
 FORMAT = "cenotaph-paper/v1"
+ON_THE_FACE = 8  # stores and volumes that the first page has room for
 SCANNED = "cenotaph-certificate/v1"
 Choice = Literal["both", "en", "zh"]
 CHOICES: dict[Choice, tuple[str, ...]] = {"both": ("zh", "en"), "en": ("en",), "zh": ("zh",)}
@@ -218,8 +219,14 @@ def _table(name: str, head: Iterable[str], rows: Iterable[Sequence[str | Cell]])
 
 
 def _part(t: _Told) -> Part:
-    sections = (_back(t), _lists(t), _sanitization(t), _signed(t), _check(t))
+    apart = (_destroyed(t),) if _many(t) else ()
+    sections = (*apart, _back(t), _lists(t), _sanitization(t), _signed(t), _check(t))
     return Part(t.words.language, _face(t), sections)
+
+
+def _many(t: _Told) -> bool:
+    """Whether stores and volumes are too many to stand on the first page."""
+    return len(t.certificate.stores) + len(t.certificate.volumes or ()) > ON_THE_FACE
 
 
 def _face(t: _Told) -> Face:
@@ -233,7 +240,11 @@ def _face(t: _Told) -> Face:
         subtitle=t.say("paper.subtitle"),
         statement=t.say("paper.statement", **told, destroyed=c.destroyed, sealed=c.sealed),
         totals=tuple((t.value(count), t.say(f"paper.{name}")) for name, count in totals),
-        blocks=(_stores(t), *_volumes(t), _grades(t, "reached"), _block("note", t.say("paper.unchecked"))),
+        blocks=(
+            *(() if _many(t) else (_stores(t), *_volumes(t))),
+            _grades(t, "reached"),
+            _block("note", t.say("paper.unchecked")),
+        ),
         marks=(
             (t.say("paper.issued"), Cell(t.value(time(c.issued)))),
             (t.say("paper.case"), Cell(_halves(t.case.charter.case), "code")),
@@ -243,6 +254,10 @@ def _face(t: _Told) -> Face:
         ),
         qr=t.say("paper.qr", lines=f"{SCANNED}, {t.case.charter.origin}, {t.entry.index}, {mark}"),
     )
+
+
+def _destroyed(t: _Told) -> Section:
+    return Section(t.say("paper.by-store"), (_stores(t), *_volumes(t)))
 
 
 def _stores(t: _Told) -> Block:
@@ -290,11 +305,14 @@ def _back(t: _Told) -> Section:
 def _grades(t: _Told, name: Literal["reached", "grades"]) -> Block:
     """Who can no longer bring it back: for the grades that stores reached, or for all that there are."""
     stores = {grade: [s.name for s in t.certificate.stores if s.reached == grade] for grade in facts.GRADES}
+    counted = name == "reached" and _many(t)
     rows = [
         (
             Cell(t.say(f"grade.{grade}"), "grade"),
             t.say(f"gone.{grade}" if name == "grades" else f"reached.{grade}"),
-            t.value(several(stores[grade])) or "–",
+            t.say("paper.so-many", stores=len(stores[grade]))
+            if counted
+            else t.value(several(stores[grade])) or "–",
         )
         for grade in facts.GRADES
         if stores[grade] or name == "grades"

@@ -2,7 +2,7 @@
 
 Takes the extra `cenotaph-proof[paper]`, and this is the one file that imports pyHanko. What surprises: of
 a PDF that cheats, the signature is still *intact* and *valid*. Only how much of the file it covers, and what
-was changed after it, give the cheat away; so both are always looked at (spec/paper.md, rule 9).
+was changed after it, give the cheat away; so both are always looked at (spec/paper.md, rule 10).
 """
 
 from __future__ import annotations
