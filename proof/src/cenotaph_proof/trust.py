@@ -216,7 +216,7 @@ def _chunks(challenge: object) -> int:
     if not challenge:
         return 0
     rates = [challenge.get("bound", DEFAULT_BOUND), challenge.get("confidence", DEFAULT_CONFIDENCE)]
-    ppm = [round(rate * draw.PPM) if isinstance(rate, float) else 0 for rate in rates]
+    ppm = [round(rate * draw.PPM) if isinstance(rate, float) and 0 < rate < 1 else 0 for rate in rates]
     if not all(0 < n < draw.PPM for n in ppm):
         raise FormatError("[policy] challenge: bound and confidence lie between 0 and 1, such as 0.01")
     return draw.needed(*ppm)
