@@ -74,11 +74,14 @@ def calling(
     """The same for answers that are read in parts while the block runs. Raises: CallError there too."""
     connection = _connection(address, min(CONNECT, seconds), ca)
     ends = time.monotonic() + seconds
-    watch = threading.Timer(seconds, _hang_up, [connection])
+    reached: list[socket.socket] = []
+    watch = threading.Timer(seconds, _hang_up, [connection, reached])
     watch.daemon = True
     watch.start()
     try:
         sent = {"User-Agent": f"cenotaph-proof/{__version__}", "Connection": "close", **(headers or {})}
+        connection.connect()
+        reached.append(connection.sock)
         connection.request(method, address.prefix + path, body or None, sent)
         answer = connection.getresponse()
         if 300 <= answer.status < 400:
@@ -111,11 +114,13 @@ def _connection(address: Address, timeout: float, ca: Path | None) -> http.clien
     return http.client.HTTPSConnection(address.host, address.port, timeout=timeout, context=context)
 
 
-def _hang_up(connection: http.client.HTTPConnection) -> None:
+def _hang_up(connection: http.client.HTTPConnection, reached: list[socket.socket]) -> None:
     """End the call from outside. Below TLS: its own shutdown would let the reader go on in clear."""
-    if connection.sock is not None:
+    # A connection forgets its socket once the answer's head is read, where nothing is to follow the answer.
+    open_ = reached[0] if reached else connection.sock
+    if open_ is not None:
         try:
-            socket.socket.shutdown(connection.sock, socket.SHUT_RDWR)
+            socket.socket.shutdown(open_, socket.SHUT_RDWR)
         except OSError:
             return  # it ended by itself
 

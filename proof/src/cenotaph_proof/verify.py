@@ -16,6 +16,7 @@ from typing import BinaryIO
 
 from cenotaph_proof import bundle as bundles
 from cenotaph_proof import verdict as verdicts
+from cenotaph_proof.bundle import Bundle
 from cenotaph_proof.case import Case
 from cenotaph_proof.errors import (
     FormatError,
@@ -42,11 +43,22 @@ def replayed(stream: BinaryIO, trust: Trust | None) -> Case:
     except ProofError as error:
         error.step = error.step or "verify 1"
         raise
+    case = replay(bundle, trust)
+    check_certified(case)
+    return case
+
+
+def replay(bundle: Bundle, trust: Trust | None) -> Case:
+    """Replay a case that may be under way. Raises: ProofError whose `step` names the step that failed."""
     try:
-        case = bundles.replay(bundle, trust)
+        return bundles.replay(bundle, trust)
     except ProofError as error:
         error.step = error.step or _step_of(error)
         raise
+
+
+def check_certified(case: Case) -> None:
+    """A replayed case ends with a certificate under its quorum. Raises: OrderError, ThresholdError."""
     last = case.latest(Certificate)
     if last is None:
         where = case.entries[-1].statement.kind
@@ -58,7 +70,6 @@ def replayed(stream: BinaryIO, trust: Trust | None) -> Case:
         )
     if case.cosigned[-1].size != case.size:
         raise ThresholdError("the log's end is not under a checkpoint with its quorum", step="verify 6")
-    return case
 
 
 def verify_file(path: Path, trust: Trust | None) -> Verdict:

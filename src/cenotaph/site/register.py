@@ -6,7 +6,6 @@ last is kept: a log that later tells something else has two histories, and the p
 
 from __future__ import annotations
 
-import io
 import json
 import posixpath
 import tomllib
@@ -120,20 +119,18 @@ def run(listed: Path, to: Path, now: int) -> list[Known]:
     """
     register = load(listed)
     before = _state(folder.read(to, OF, STATE))
-    evidence = {n: _evidence(to, n) for known in before.values() for s in known.splits for n in s.files}
-    number = 1 + sum(len(known.splits) for known in before.values())
+    number = 1 + max((_ordinal(n) for k in before.values() for s in k.splits for n in s.files), default=0)
     found = []
     for operator in register.operators:
-        held = _trust(operator)
         known = before.get(operator.at, Known(operator.name, operator.at))
-        known = visit(operator, held, replace(known, name=operator.name), register, now, number)
-        evidence |= known.kept
+        known = visit(operator, _trust(operator), replace(known, name=operator.name), register, now, number)
         number += bool(known.kept)
         found.append(known)
     found = _merged(found)
-    files: dict[str, folder.Content] = {**evidence, STATE: _to_json(found)}
-    files |= pages(register, found, now)
-    folder.write(to, OF, files)
+    files = {name: to / name for known in found for split in known.splits for name in split.files}
+    new = {name: data for known in found for name, data in known.kept.items()}
+    _check_kept(set(files) - set(new), to)
+    folder.write(to, OF, {**files, **new, STATE: _to_json(found), **pages(register, found, now)})
     return found
 
 
@@ -217,9 +214,9 @@ def _trust(operator: Listed) -> Trust | None:
 def _row(bundle: Bundle, own: str | None, held: Trust | None, silent: int, now: int) -> Row:
     """A case as any reader would check it."""
     try:
-        case = bundles.replay(bundle, held)
+        case = verify.replay(bundle, held)
         if case.latest(Certificate) is not None:
-            case = verify.replayed(io.BytesIO(bundles.write(bundle)), held)
+            verify.check_certified(case)
     except ProofError as error:
         if _lacking(bundle, own, error):
             return Row(bundle.case, "", "not checked")
@@ -336,11 +333,15 @@ def _listed_row(item: dict[str, Any]) -> Row:
     return Row(**values)
 
 
-def _evidence(to: Path, name: str) -> bytes:
-    data = folder.read(to, OF, name)
-    if data is None:
-        raise UsageError(f"the evidence {name} is missing from {to}", hint="bring it back")
-    return data
+def _ordinal(name: str) -> int:
+    return int(name.removeprefix("evidence/")[:4])
+
+
+def _check_kept(names: set[str], to: Path) -> None:
+    """The evidence of earlier runs is still there. Raises: UsageError."""
+    missing = [name for name in sorted(names) if not (to / name).is_file()]
+    if missing:
+        raise UsageError(f"{missing[0]} is missing from {to}", hint="it is evidence: bring it back")
 
 
 # ── the list ─────────────────────────────────────────────────────────────────────────────────────
