@@ -10,6 +10,8 @@ import time
 from collections import defaultdict
 from pathlib import Path
 
+import pytest
+
 from asked_witness import FORKED, LEAVES, OPERATOR, PAPER, Said, add, asked, head, verify
 from cenotaph_proof import merkle
 from servers import Server, start, wait_until, witness_line
@@ -53,6 +55,7 @@ class Forks:
                 self.known = max(self.known, size)
 
 
+@pytest.mark.timeout(900)
 def test_a_witness_killed_at_any_moment_never_signs_two_roots_of_one_size(tmp_path: Path) -> None:
     """SIGKILL, many times, under several clients that offer two forks at once: of all answers that ever left
     it, no two are of one size and different roots. Both forks are still being offered at the end."""
