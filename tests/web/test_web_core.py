@@ -136,6 +136,59 @@ def test_changed_files_have_one_verdict(core, change):
         _both(core, b"".join(lines), case["trust"], f"{change.__name__} {number}")
 
 
+def _header(**changes: Any) -> bytes:
+    value = {
+        "attachments": 0,
+        "case": "ab" * 32,
+        "checkpoints": 0,
+        "entries": 0,
+        "format": "cenotaph-proof/v1",
+    }
+    return _line(dict(sorted({**value, **changes}.items())))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"\n",
+        b"{}\n",
+        b"[" * 5_000_000,
+        b"{" * 5_000_000 + b"\n",
+        b'{"a":' * 1_000_000 + b"\n",
+        b"9" * 5_000_000 + b"\n",
+        b'"' + b"\\" * 4_000_000 + b'"\n',
+        b"\xff" * 1_000_000,
+        bytes(1_000_000),
+        _header(),
+        _header(entries=250_000),
+        _header(entries=250_001),
+        _header(entries=-1),
+        _header(entries=True),
+        _header(entries=2**53),
+        _header(timestamps=0),
+        _header(timestamps=1_001),
+        _header(timestamps=1),
+        _header(case=5),
+        _header(case="x" * 5_000),
+        _header(more=1),
+        _header(entries=1) + b'{"entry":""}\n',
+        _header(entries=1) + b'{"entry":"' + b"A" * 100_000 + b'"}\n',
+        _header(entries=1) + b'{"entry":"' + b"A" * 80_000,
+        _header(checkpoints=1) + b'{"checkpoint":"' + b"\\n" * 500_000 + b'"}\n',
+        _header(checkpoints=1) + b'{"checkpoint":5}\n',
+        _header(attachments=1) + b'{"attachment":"AB=="}\n',
+        _header(timestamps=1) + b'{"timestamp":{"note":"","token":""}}\n',
+        _header() + b"\n",
+        _header() + _header(),
+    ],
+    ids=lambda data: f"{len(data)} {data[:12]!r}",
+)
+def test_what_is_no_proof_file_is_refused_in_a_sentence(core, data):
+    """Rubbish of every size: no crash and no wait, and the same step from both."""
+    assert _both(core, data, None, "rubbish")["step"] in ("verify 1", "verify 4")
+
+
 # ── statements, signed anew ──────────────────────────────────────────────────────────────────────
 
 
