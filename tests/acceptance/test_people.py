@@ -161,13 +161,18 @@ def test_what_people_must_see(tmp_path: Path, port: int) -> None:
 
     Apps.answers["card"] = 404
     job.unlink()
-    assert run("cenotaph", "probe", *here, "--key", case.key("audit"))["decision"] == "accept"
+    own = f"http://127.0.0.1:{port}/other/"  # an address that the auditor knows, and the case file does not
+    Apps.answers["other"] = 404
+    probing = ("cenotaph", "probe", *here, "--key", case.key("audit"), "--endpoint")
+    assert "the charter names no app card" in run(*probing, f"card={own}", code=2)
+    assert run(*probing, f"travel card={own}")["decision"] == "accept"
     case.admit()
     states = [(a.app, a.check, a.state, a.note) for a in case.now().require(Probe).body(Probe).apps or ()]
     assert states == [
         ("health code", "endpoint", "gone", "answers 410 Gone"),
         ("travel card", "endpoint", "gone", "answers 404 Not Found"),
         ("travel card", "job", "gone", "its file is not there"),
+        ("travel card", "endpoint", "gone", "answers 404 Not Found"),
     ]
 
     # people say what they saw, one of them with a photograph

@@ -144,6 +144,13 @@ def _addresses(values: tuple[str, ...]) -> dict[str, str]:
     return {name: url for name, _, url in pairs}
 
 
+def _endpoints(values: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
+    pairs = [value.partition("=") for value in values]
+    if not all(app and url for app, _, url in pairs):
+        raise UsageError("--endpoint takes APP=URL")
+    return tuple((app, url) for app, _, url in pairs)
+
+
 # ── before a case ────────────────────────────────────────────────────────────────────────────────
 
 
@@ -489,6 +496,9 @@ def challenge(
     help="also run outside tools on the volumes: grep, sleuthkit, photorec, scalpel",
 )
 @click.option(
+    "--endpoint", "endpoints", multiple=True, metavar="APP=URL", help="an address that you know an app by"
+)
+@click.option(
     "--accept-lower",
     is_flag=True,
     help="accept a volume below the plan's L3 (its stores are certified as L2), and apps still there",
@@ -500,6 +510,7 @@ def probe(
     addresses: tuple[str, ...],
     raw_command: str,
     referee: bool,
+    endpoints: tuple[str, ...],
     accept_lower: bool,
 ) -> None:
     """Auditor: search for what was destroyed, everywhere it was known to be; accept or reject.
@@ -516,7 +527,12 @@ def probe(
 
     session = Session(folder, key, _addresses(addresses))
     progress = ui.Progress("probe")
-    options = Options(referee=referee, command=tuple(shlex.split(raw_command)), accept_lower=accept_lower)
+    options = Options(
+        referee=referee,
+        command=tuple(shlex.split(raw_command)),
+        endpoints=_endpoints(endpoints),
+        accept_lower=accept_lower,
+    )
     path = run(session, open_reader, progress, options)
     progress.end()
     body = report.read_body(path, Probe)

@@ -17,7 +17,7 @@ from cenotaph import estate as estates
 from cenotaph import retired, volume_probe
 from cenotaph.desk import cite
 from cenotaph.engines import local
-from cenotaph.errors import StoreError
+from cenotaph.errors import StoreError, UsageError
 from cenotaph.progress import Tell, quiet, watched
 from cenotaph.residue.scan import Findings, scan
 from cenotaph.residue.shapes import IDENTITY, MOBILE, Together
@@ -70,6 +70,7 @@ class Options:
 
     referee: bool = False  # run the outside tools that are installed on the same bytes
     command: tuple[str, ...] = ()  # what gains the right to read a device, such as ("sudo", "-n")
+    endpoints: tuple[tuple[str, str], ...] = ()  # app and address, of the auditor's own knowledge
     accept_lower: bool = False  # accept although volumes fell below the plan, or apps are still there
 
 
@@ -77,9 +78,11 @@ def probe(session: Session, opener: OpenReader, tell: Tell = quiet, options: Opt
     """Search every store, then every volume of the plan, look at the apps that are to be switched off,
     decide, sign; after accepting, destroy this auditor's key share.
 
-    Returns the envelope's file in `incoming/`. Raises: OrderError before the first destruction.
+    Returns the envelope's file in `incoming/`. Raises: OrderError before the first destruction; UsageError
+    for an endpoint of an app that the charter does not name.
     """
     case = session.case
+    own = _own_endpoints(session, options)
     last = case.require(Destruction)
     inventory = case.require(Inventory)
     commitment = case.nonce_commitment(session.public, Probe, last.index)
@@ -102,7 +105,7 @@ def probe(session: Session, opener: OpenReader, tell: Tell = quiet, options: Opt
         _capped(session, found[s.name] if s.name in found else _empty(session, s.name), volumes)
         for s in estate.stores
     )
-    apps = retired.look_at_all(session.config.targets())
+    apps = retired.look_at_all((*session.config.targets(), *own))
     reasons = _reasons(session, stores)
     if not options.accept_lower:
         reasons += _volume_reasons(session, volumes) + _app_reasons(apps)
@@ -329,6 +332,15 @@ def _volume_reasons(session: Session, volumes: tuple[ProbedVolume, ...]) -> tupl
         for v in volumes
         if facts.GRADES.index(v.reached) < facts.GRADES.index(promised[v.name])
     )
+
+
+def _own_endpoints(session: Session, options: Options) -> tuple[retired.Target, ...]:
+    """Addresses that the auditor, as its users do, knows an app by: the case file may name another."""
+    known = {a.name for a in session.case.charter.apps}
+    for app, _ in options.endpoints:
+        if app not in known:
+            raise UsageError(f"the charter names no app {app}", hint="its apps: " + ", ".join(sorted(known)))
+    return tuple(retired.target(app, "endpoint", address) for app, address in options.endpoints)
 
 
 def _app_reasons(apps: tuple[CheckedApp, ...]) -> tuple[str, ...]:
