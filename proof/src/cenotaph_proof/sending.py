@@ -108,7 +108,7 @@ def send(inbox: Inbox, file: Path) -> str:
 
 
 def unsent(case: Path, key: SecretKey) -> list[Path]:
-    """The envelopes in a copy's `incoming/` that this key signed, oldest name first."""
+    """The envelopes in a copy's `incoming/` that this key signed, in order of their names."""
     found = []
     for path in sorted(CaseFolder(case).incoming.glob("*.json")):
         try:
