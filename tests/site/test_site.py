@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import json
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -270,3 +271,13 @@ def test_pages_know_of_the_verifying_page_only_where_there_is_one(published: Pub
     check: Page = read(published.site / "check.html")
 
     assert ("verify.html" in check.links) == (published.site / "verify.html").is_file()
+
+
+def test_the_page_that_checks_is_the_one_of_this_repository(published: Published) -> None:
+    """It is published with every case, and travels inside the wheel."""
+    kept = ROOT / "web" / "verify.html"
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    carried = project["tool"]["hatch"]["build"]["targets"]["wheel"]["force-include"]
+
+    assert (published.site / "verify.html").read_bytes() == kept.read_bytes()
+    assert carried == {"web/verify.html": "cenotaph/site/verify.html"}
