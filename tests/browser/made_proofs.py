@@ -12,12 +12,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, get_type_hints
 
-from cenotaph_proof import statements
+from cenotaph_proof import bundle, statements
 
 VECTORS = Path(__file__).resolve().parents[2] / "vectors"
 MARKUP = "<img src=x onerror=alert(1)><script>alert(2)</script>\"'&amp;{who}${7}"
 TURNS = "\u202e\u2066gnp.\u200f"
-STATEMENTS = 10_000
 # Names that rules compare are attacks from the beginning on, in the text of the scripts; others when signed.
 SCRIPTS = ("make_seal", "make_volumes", "make_people", "make_proof")
 NAMED = ("health", "hotline", "retired", "vector city", "health code", "Vector Host", "Vector Bureau")
@@ -58,18 +57,20 @@ def attacking(value: Any, annotation: Any = None) -> Any:
     return f"{value} {MARKUP} {TURNS}" if words else value
 
 
-def large() -> bytes:
-    """A case with so many testimonies that its log has 10,000 statements."""
+def large(count: int) -> bytes:
+    """A case with so many testimonies that its log has `count` statements."""
     sys.path.insert(0, str(VECTORS))
     import make_people
     import make_proof
 
-    few = make_people.TOLD[-1]
-    entries = len(make_proof.Ceremony(make_proof.Lie(people=True)).entries)
-    more = [(f"more {n}", *few[1:]) for n in range(STATEMENTS - entries)]
+    small = make_proof.Ceremony(make_proof.Lie(people=True))
+    certificate = bundle.replay(small._bundle()).require(statements.Certificate).body(statements.Certificate)
+    again = make_people.TOLD[-1]
+    more = [(f"more {n}", *again[1:]) for n in range(count - len(small.entries))]
     make_people.TOLD = (*make_people.TOLD, *more)
-    return make_proof.Ceremony(make_proof.Lie(people=True)).proof()
+    return make_proof.Ceremony(make_proof.Lie(people=True), certificate).proof()
 
 
 if __name__ == "__main__":
-    Path(sys.argv[2]).write_bytes({"hostile": hostile, "large": large}[sys.argv[1]]())
+    what, file, *more = sys.argv[1:]
+    Path(file).write_bytes(large(int(more[0])) if what == "large" else hostile())

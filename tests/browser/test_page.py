@@ -231,7 +231,7 @@ def test_the_language_is_the_readers(chromium, address):
     assert page.title() == Words("zh").say("page.document")
     assert page.locator("html").get_attribute("lang") == "zh-Hans"
     page.get_by_role("link", name="English").click()
-    page.wait_for_function("document.title.startsWith('Check')")
+    page.get_by_text("Choose files", exact=True).wait_for()
     page.reload()
     assert page.title() == Words("en").say("page.document")
     context.close()
