@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 from dataclasses import replace
@@ -11,8 +12,8 @@ from typing import Any
 import pytest
 
 from cenotaph.testing.ceremony import AUDITORS, NOTARY, OPERATOR, SEEN, WITNESSES, Ceremony
-from cenotaph_proof import canonical, envelope, note, report, statements, trust, verify
-from cenotaph_proof.errors import ProofError
+from cenotaph_proof import bundle, canonical, envelope, history, note, report, statements, trust, verify
+from cenotaph_proof.errors import LogError, ProofError
 from cenotaph_proof.keys import SecretKey
 from cenotaph_proof.statements import Cite, Party
 
@@ -198,3 +199,27 @@ def test_a_witness_that_left_its_second_key_out_has_not_cosigned(core):
     ours = verify.verify(io.BytesIO(c.proof()), c.trust()).proven[0].args["first"]["time"]
 
     assert theirs == ours > c.bodies["charter"].created + 60
+
+
+def _held_against_each_other(core: Any, one: bytes, other: bytes) -> tuple[Any, Any]:
+    """What each verifier makes of two proof files: how much they share, or None."""
+    theirs = core.ask(
+        "compare", one=base64.b64encode(one).decode(), other=base64.b64encode(other).decode(), trust=None
+    )
+    try:
+        ours: int | None = history.compare(bundle.read(io.BytesIO(one)), bundle.read(io.BytesIO(other)))
+    except LogError:
+        ours = None
+    assert theirs.get("step") in (None, "verify 5")
+    return ours, theirs.get("answer")
+
+
+def test_two_histories_are_told_from_one(core):
+    """An older file is the beginning of a newer one; a forked one is the proof of two histories."""
+    older, newer, forked = Ceremony().run(last="plan"), Ceremony().run(), Ceremony().run(last="seal")
+    forked.testify(NOTARY, "witnessed", "another history")
+    size = len(older.entries)
+
+    assert _held_against_each_other(core, older.proof(), newer.proof()) == (size, size)
+    assert _held_against_each_other(core, newer.proof(), newer.proof()) == (len(newer.entries),) * 2
+    assert _held_against_each_other(core, newer.proof(), forked.proof()) == (None, None)
