@@ -146,6 +146,19 @@ def said_otherwise(writer: Any) -> None:
     _touch(writer, element)
 
 
+def other_heading(writer: Any) -> None:
+    """Another heading in the list that a reader of PDF shows."""
+    heading = writer.root["/Outlines"]["/First"]
+    heading[name("/Title")] = generic.TextStringObject("97 of 97 records destroyed")
+    _touch(writer, heading)
+
+
+def other_title(writer: Any) -> None:
+    """Another title in the window's frame."""
+    title = generic.TextStringObject("Certificate of something else")
+    writer.set_info(generic.DictionaryObject({name("/Title"): title}))
+
+
 def drawn(operators: bytes, index: int = 0) -> Change:
     """These operators after what a page draws already."""
 

@@ -181,6 +181,8 @@ REWRITTEN = {
     "a layer": forger.layer,
     "a form field": forger.form_field,
     "other words for who hears it": forger.said_otherwise,
+    "another heading": forger.other_heading,
+    "another title": forger.other_title,
     "an image": forger.other_picture,
     "one more glyph": forger.drawn(forger.text(b"f0", 1)),
     "text that nobody sees": forger.drawn(forger.text(b"f0", 1, mode=3)),

@@ -164,6 +164,15 @@ def spoken(paper: Paper) -> str:
     return squeezed("".join(_strings(paper)))
 
 
+def headings(paper: Paper) -> Iterator[str]:
+    """All headings in order, as a reader of PDF lists them."""
+    for part in paper.parts:
+        yield part.face.title
+        for section in part.sections:
+            yield section.heading
+            yield from (block.rows[0][0].text for block in section.blocks if block.kind == "heading")
+
+
 def squeezed(words: str) -> str:
     """Words without white space: where a line ends is the page's business."""
     return "".join(words.split())

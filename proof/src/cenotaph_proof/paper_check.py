@@ -100,13 +100,16 @@ def _without_footer(sheet: Sheet, due: list[Paper]) -> list[str]:
 
 
 def _check_beside(sheet: Sheet, paper: Paper) -> None:
-    """What stands beside the pages: the QR code's words, and the attachment's name."""
-    if sheet.spoken != tuple(part.face.qr for part in paper.parts):
-        raise FormatError(
-            "what is said of the QR code is not what follows from the proof file", step="paper 4"
-        )
-    if sheet.attachment != paper.attachment:
-        raise FormatError("the attached file has another name than the proof file's", step="paper 4")
+    """What a reader of PDF shows beside the pages: titles, headings, the QR code's words, the attachment."""
+    for what, said, due in (
+        ("title", sheet.titles, (paper.title, paper.title)),
+        ("list of headings", sheet.outline, tuple(papers.headings(paper))),
+        ("description of the QR code", sheet.spoken, tuple(part.face.qr for part in paper.parts)),
+        ("name of the attached file", sheet.attachment, paper.attachment),
+        ("description of the attached file", sheet.described, paper.described),
+    ):
+        if said != due:
+            raise FormatError(f"the PDF's {what} is not what follows from the proof file", step="paper 4")
 
 
 def _alike(found: str, due: str) -> int:

@@ -94,11 +94,14 @@ class Sealed:
 
 @dataclass(frozen=True, slots=True)
 class Sheet:
-    """What a paper holds: its words page by page, what is said to those who hear it, what is attached."""
+    """What a paper holds: its words page by page, what stands beside the pages, what is attached."""
 
     pages: tuple[str, ...]
-    spoken: tuple[str, ...]  # in place of pictures
+    spoken: tuple[str, ...]  # to those who hear the page, in place of pictures
+    titles: tuple[str, ...]  # the title in both places that hold it
+    outline: tuple[str, ...]  # the list of headings that a reader of PDF shows
     attachment: str
+    described: str
     proof: bytes
     made_by: str
     keywords: str
@@ -131,12 +134,15 @@ def read(data: bytes, roots: Sequence[bytes] = ()) -> Sheet:
         sealed = _sealed(reader, roots)
         _check_plain(reader)
         pages = list(_pages(reader))
-        attachment, proof = _attached(reader)
+        specification, proof = _attached(reader)
         info = reader.trailer_view["/Info"]
         return Sheet(
             pages=tuple(_words(page) for page in pages),
             spoken=tuple(_alternatives(reader)),
-            attachment=attachment,
+            titles=(str(info.get("/Title", "")), str(reader.document_meta_view.title)),
+            outline=tuple(_outline(reader)),
+            attachment=str(specification["/UF"]),
+            described=str(specification.get("/Desc", "")),
             proof=proof,
             made_by=str(info.get("/Creator", "")),
             keywords=str(info.get("/Keywords", "")),
@@ -306,18 +312,30 @@ def _alternatives(reader: PdfFileReader) -> Iterator[str]:
             waiting += [item.raw_get(index) for index in reversed(range(len(item)))]
 
 
-def _attached(reader: PdfFileReader) -> tuple[str, bytes]:
-    """The one file that is attached, under the one name that both lists of attachments have."""
+def _outline(reader: PdfFileReader) -> Iterator[str]:
+    waiting, seen = [reader.root["/Outlines"]], 0
+    while waiting:
+        item = waiting.pop()
+        seen += 1
+        if seen > MAX_PAGES:
+            raise FormatError("the PDF has more headings than a paper of ours")
+        if "/Title" in item:
+            yield str(item["/Title"])
+        waiting += [item[key] for key in ("/Next", "/First") if key in item]
+
+
+def _attached(reader: PdfFileReader) -> tuple[Any, bytes]:
+    """The one file that is attached, which both lists of attachments name: its specification, its bytes."""
     names, listed = reader.root["/Names"]["/EmbeddedFiles"], reader.root["/AF"]
     if set(names) != {"/Names"} or len(names["/Names"]) != 2 or len(listed) != 1:
         raise FormatError("the PDF does not have exactly one file attached")
     specification = names["/Names"][1]
     files = specification["/EF"]
     same = names["/Names"].raw_get(1) == listed.raw_get(0) and files.raw_get("/F") == files.raw_get("/UF")
-    name = str(specification["/UF"])
-    if not same or set(files) != {"/F", "/UF"} or name != str(names["/Names"][0]):
+    named = {str(specification["/UF"]), str(specification["/F"]), str(names["/Names"][0])}
+    if not same or set(files) != {"/F", "/UF"} or len(named) != 1:
         raise FormatError("the PDF does not have exactly one file attached")
-    return name, files["/F"].data
+    return specification, files["/F"].data
 
 
 # ── seals ────────────────────────────────────────────────────────────────────────────────────────
