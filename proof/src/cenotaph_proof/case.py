@@ -35,6 +35,7 @@ Rules (spec/case.md has the reasons). "At t" is the time a statement claims for 
 from __future__ import annotations
 
 import hashlib
+from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -143,8 +144,7 @@ class Case(Casebook):
         if entry.digest in self.by_digest:
             raise OrderError(f"this {statement.kind} is in the log twice")
         self._check_rules(entry)
-        self.entries.append(entry)
-        self.by_digest[entry.digest] = entry
+        self._remember(entry)
         if isinstance(statement.body, Charter):
             self._open(entry, statement.body)
         self._append(data)
@@ -168,7 +168,7 @@ class Case(Casebook):
         witnesses = tuple(sorted(p.organisation for p in times))
         cosigned = Cosigned(seen.checkpoint.size, seen.checkpoint.root, when, witnesses)
         self._check_time(cosigned)
-        self.cosigned.append(cosigned)
+        self._see(cosigned)
         return cosigned
 
     def stamp(self, stamp: stamps.Stamp) -> stamps.Stamped | None:
@@ -439,11 +439,9 @@ class Case(Casebook):
 
     def _check_fresh(self, entry: Entry, nonce: str, about: str, target: str) -> None:
         """A nonce that was revealed before draws nothing unforeseeable, whoever revealed it."""
-        for older in (*self.all(Challenge), *self.all(Probe)):
-            body = older.statement.body
-            assert isinstance(body, Challenge | Probe)
+        for older in self.revealed(nonce):
             again = older.signer == entry.signer and older.statement.cited(about) == target
-            if body.nonce == nonce and not again:
+            if not again:
                 what = f"one nonce for two {about}s" if older.signer == entry.signer else "another's nonce"
                 raise OrderError(f"auditor {entry.signer.organisation} uses {what}")
 
@@ -500,7 +498,8 @@ class Case(Casebook):
                     raise FormatError("a destruction's classes do not add up to its records")
         volumes.check_destruction(body, plan.body(Plan))
         sealed = self.require(Seal).body(Seal)
-        accounts.check_totals(body, plan.body(Plan), sealed, self.destroyed())
+        done = {place: destroyed.records for place, destroyed in self.destroyed().items()}
+        accounts.check_totals(body, plan.body(Plan), sealed, done)
         if body.complete and any(c.remaining for s in body.stores for c in s.collections):
             raise FormatError("a destruction says it is complete and that partitions remain")
 
@@ -613,9 +612,7 @@ class Case(Casebook):
 
     def _check_notice(self, plan: Entry, approvals: Sequence[Entry], at: int) -> None:
         # (9) narrowing restarts no notice: what a plan left out of an announced one was announced as well
-        announced = plan
-        while (older := self.narrowed(announced)) is not None:
-            announced = older
+        *_, announced = self.chain(plan)
         last = max(
             [announced.index, *(e.index for e in approvals), *(e.index for e in self.challenges(plan))]
         )
@@ -630,8 +627,8 @@ class Case(Casebook):
             raise OrderError(f"the notice period is not over: {begins - at} s are missing")
 
     def _check_against(self, ref: CheckpointRef, index: int, *, exactly: bool = False) -> None:
-        known = {c.size: c.root.hex() for c in self.cosigned}
-        if known.get(ref.size) != ref.root:
+        known = self.checkpoint(ref.size)
+        if known is None or known.root.hex() != ref.root:
             raise OrderError("a statement names a checkpoint that has no quorum of cosignatures")
         if ref.size <= index or (exactly and ref.size != index + 1):
             raise OrderError("a statement names a checkpoint that does not hold what it speaks of")
@@ -641,9 +638,8 @@ class Case(Casebook):
         before = self.cosigned[-1] if self.cosigned else None
         if before is not None and (new.size < before.size or new.time < before.time - self.skew):
             raise OrderError("checkpoints go back in time")
-        for entry in self.entries:
-            if before is not None and entry.index < before.size:
-                continue
+        seen = before.size if before is not None else 0
+        for entry in self.entries[bisect_left(self.entries, seen, key=lambda e: e.index) :]:
             told = claimed(entry)
             if told is None:
                 continue
@@ -655,12 +651,7 @@ class Case(Casebook):
     def _not_before(self, entry: Entry) -> int:
         """A time at which what this entry cites did not exist yet, as the witnesses saw."""
         cited = [self.by_digest[c.digest].index for c in entry.statement.cites if c.digest in self.by_digest]
-        newest = max(cited, default=0)
-        named = named_checkpoint(entry)
-        return max(
-            (c.time for c in self.cosigned if c.size <= newest or (named is not None and c.size <= named)),
-            default=0,
-        )
+        return self.newest_time(max([0, *cited, named_checkpoint(entry) or 0]))
 
     # ── small things ─────────────────────────────────────────────────────────────────────────────
 

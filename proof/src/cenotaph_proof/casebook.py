@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -19,6 +20,7 @@ from cenotaph_proof.statements import (
     Certificate,
     Challenge,
     Charter,
+    DestroyedCollection,
     Destruction,
     Inventory,
     Plan,
@@ -55,6 +57,25 @@ class Cosigned:
     witnesses: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Destroyed:
+    """What was destroyed of a collection, by how surely it was what had been sealed."""
+
+    records: int = 0
+    as_sealed: int = 0
+    watched: int = 0
+    unknown: int = 0
+
+    def plus(self, run: DestroyedCollection) -> Destroyed:
+        """With what one more run destroyed."""
+        return Destroyed(
+            self.records + run.records,
+            self.as_sealed + run.as_sealed,
+            self.watched + run.watched,
+            self.unknown + run.unknown,
+        )
+
+
 class Casebook:
     """What was admitted of one case, and the checkpoints over it.
 
@@ -65,7 +86,7 @@ class Casebook:
         self.trust = trust
         self.entries: list[Entry] = []
         self.by_digest: dict[str, Entry] = {}
-        self.cosigned: list[Cosigned] = []
+        self.cosigned: list[Cosigned] = []  # ascending by size
         self.charter_entry: Entry | None = None
         self.untrusted: set[str] = set()  # organisations of the charter that the trust file lacks
         self.ended_elsewhere: tuple[str, ...] = ()  # other cases' charters, by certificates not checked
@@ -75,6 +96,14 @@ class Casebook:
         self._charters_open: dict[str, None] = {}
         self._said_closed: list[tuple[str, Callable[[], bytes]]] = []
         self._frontier = merkle.Frontier()
+        self._newest_seen: list[int] = []  # beside `cosigned`: the newest time until then
+        # What rules ask for again and again, so that no statement is read once for each other one.
+        self._by_kind: dict[type, list[Entry]] = {}
+        self._approvals: dict[tuple[str, str | None], dict[str, Entry]] = {}
+        self._commitments: dict[tuple[str, type], list[tuple[int, str]]] = {}
+        self._revealed: dict[str, dict[tuple[str, str | None], Entry]] = {}
+        self._narrowed: dict[str, Entry | None] = {}
+        self._destroyed: dict[tuple[str, int], Destroyed] = {}
         self._parties: dict[str, PublicKey] = {}
 
     @property
@@ -99,7 +128,8 @@ class Casebook:
         return self.trust.clock_skew
 
     def all(self, cls: type) -> list[Entry]:
-        return [e for e in self.entries if isinstance(e.statement.body, cls)]
+        """The statements of a kind, in log order."""
+        return self._by_kind.get(cls, [])
 
     def latest(self, cls: type) -> Entry | None:
         found = self.all(cls)
@@ -118,7 +148,18 @@ class Casebook:
 
     def cosigned_time(self, index: int) -> int | None:
         """By when a quorum had seen entry `index`; None while it has not."""
-        return next((c.time for c in self.cosigned if c.size > index), None)
+        at = bisect_right(self.cosigned, index, key=_size)
+        return self.cosigned[at].time if at < len(self.cosigned) else None
+
+    def checkpoint(self, size: int) -> Cosigned | None:
+        """The checkpoint of this size, if it has its quorum."""
+        at = bisect_left(self.cosigned, size, key=_size)
+        return self.cosigned[at] if at < len(self.cosigned) and self.cosigned[at].size == size else None
+
+    def newest_time(self, size: int) -> int:
+        """The newest time of the checkpoints of at most this size; 0 where there is none."""
+        at = bisect_right(self.cosigned, size, key=_size)
+        return self._newest_seen[at - 1] if at else 0
 
     def charter_approvals(self) -> list[Entry]:
         """The standing approvals of the charter, at most one a party."""
@@ -132,29 +173,22 @@ class Casebook:
 
     def plan_approvals(self, plan: Entry) -> list[Entry]:
         """Standing approvals of a plan, or of a plan that it only narrows (9)."""
-        found = list(self.standing("plan", plan.digest))
-        older = self.narrowed(plan)
-        if older is not None:
-            have = {e.signer.key_id for e in found} | self.withdrawn(plan.digest)
-            found += [e for e in self.plan_approvals(older) if e.signer.key_id not in have]
+        found: list[Entry] = []
+        heard: set[str] = set()  # keys whose word on a newer plan counts instead
+        for step in self.chain(plan):
+            found += [e for e in self.standing("plan", step.digest) if e.signer.key_id not in heard]
+            heard = {e.signer.key_id for e in found} | heard | self.withdrawn(step.digest)
         return found
 
     def challenges(self, plan: Entry) -> list[Entry]:
         """The newest challenge of each auditor on this plan, or on a plan that it only narrows."""
-        newest: dict[str, Entry] = {}
-        for challenge in self.all(Challenge):
-            if self.covers(challenge.statement.cited("plan"), plan):
-                newest[challenge.signer.key_id] = challenge
+        covered = {step.digest for step in self.chain(plan)}
+        newest = {c.signer.key_id: c for c in self.all(Challenge) if c.statement.cited("plan") in covered}
         return list(newest.values())
 
-    def destroyed(self) -> dict[tuple[str, int], int]:
-        """Records destroyed so far by (store, collection ordinal)."""
-        totals: dict[tuple[str, int], int] = {}
-        for entry in self.all(Destruction):
-            for item in entry.body(Destruction).stores:
-                for c in item.collections:
-                    totals[item.name, c.ordinal] = totals.get((item.name, c.ordinal), 0) + c.records
-        return totals
+    def destroyed(self) -> Mapping[tuple[str, int], Destroyed]:
+        """What was destroyed so far by (store, collection ordinal)."""
+        return self._destroyed
 
     def rejected(self) -> bool:
         """Whether the newest word of an auditor on the latest destruction is that residue is left."""
@@ -168,19 +202,15 @@ class Casebook:
 
     def nonce_commitment(self, auditor: PublicKey, what: type, before: int) -> str:
         """The commitment an auditor's next nonce must open: the newest one logged before `before`."""
-        commitment: str | None = None
-        for entry in self.entries:
-            if entry.signer.key_id != auditor.key_id or entry.index >= before:
-                continue
-            body = entry.statement.body
-            if isinstance(body, Approval) and body.commitments is not None and commitment is None:
-                c = body.commitments
-                commitment = c.challenge_nonce if what is Challenge else c.probe_nonce
-            elif isinstance(body, Challenge | Probe) and isinstance(body, what):
-                commitment = body.next_nonce
-        if commitment is None:
+        made = self._commitments.get((auditor.key_id, what), [])
+        at = bisect_left(made, before, key=lambda item: item[0])
+        if not at:
             raise OrderError(f"auditor {auditor.organisation} committed to no nonce before the draw")
-        return commitment
+        return made[at - 1][1]
+
+    def revealed(self, nonce: str) -> Iterable[Entry]:
+        """Challenges and probes that revealed a nonce: of those by one party about one statement, one."""
+        return self._revealed.get(nonce, {}).values()
 
     def outside_records(self, auditor: PublicKey) -> int:
         """How many outside records an auditor committed to bring, by its newest word before the survey."""
@@ -190,36 +220,72 @@ class Casebook:
         return next((c.outside_records for c in reversed(said) if c is not None), 0)
 
     def standing(self, of: str, digest: str) -> list[Entry]:
-        newest: dict[str, Entry] = {}
-        for entry in self.all(Approval):
-            if entry.body(Approval).of == of and entry.statement.cited(of) == digest:
-                newest[entry.signer.key_id] = entry
+        """The approvals of one statement that stand: each party's newest word, where it approves."""
+        newest = self._approvals.get((of, digest), {})
         return [e for e in newest.values() if e.body(Approval).decision == "approve"]
 
     def withdrawn(self, plan: str) -> set[str]:
         """Keys whose last word on this very plan was to withdraw."""
-        newest = {
-            e.signer.key_id: e.body(Approval).decision
-            for e in self.all(Approval)
-            if e.body(Approval).of == "plan" and e.statement.cited("plan") == plan
-        }
-        return {key for key, decision in newest.items() if decision == "withdraw"}
+        newest = self._approvals.get(("plan", plan), {})
+        return {key for key, e in newest.items() if e.body(Approval).decision == "withdraw"}
 
     def narrowed(self, plan: Entry) -> Entry | None:
         """The plan that this one supersedes and only narrows, if it does."""
-        older = self.by_digest.get(plan.body(Plan).supersedes or "")
-        if older is None or older.statement.cited("seal") != plan.statement.cited("seal"):
-            return None
-        return older if self.narrows(plan.body(Plan), older.body(Plan)) else None
+        if plan.digest not in self._narrowed:
+            older = self.by_digest.get(plan.body(Plan).supersedes or "")
+            if older is not None and (
+                older.statement.cited("seal") != plan.statement.cited("seal")
+                or not self.narrows(plan.body(Plan), older.body(Plan))
+            ):
+                older = None
+            self._narrowed[plan.digest] = older
+        return self._narrowed[plan.digest]
+
+    def chain(self, plan: Entry) -> Iterator[Entry]:
+        """This plan, the one that it narrows, and so on."""
+        step: Entry | None = plan
+        while step is not None:
+            yield step
+            step = self.narrowed(step)
 
     def covers(self, digest: str | None, plan: Entry) -> bool:
         """Whether `digest` is this plan or one that it narrows, step by step."""
-        step: Entry | None = plan
-        while step is not None:
-            if step.digest == digest:
-                return True
-            step = self.narrowed(step)
-        return False
+        return any(step.digest == digest for step in self.chain(plan))
+
+    # ── remembering ──────────────────────────────────────────────────────────────────────────────
+
+    def _remember(self, entry: Entry) -> None:
+        """Take an entry that was judged."""
+        self.entries.append(entry)
+        self.by_digest[entry.digest] = entry
+        body, key_id = entry.statement.body, entry.signer.key_id
+        self._by_kind.setdefault(type(body), []).append(entry)
+        if isinstance(body, Approval):
+            self._approvals.setdefault((body.of, entry.statement.cited(body.of)), {})[key_id] = entry
+            if body.commitments is not None:
+                c = body.commitments
+                for what, commitment in ((Challenge, c.challenge_nonce), (Probe, c.probe_nonce)):
+                    made = self._commitments.setdefault((key_id, what), [])
+                    if not made:  # later ones are made by what reveals the one before
+                        made.append((entry.index, commitment))
+        elif isinstance(body, Challenge | Probe):
+            self._commitments.setdefault((key_id, type(body)), []).append((entry.index, body.next_nonce))
+            about = "seal" if isinstance(body, Challenge) else "destruction"
+            self._revealed.setdefault(body.nonce, {})[key_id, entry.statement.cited(about)] = entry
+        elif isinstance(body, Destruction):
+            self._count(body)
+
+    def _count(self, run: Destruction) -> None:
+        for item in run.stores:
+            for c in item.collections:
+                place = item.name, c.ordinal
+                done = self._destroyed.get(place, Destroyed())
+                self._destroyed[place] = done.plus(c)
+
+    def _see(self, cosigned: Cosigned) -> None:
+        """Take a checkpoint with its quorum."""
+        self.cosigned.append(cosigned)
+        self._newest_seen.append(max([cosigned.time, *self._newest_seen[-1:]]))
 
     @staticmethod
     def narrows(new: Plan, old: Plan) -> bool:
@@ -237,6 +303,10 @@ class Casebook:
                 for item in new.stores
             )
         )
+
+
+def _size(checkpoint: Cosigned) -> int:
+    return checkpoint.size
 
 
 _COMMANDS = {

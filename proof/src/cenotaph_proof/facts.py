@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import TypeAlias
 
 from cenotaph_proof import quorum, volumes
-from cenotaph_proof.casebook import Casebook, Entry
+from cenotaph_proof.casebook import Casebook, Destroyed, Entry
 from cenotaph_proof.errors import OrderError
 from cenotaph_proof.keys import PublicKey
 from cenotaph_proof.statements import (
@@ -21,7 +21,6 @@ from cenotaph_proof.statements import (
     CertifiedVolume,
     Challenge,
     CheckpointRef,
-    DestroyedCollection,
     Destruction,
     GradeName,
     Inventory,
@@ -71,7 +70,7 @@ def certificate(case: Casebook, log: CheckpointRef, issued: int) -> Certificate:
     probes = accepted(case)
     _check_ready(case, probes)
     stores = tuple(_store(case, s, probes) for s in case.require(Seal).body(Seal).stores)
-    classes = _classes(c for _, c in _runs(case))
+    classes = _classes(case.destroyed().values())
     on = tuple(_volume(case, v, probes) for v in _volumes(case)) or None
     return Certificate(
         log=log,
@@ -126,7 +125,7 @@ def reached(
     surveyed = next(s for s in case.require(Inventory).body(Inventory).stores if s.name == store)
     limits.append((surveyed.reachable, surveyed.why_not_higher))
     done = case.destroyed()
-    if sum(done.get((store, o), 0) for o in planned.destroy) != planned.records:
+    if sum(done[store, o].records for o in planned.destroy if (store, o) in done) != planned.records:
         limits.append(("none", NOT_DESTROYED))
     if sealed.records and not _destroyed(case, store):
         limits.append(("none", NOTHING_DESTROYED))
@@ -296,7 +295,7 @@ def _touched(run: Destruction, stores: Collection[str]) -> bool:
 
 
 def _collection(case: Casebook, store: str, sealed: SealCollection) -> CertifiedCollection:
-    mine = [c for name, c in _runs(case) if name == store and c.ordinal in sealed.ordinals]
+    mine = [case.destroyed()[store, o] for o in sealed.ordinals if (store, o) in case.destroyed()]
     as_sealed, watched, unknown = _classes(mine)
     destroyed = as_sealed + watched + unknown
     left_out = bool(set(sealed.ordinals) & {o.ordinal for o in _plan(case, store).left_out})
@@ -316,15 +315,6 @@ def _plan(case: Casebook, store: str) -> PlanStore:
     return next(s for s in case.require(Plan).body(Plan).stores if s.name == store)
 
 
-def _runs(case: Casebook) -> list[tuple[str, DestroyedCollection]]:
-    return [
-        (store.name, collection)
-        for entry in case.all(Destruction)
-        for store in entry.body(Destruction).stores
-        for collection in store.collections
-    ]
-
-
 def _last_run(case: Casebook, store: str) -> tuple[GradeName, str] | None:
     """What the newest reclamation of a store reached by its own account."""
     for entry in reversed(case.all(Destruction)):
@@ -335,10 +325,10 @@ def _last_run(case: Casebook, store: str) -> tuple[GradeName, str] | None:
 
 
 def _destroyed(case: Casebook, store: str) -> int:
-    return sum(c.records for name, c in _runs(case) if name == store)
+    return sum(done.records for (name, _), done in case.destroyed().items() if name == store)
 
 
-def _classes(runs: Iterable[DestroyedCollection]) -> tuple[int, int, int]:
+def _classes(runs: Iterable[Destroyed]) -> tuple[int, int, int]:
     totals = [0, 0, 0]
     for run in runs:
         totals[0] += run.as_sealed
