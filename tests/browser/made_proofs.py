@@ -1,7 +1,7 @@
 """Makes proof files that the vectors have not: a program of its own, since it changes what makes the vectors.
 
 python made_proofs.py hostile FILE      every text that a statement lets its signer choose is an attack
-python made_proofs.py large FILE        a log of 10,000 statements
+python made_proofs.py large FILE COUNT  a log of so many statements
 """
 
 from __future__ import annotations
