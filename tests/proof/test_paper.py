@@ -223,6 +223,19 @@ def test_other_numbers_are_refused_and_named(proof: bytes) -> None:
         paper_check.check(paper_typeset.typeset(forged), None)
 
 
+def test_a_paper_of_another_edition_is_told_so(
+    english: bytes, proof: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An older layout is no forgery: that it was not set again is not shown, with the reason."""
+    with monkeypatch.context() as older:
+        older.setattr(paper_typeset, "edition", lambda: "edition-of-yesterday")
+        pages = paper_typeset.typeset(paper.of(proof, "en"))
+    line = paper_check.check(pages, None).not_shown[-2]
+
+    assert line.code == "not-shown.paper-typeset"
+    assert "another edition" in line.text
+
+
 def test_a_paper_with_another_cases_proof_is_refused(proof: bytes) -> None:
     """An honest proof file does not lend its verdict to other pages."""
     other = Ceremony(auditors=2, witness=1).run().proof()

@@ -140,9 +140,16 @@ def _typeset_again(sheet: Sheet, paper: Paper, data: bytes) -> dict[str, Any] | 
         return phrase("typeset.failed")
     if data.startswith(due) and sheet.set_bytes < len(due) and (sheet.sealed or len(data) == len(due)):
         return None
+    if not _same_edition(sheet):
+        return phrase("typeset.edition")
     if paper_typeset.own_fonts_only(due):
         raise FormatError("the pages are drawn otherwise than they say", step="paper 5")
     return phrase("typeset.fonts")
+
+
+def _same_edition(sheet: Sheet) -> bool:
+    """Whether it says that it is of the words and the layout that are installed here."""
+    return sheet.keywords.replace(",", " ").split() == [papers.FORMAT, paper_typeset.edition()]
 
 
 def _seal_facts(sealed: Sealed | None) -> list[Fact]:

@@ -228,6 +228,8 @@ def _operations(content: bytes) -> Iterator[tuple[str, list[Operand]]]:
                 array.append(value)
         if len(operands) > 64:
             raise FormatError("a page's drawing cannot be read")
+    if operands or array is not None:
+        raise FormatError("the drawing of a page is cut off")
 
 
 def _bracket(

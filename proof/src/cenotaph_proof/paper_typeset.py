@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import functools
+import hashlib
 import importlib.util
 import io
 import json
@@ -76,6 +77,18 @@ def made_by() -> str:
     return found[1].decode("latin-1") if found else ""
 
 
+@functools.cache
+def edition() -> str:
+    """Which layout and words these are. A paper of another edition looks or reads otherwise, and is no worse."""
+    digest = hashlib.sha256(resources.files(__package__).joinpath("paper.typ").read_bytes())
+    for name in _WORDS:
+        digest.update(resources.files(__package__).joinpath("words", name).read_bytes())
+    return f"edition-{digest.hexdigest()[:16]}"
+
+
+_WORDS = ("en.json", "paper.en.json", "paper.zh.json", "texts.zh.json", "zh.json")
+
+
 def own_fonts_only(pdf: bytes) -> bool:
     """Whether a PDF of ours is set in the fonts alone that typst brings: then each machine makes the same."""
     names = re.findall(rb"/FontName/[A-Z]{6}\+([\w-]+)", pdf.replace(b" ", b""))
@@ -102,7 +115,7 @@ def _given(paper: Paper) -> dict[str, Any]:
     date = {name: getattr(at, name) for name in ("year", "month", "day", "hour", "minute", "second")}
     value = {f.name: getattr(paper, f.name) for f in dataclasses.fields(paper) if f.name != "proof"}
     return value | {
-        "keywords": [FORMAT],
+        "keywords": [FORMAT, edition()],
         "date": date,
         "leaf": list(paper.leaf),
         "mime": MIME,
