@@ -5,13 +5,14 @@
 #
 # What stands before `--` is needed: without it, and without the right to install it, this fails and says what to
 # install. What stands after it is optional: the tests that use it skip and say so. COMMAND may be
-# `PYTHON+MODULE`: the interpreter PYTHON must be able to import MODULE.
+# `PYTHON+MODULE`: the interpreter PYTHON must be able to import MODULE; or the absolute path of a file.
 set -eu
 PATH=$PATH:/usr/sbin:/sbin
 export PATH
 
 have() {
     case $1 in
+    /*) [ -e "$1" ] ;;
     *+*) "${1%%+*}" -c "import ${1#*+}" >/dev/null 2>&1 ;;
     *) command -v "$1" >/dev/null 2>&1 ;;
     esac

@@ -79,7 +79,7 @@ def made_by() -> str:
 
 @functools.cache
 def edition() -> str:
-    """Which layout and words these are. A paper of another edition looks or reads otherwise, and is no worse."""
+    """Which layout and words these are: a paper of another edition looks or reads otherwise."""
     digest = hashlib.sha256(resources.files(__package__).joinpath("paper.typ").read_bytes())
     for name in _WORDS:
         digest.update(resources.files(__package__).joinpath("words", name).read_bytes())
