@@ -408,6 +408,37 @@ def _jcs(root: Path) -> Iterator[Case]:
         yield Case(place.stem, {"json": place.read_bytes()}, expected)
 
 
+def _w3c_jcs(root: Path) -> Iterator[Case]:
+    place = root / "w3c-eddsa-jcs-2022" / "eddsa-jcs-2022"
+    signed = _json(place / "signedJCS.json")
+    del signed["proof"]
+    yield Case("document", {"json": json.dumps(signed).encode()}, (place / "canonDocJCS.txt").read_bytes())
+    config = (place / "proofConfigJCS.json").read_bytes()
+    yield Case("proof", {"json": config}, (place / "proofCanonJCS.txt").read_bytes())
+
+
+def _w3c_eddsa(root: Path) -> Iterator[Case]:
+    place = root / "w3c-eddsa-jcs-2022" / "eddsa-jcs-2022"
+    hashes = [
+        hashlib.sha256((place / name).read_bytes()).digest()
+        for name in ("proofCanonJCS.txt", "canonDocJCS.txt")
+    ]
+    assert b"".join(hashes).hex() == (place / "combinedHashJCS.txt").read_text()
+    named = _json(place / "proofConfigJCS.json")["verificationMethod"].rpartition("#z")[2]
+    key = _base58(named)
+    assert key[:2] == b"\xed\x01"
+    signature = bytes.fromhex((place / "sigHexJCS.txt").read_text())
+    inputs = {"key": key[2:], "signature": signature, "message": b"".join(hashes)}
+    yield Case("alumni credential", inputs)
+
+
+def _base58(text: str) -> bytes:
+    number = 0
+    for letter in text:
+        number = number * 58 + "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz".index(letter)
+    return number.to_bytes(-(-number.bit_length() // 8), "big")
+
+
 def _dsse(root: Path) -> Iterator[Case]:
     vector = _json(root / "dsse" / "hello-world-p256.json")
     inputs = {
@@ -470,6 +501,8 @@ SETS: dict[str, Callable[[Path], Iterator[Case]]] = {
     "wycheproof-chacha20-poly1305": _wycheproof_aead,
     "wycheproof-p256": _wycheproof_p256,
     "rfc8785-jcs": _jcs,
+    "w3c-jcs": _w3c_jcs,
+    "w3c-eddsa": _w3c_eddsa,
     "dsse": _dsse,
     "sigstore-dsse": _sigstore_dsse,
 }

@@ -260,6 +260,8 @@ SETS: dict[str, tuple[int, Callable[[Case, Path], Any]]] = {
     "wycheproof-hkdf": (86, a_derived_key),
     "wycheproof-chacha20-poly1305": (325, an_opened_message),
     "rfc8785-jcs": (6, canonical_json),
+    "w3c-jcs": (2, canonical_json),
+    "w3c-eddsa": (1, an_ed25519_signature),
     "dsse": (1, a_dsse_signature),
     "sigstore-dsse": (10, a_certified_dsse_signature),
 }

@@ -464,6 +464,17 @@ def test_bundles_that_a_server_keeps_gzipped_are_read(large):
             made.entry(257)
 
 
+@pytest.mark.parametrize("name", ["checkpoint", "cosigned/7"])
+def test_a_pipe_in_place_of_a_file_is_not_waited_for(log, tmp_path, name):
+    """A copy of somebody's log may hold anything."""
+    place = tmp_path / "log" / name
+    place.unlink(missing_ok=True)
+    place.parent.mkdir(exist_ok=True)
+    os.mkfifo(place)
+    with pytest.raises(FormatError):
+        note.parse_note(log.cosigned()[7] if name != "checkpoint" else log.checkpoint_note())
+
+
 def test_a_checkpoint_with_extension_lines_is_another_logs(large, operator):
     """Read where nobody says whose log it is; refused where the operator is known, and never written."""
     made, folder = large

@@ -11,6 +11,7 @@ checkpoint, full and partial tiles, entry bundles that lie gzipped on their disk
 
 from __future__ import annotations
 
+import os
 import re
 import zlib
 from collections.abc import Iterator
@@ -422,7 +423,8 @@ def _inflated(data: bytes) -> bytes | None:
 
 def _read_bounded(path: Path, limit: int) -> bytes:
     # The folder may be a copy of somebody else's log: a file longer than the format allows is not read.
-    with path.open("rb") as file:
+    # A pipe in place of a file would make a blocking open wait for ever.
+    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
         data = file.read(limit + 1)
     if len(data) > limit:
         raise LogError(f"the log's file {path.name} is longer than the {limit} bytes that it can have")
