@@ -13,14 +13,16 @@ const CORE = path.join(HERE, "..", "..", "web", "core");
 const PARTS =
   "Cenotaph, ProofError, Trust, unhex, hex, utf8, readCanonical, writeCanonical, readPublicKey, readEnvelope, isSignedBy, sha256Hex, " +
   "leafHash, MerkleTree, checkInclusion, checkConsistency, readNote, readCheckpoint, noteKeys, checkSignatures, checkCheckpoint, " +
-  "readWrapper, readStatement, commitment, chunksNeeded, drawSeed, drawSample, drawDigest, leastPercent, checkSeal, chunkEntry, " +
+  "readWrapper, readStatement, commitment, chunksNeeded, drawSeed, drawSample, drawDigest, leastPercent, checkSeal, u64, concat, " +
   "collectionEntry, storeEntry, rootOfEntries, readToml, TomlFloat, readTrust, verifiesEd25519, readPolicy, policyTime, " +
   "readVerifierKey, checkInclusionProof";
 
 function load() {
   const order = JSON.parse(fs.readFileSync(path.join(CORE, "files.json"), "utf8"));
   const files = order.map((name) => fs.readFileSync(path.join(CORE, name), "utf8"));
-  return vm.runInThisContext(`(() => { "use strict";\n${files.join("\n")}\nreturn { ${PARTS} }; })`, { filename: "web/core" })();
+  return vm.runInThisContext(`(() => { "use strict";\n${files.join("\n")}\nreturn { ${PARTS} }; })`, {
+    filename: "web/core",
+  })();
 }
 
 const core = load();
@@ -41,7 +43,13 @@ const ANSWERS = {
   trust: async ({ text, files }) => {
     const trust = await core.readTrust(text, new Map(Object.entries(files ?? {})));
     const { parties, approve, witness, clockSkew, chunks } = trust;
-    return { parties: parties.map((party) => party.keyId), approve: Object.fromEntries(approve), witness, clockSkew, chunks };
+    return {
+      parties: parties.map((party) => party.keyId),
+      approve: Object.fromEntries(approve),
+      witness,
+      clockSkew,
+      chunks,
+    };
   },
   toml: ({ text }) => plain(core.readToml(text)),
   policy: async ({ data, times }) => {
@@ -59,14 +67,16 @@ const ANSWERS = {
   ed25519: ({ key, signature, message }) => core.verifiesEd25519(key, unhex(signature), unhex(message)),
   envelope: async ({ data, signer }) => {
     const read = core.readEnvelope(unhex(data));
-    if (!(await core.isSignedBy(read, await core.readPublicKey(signer)))) throw new core.ProofError("not signed by this party");
+    if (!(await core.isSignedBy(read, await core.readPublicKey(signer))))
+      throw new core.ProofError("not signed by this party");
     return { payload: hex(read.payload), digest: await core.sha256Hex(unhex(data)) };
   },
   tree: async ({ entries }) => {
     const tree = await core.MerkleTree.of(await Promise.all(entries.map((entry) => core.leafHash(unhex(entry)))));
     return Promise.all([...entries.keys(), entries.length].map(async (size) => hex(await tree.root(size))));
   },
-  inclusion: ({ index, size, leaf, proof, root }) => core.checkInclusion(index, size, unhex(leaf), proof.map(unhex), unhex(root)),
+  inclusion: ({ index, size, leaf, proof, root }) =>
+    core.checkInclusion(index, size, unhex(leaf), proof.map(unhex), unhex(root)),
   consistency: ({ old_size, new_size, old_root, new_root, proof }) =>
     core.checkConsistency(old_size, new_size, unhex(old_root), unhex(new_root), proof.map(unhex)),
   checkpoint: async ({ data, operator, witnesses }) => {
@@ -94,11 +104,16 @@ const ANSWERS = {
   },
   seal: ({ body }) => core.checkSeal(body),
   entries: async ({ kind, items }) => {
-    const write = { chunk: core.chunkEntry, collection: core.collectionEntry, store: core.storeEntry }[kind];
+    const write = { chunk: chunkEntry, collection: core.collectionEntry, store: core.storeEntry }[kind];
     const entries = items.map((item, i) => (kind === "chunk" ? write(i, item) : write(item)));
     return { entries: entries.map(hex), root: await core.rootOfEntries(entries) };
   },
 };
+
+/** spec/seal.md: what an auditor hashes; a verifier is not shown chunks. */
+function chunkEntry(number, { records, bytes, hash }) {
+  return core.concat(utf8("chunk"), core.u64(number, records, bytes), unhex(hash));
+}
 
 /** A trust: none, the text of a trust file, or what a test holds already. */
 async function heldIn(trust, files = {}) {
@@ -127,6 +142,8 @@ async function answer(request) {
 }
 
 for await (const line of readline.createInterface({ input: process.stdin, crlfDelay: Infinity })) {
-  const said = JSON.stringify(await answer(JSON.parse(line)), (_, value) => (typeof value === "bigint" ? String(value) : value));
+  const said = JSON.stringify(await answer(JSON.parse(line)), (_, value) =>
+    typeof value === "bigint" ? String(value) : value,
+  );
   process.stdout.write(`${said}\n`);
 }

@@ -2,7 +2,8 @@
 
 /** Every sealed collection and record is destroyed or left out, by the survey's own counts. */
 function checkPlan(plan, charter, inventory, seal) {
-  if (!sameList(names(plan.stores), names(seal.stores))) throw new ProofError("the plan does not cover the seal's stores");
+  if (!sameList(namesOf(plan.stores), namesOf(seal.stores)))
+    throw new ProofError("the plan does not cover the seal's stores");
   const terms = new Map(charter.stores.map((store) => [store.name, store]));
   plan.stores.forEach((store, i) => {
     checkCollections(store, seal.stores[i]);
@@ -10,7 +11,8 @@ function checkPlan(plan, charter, inventory, seal) {
     checkShared(store, terms.get(store.name), charter);
   });
   checkPlannedVolumes(plan);
-  if (plan.records !== sum(plan.stores.map((store) => store.records))) throw new ProofError("the plan's total does not add up");
+  if (plan.records !== sum(plan.stores.map((store) => store.records)))
+    throw new ProofError("the plan's total does not add up");
   if (plan.annex !== inventory.annex) {
     throw new ProofError("the plan names another annex than the inventory, so approvers read another estate");
   }
@@ -19,7 +21,8 @@ function checkPlan(plan, charter, inventory, seal) {
 function checkCollections(store, sealed) {
   const ordinals = [...store.destroy, ...store.left_out.map((out) => out.ordinal)].sort((a, b) => a - b);
   const due = sealed.collections.flatMap((group) => group.ordinals).sort((a, b) => a - b);
-  if (!sameList(ordinals, due)) throw new ProofError(`the plan for store ${store.name} does not account for every collection`);
+  if (!sameList(ordinals, due))
+    throw new ProofError(`the plan for store ${store.name} does not account for every collection`);
   if (store.records + sum(store.left_out.map((out) => out.records)) !== sealed.records) {
     throw new ProofError(`the plan for store ${store.name} does not account for every sealed record`);
   }
@@ -43,7 +46,12 @@ function checkRecords(store, sealed, surveyed) {
 }
 
 function checkShared(store, terms, charter) {
-  if (!contains(terms.shared, store.shared.map((action) => action.kind))) {
+  if (
+    !contains(
+      terms.shared,
+      store.shared.map((action) => action.kind),
+    )
+  ) {
     throw new ProofError(`the plan for store ${store.name} has a shared action that the charter forbids`);
   }
   const owners = charter.parties.filter((party) => party.role === "owner").map((party) => party.organisation);
@@ -58,7 +66,8 @@ function checkTotals(run, plan, seal, casebook) {
   const now = new Map(); // store → ordinal → records of this run
   for (const store of run.stores) {
     const records = new Map();
-    for (const { ordinal, records: count } of store.collections) records.set(ordinal, (records.get(ordinal) ?? 0) + count);
+    for (const { ordinal, records: count } of store.collections)
+      records.set(ordinal, (records.get(ordinal) ?? 0) + count);
     now.set(store.name, records);
   }
   const lost = (store, ordinal) => casebook.lostOf(store, ordinal) + (now.get(store)?.get(ordinal) ?? 0);
@@ -73,13 +82,17 @@ function checkTotals(run, plan, seal, casebook) {
   if (!run.complete) return;
   for (const store of plan.body.stores) {
     const destroys = plan.destroys.get(store.name);
-    const more = [...(now.get(store.name) ?? [])].filter(([ordinal]) => destroys.has(ordinal)).map(([, count]) => count);
+    const more = [...(now.get(store.name) ?? [])]
+      .filter(([ordinal]) => destroys.has(ordinal))
+      .map(([, count]) => count);
     if (plan.lost.get(store.name) + sum(more) !== store.records) {
-      throw new ProofError(`a destruction says that it is complete although records of store ${store.name} are missing`);
+      throw new ProofError(
+        `a destruction says that it is complete although records of store ${store.name} are missing`,
+      );
     }
   }
 }
 
-function names(items) {
+function namesOf(items) {
   return items.map((item) => item.name);
 }

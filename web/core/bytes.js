@@ -90,17 +90,6 @@ function decodedBase64(characters) {
   return bytes;
 }
 
-function toBase64(bytes) {
-  let text = "";
-  for (let i = 0; i < bytes.length; i += 3) {
-    const bits = (bytes[i] << 16) | ((bytes[i + 1] ?? 0) << 8) | (bytes[i + 2] ?? 0);
-    text += BASE64[bits >> 18] + BASE64[(bits >> 12) & 63];
-    text += i + 1 < bytes.length ? BASE64[(bits >> 6) & 63] : "=";
-    text += i + 2 < bytes.length ? BASE64[bits & 63] : "=";
-  }
-  return text;
-}
-
 function concat(...parts) {
   const bytes = new Uint8Array(parts.reduce((length, part) => length + part.length, 0));
   let at = 0;

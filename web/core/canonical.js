@@ -20,7 +20,10 @@ function writeCanonical(value) {
   if (Array.isArray(value)) return `[${value.map(writeCanonical).join(",")}]`;
   if (value === null || typeof value !== "object") return JSON.stringify(value);
   const keys = Object.keys(value).filter((key) => value[key] !== undefined);
-  return `{${keys.sort().map((key) => `${JSON.stringify(key)}:${writeCanonical(value[key])}`).join(",")}}`;
+  return `{${keys
+    .sort()
+    .map((key) => `${JSON.stringify(key)}:${writeCanonical(value[key])}`)
+    .join(",")}}`;
 }
 
 const SHORT_ESCAPES = { '"': '"', "\\": "\\", b: "\b", t: "\t", n: "\n", f: "\f", r: "\r" };

@@ -99,7 +99,10 @@ class Case extends Casebook {
     const times = [
       timeOfSoMany(counted, this.charter.policy.witness),
       quorum === null ? 0 : policyTime(quorum, (key) => byKey.get(keyText(key)) ?? null),
-      timeOfSoMany(counted.filter(({ party }) => !own.has(party.organisation)), 1),
+      timeOfSoMany(
+        counted.filter(({ party }) => !own.has(party.organisation)),
+        1,
+      ),
     ];
     return times.includes(null) ? null : Math.max(...times);
   }
@@ -124,7 +127,8 @@ class Case extends Casebook {
 
   checkCites(entry) {
     const { kind, cites } = entry;
-    if (this.latest("certificate") !== null) throw new ProofError("the case is closed: its certificate has been issued");
+    if (this.latest("certificate") !== null)
+      throw new ProofError("the case is closed: its certificate has been issued");
     for (const cite of cites) {
       if (this.byDigest.get(cite.digest)?.kind !== cite.kind) {
         throw new ProofError(`a ${kind} cites a statement of kind ${cite.kind} that is not in the log before it`);
@@ -176,7 +180,7 @@ class Case extends Casebook {
     if (entry.cites.length !== 1 || entry.cites[0].digest !== body.case) {
       throw new ProofError("the charter does not cite the case that it opens");
     }
-    if (isTwice(names(body.stores))) throw new ProofError("the charter names a store twice");
+    if (isTwice(namesOf(body.stores))) throw new ProofError("the charter names a store twice");
     if (body.contact === "") throw new ProofError("the charter names an empty contact");
     checkPolicy(body);
     const countersigning = named.parties.filter((party) => COUNTERSIGN.includes(party.role));
@@ -198,7 +202,9 @@ class Case extends Casebook {
     const signed = await inWindows(ends, ({ envelope }) => isSignedBy(envelope, operator));
     this.endedElsewhere = ends.filter((_, i) => signed[i]).map(({ charter }) => charter);
     const closed = new Set(this.endedElsewhere);
-    return this.before.filter((read) => read.wrapper.kind === "charter" && !closed.has(read.digest)).map((read) => read.digest);
+    return this.before
+      .filter((read) => read.wrapper.kind === "charter" && !closed.has(read.digest))
+      .map((read) => read.digest);
   }
 
   /** Rules 3 and 6, and approval.md. */
@@ -207,7 +213,8 @@ class Case extends Casebook {
     this.checkSpeaker(entry);
     const target = cited(entry, body.of);
     if (target === null) throw new ProofError(`an approval of the ${body.of} does not cite it`);
-    if (body.until < body.signed) throw new ProofError(`the approval of ${signer.organisation} expires before it is signed`);
+    if (body.until < body.signed)
+      throw new ProofError(`the approval of ${signer.organisation} expires before it is signed`);
     const commits = body.of === "charter" && body.decision === "approve" && signer.role === "auditor";
     if (commits && body.commitments === undefined) {
       throw new ProofError(`auditor ${signer.organisation} approves the charter without commitments`);
@@ -225,10 +232,12 @@ class Case extends Casebook {
   checkInventory({ body }) {
     const absent = this.countersigningMissing();
     if (absent.length) {
-      throw new ProofError(`the charter is not countersigned by ${absent.map((party) => party.organisation).join(", ")}`);
+      throw new ProofError(
+        `the charter is not countersigned by ${absent.map((party) => party.organisation).join(", ")}`,
+      );
     }
     this.refuseAfterDestruction("inventory");
-    if (!sameList(names(body.stores), names(this.charter.stores))) {
+    if (!sameList(namesOf(body.stores), namesOf(this.charter.stores))) {
       throw new ProofError("the inventory does not list the charter's stores");
     }
     for (const store of body.stores) {
@@ -245,10 +254,16 @@ class Case extends Casebook {
     this.mustCite(entry, inventory);
     await checkSeal(entry.body);
     const surveyed = inventory.body.stores;
-    if (!sameList(names(entry.body.stores), names(surveyed))) throw new ProofError("the seal does not cover the inventory's stores");
+    if (!sameList(namesOf(entry.body.stores), namesOf(surveyed)))
+      throw new ProofError("the seal does not cover the inventory's stores");
     entry.body.stores.forEach((store, i) => {
       const ordinals = store.collections.flatMap((group) => group.ordinals).sort((a, b) => a - b);
-      if (!sameList(ordinals, surveyed[i].collections.map((collection) => collection.ordinal))) {
+      if (
+        !sameList(
+          ordinals,
+          surveyed[i].collections.map((collection) => collection.ordinal),
+        )
+      ) {
         throw new ProofError(`the seal of store ${store.name} leaves out a collection of the inventory`);
       }
     });
@@ -260,13 +275,16 @@ class Case extends Casebook {
     const inventory = this.require("inventory");
     const seal = this.require("seal");
     this.mustCite(entry, inventory, seal);
-    if (cited(seal, "inventory") !== inventory.digest) throw new ProofError("the plan follows a seal of an older inventory");
+    if (cited(seal, "inventory") !== inventory.digest)
+      throw new ProofError("the plan follows a seal of an older inventory");
     const previous = this.latest("plan");
-    if (body.supersedes !== previous?.digest) throw new ProofError("the plan does not name the plan that it supersedes");
+    if (body.supersedes !== previous?.digest)
+      throw new ProofError("the plan does not name the plan that it supersedes");
     if (this.latest("destruction") !== null && !planNarrows(body, previous.body)) {
       throw new ProofError("after destruction began a plan may only become narrower");
     }
-    if (body.number !== (previous?.body.number ?? 0) + 1) throw new ProofError("plans are not numbered one after the other");
+    if (body.number !== (previous?.body.number ?? 0) + 1)
+      throw new ProofError("plans are not numbered one after the other");
     checkPlan(body, this.charter, inventory.body, seal.body);
     checkSteps(body, this.charter);
   }
@@ -293,7 +311,8 @@ class Case extends Casebook {
   async checkNonce(entry, what, target) {
     const { body, signer } = entry;
     const committed = this.commitmentOf(what, signer, target.index);
-    if (committed === null) throw new ProofError(`auditor ${signer.organisation} committed to no nonce before the draw`);
+    if (committed === null)
+      throw new ProofError(`auditor ${signer.organisation} committed to no nonce before the draw`);
     if ((await commitment(`${what} nonce`, unhex(body.nonce))) !== committed) {
       throw new ProofError(`auditor ${signer.organisation} reveals a nonce other than the one that it committed to`);
     }
@@ -309,7 +328,8 @@ class Case extends Casebook {
     const { policy, case: caseId } = this.charter;
     const seed = await drawSeed("challenge", caseId, seal.digest, signer.keyId, body.nonce);
     const sealed = seal.body.stores;
-    if (!sameList(names(body.stores), names(sealed))) throw new ProofError("an accepted challenge does not cover the seal's stores");
+    if (!sameList(namesOf(body.stores), namesOf(sealed)))
+      throw new ProofError("an accepted challenge does not cover the seal's stores");
     for (const [i, store] of body.stores.entries()) {
       if (!store.read) continue;
       const { chunks } = sealed[i];
@@ -335,15 +355,17 @@ class Case extends Casebook {
   checkDestruction(entry) {
     const { body } = entry;
     const plan = this.require("plan");
-    if (!this.covers(cited(entry, "plan"), plan)) throw new ProofError("a destruction follows a plan that is not the approved one");
+    if (!this.covers(cited(entry, "plan"), plan))
+      throw new ProofError("a destruction follows a plan that is not the approved one");
     this.checkGates(plan, body.started);
-    if (body.number !== this.all("destruction").length + 1) throw new ProofError("destructions are not numbered one after the other");
+    if (body.number !== this.all("destruction").length + 1)
+      throw new ProofError("destructions are not numbered one after the other");
     if (body.finished < body.started) throw new ProofError("a destruction ends before it starts");
     const earlier = this.latest("destruction");
     if (earlier !== null && body.started < earlier.body.finished - this.skew) {
       throw new ProofError("a destruction starts before the one before it was over");
     }
-    if (isTwice(names(body.stores))) throw new ProofError("a destruction names a store twice");
+    if (isTwice(namesOf(body.stores))) throw new ProofError("a destruction names a store twice");
     for (const store of body.stores) checkRun(store, plan.destroys.get(store.name));
     checkWipedVolumes(body, plan.body);
     checkTotals(body, plan, this.require("seal").body, this);
@@ -360,15 +382,22 @@ class Case extends Casebook {
     }
     const absent = this.countersigningMissing();
     if (absent.length) {
-      throw new ProofError(`the charter is no longer countersigned by ${absent.map((party) => party.organisation).join(", ")}`);
+      throw new ProofError(
+        `the charter is no longer countersigned by ${absent.map((party) => party.organisation).join(", ")}`,
+      );
     }
     const approvals = this.planApprovals(plan).filter((entry) => this.counts(entry.signer) && entry.body.until >= at);
     const rejected = this.rejections.get(seal.digest) ?? [];
-    if (rejected.length) throw new ProofError(`the challenge was rejected by auditor ${rejected[0].signer.organisation}`);
+    if (rejected.length)
+      throw new ProofError(`the challenge was rejected by auditor ${rejected[0].signer.organisation}`);
     const challenges = [...plan.challenges.values()];
     const accepting = challenges.map((entry) => entry.signer).filter((signer) => this.counts(signer));
-    if (lacking(accepting, auditorsOf(this.thresholds())).length) throw new ProofError("the plan has too few accepted challenges");
-    const short = lacking(approvals.map((entry) => entry.signer), this.thresholds());
+    if (lacking(accepting, auditorsOf(this.thresholds())).length)
+      throw new ProofError("the plan has too few accepted challenges");
+    const short = lacking(
+      approvals.map((entry) => entry.signer),
+      this.thresholds(),
+    );
     if (short.length) throw new ProofError(`the plan has too few approvals by: ${short.join(", ")}`);
     const owners = approvals.filter((entry) => entry.signer.role === "owner").map((entry) => entry.signer.organisation);
     const shared = plan.body.stores.flatMap((store) => store.shared.map((action) => action.owner));
@@ -394,7 +423,8 @@ class Case extends Casebook {
     this.checkSpeaker(entry);
     this.checkNamedCheckpoint(body.against, last.index);
     await this.checkNonce(entry, "probe", last);
-    if (!sameList(names(body.stores), names(this.charter.stores))) throw new ProofError("a probe does not cover the charter's stores");
+    if (!sameList(namesOf(body.stores), namesOf(this.charter.stores)))
+      throw new ProofError("a probe does not cover the charter's stores");
     for (const store of body.stores) {
       const aboveL1 = gradeOf(store.reached) > gradeOf("L1");
       if (aboveL1 && (store.residue || store.strangers)) {
@@ -424,7 +454,8 @@ class Case extends Casebook {
     const { body } = entry;
     const due = certificateOf(this, body.log, body.issued);
     this.checkNamedCheckpoint(body.log, entry.index - 1);
-    if (body.log.size !== entry.index) throw new ProofError("the certificate names a checkpoint that does not hold all before it");
+    if (body.log.size !== entry.index)
+      throw new ProofError("the certificate names a checkpoint that does not hold all before it");
     if (writeCanonical(body) !== writeCanonical(due)) {
       throw new ProofError(`the certificate says other than its statements: ${differenceOf(body, due)}`, "verify 7");
     }
@@ -440,12 +471,20 @@ class Case extends Casebook {
   checkTrustedGrades(body) {
     const counts = (party) => this.counts(party);
     const probes = acceptedProbes(this, counts);
-    if (lacking(probes.map((probe) => probe.signer), atLeastOneAuditor(this.thresholds())).length) {
+    if (
+      lacking(
+        probes.map((probe) => probe.signer),
+        atLeastOneAuditor(this.thresholds()),
+      ).length
+    ) {
       throw new ProofError("too few auditors of the trust file accepted the destruction");
     }
     for (const store of body.stores) {
       if (gradeOf(store.reached) > gradeOf(reachedByStore(this, store.name, probes, counts).grade)) {
-        throw new ProofError(`the auditors of the trust file do not bear out ${store.reached} for ${store.name}`, "verify 7");
+        throw new ProofError(
+          `the auditors of the trust file do not bear out ${store.reached} for ${store.name}`,
+          "verify 7",
+        );
       }
     }
   }
@@ -460,7 +499,8 @@ class Case extends Casebook {
       const told = claimedTime(entry);
       if (told === null) continue;
       if (told > time + this.skew) throw new ProofError(`a ${entry.kind} is dated after the log witnesses saw it`);
-      if (told < this.notBefore(entry) - this.skew) throw new ProofError(`a ${entry.kind} is backdated: older than what it cites`);
+      if (told < this.notBefore(entry) - this.skew)
+        throw new ProofError(`a ${entry.kind} is backdated: older than what it cites`);
     }
   }
 
@@ -499,7 +539,8 @@ class Case extends Casebook {
     if (known?.size !== named.size || known.root !== named.root) {
       throw new ProofError("a statement names a checkpoint that has no quorum of cosignatures");
     }
-    if (named.size <= index) throw new ProofError("a statement names a checkpoint that does not hold what it speaks of");
+    if (named.size <= index)
+      throw new ProofError("a statement names a checkpoint that does not hold what it speaks of");
   }
 
   refuseAfterDestruction(kind) {
@@ -542,10 +583,16 @@ function checkPolicy({ policy, parties }) {
 function checkTrusted(charter, operator, named, trust) {
   const { policy } = charter;
   if (!trust.holds(operator)) {
-    throw new ProofError(`the trust file does not hold this key as the key of operator ${charter.operator}`, "verify 2");
+    throw new ProofError(
+      `the trust file does not hold this key as the key of operator ${charter.operator}`,
+      "verify 2",
+    );
   }
   if (chunksNeeded(policy.bound_ppm, policy.confidence_ppm) < trust.chunks) {
-    throw new ProofError(`the charter draws fewer chunks of a store than the ${trust.chunks} that the trust file asks for`, "verify 2");
+    throw new ProofError(
+      `the charter draws fewer chunks of a store than the ${trust.chunks} that the trust file asks for`,
+      "verify 2",
+    );
   }
   const weaker = [...trust.approve].some(([role, count]) => (named.approve.get(role) ?? 0) < count);
   if (weaker || policy.witness < trust.witness) {
@@ -556,7 +603,8 @@ function checkTrusted(charter, operator, named, trust) {
 /** Checks what was found of a checkpoint's signatures (log.md, parts 3 and 4); returns the cosignatures, one a witness. */
 function checkCheckpoint(checkpoint, signatures, origin, root) {
   if (checkpoint.origin !== origin) throw new ProofError("a checkpoint is of another log than the charter names");
-  if (!signatures[0].valid) throw new ProofError("the first signature line of a checkpoint is not the operator's, or does not verify");
+  if (!signatures[0].valid)
+    throw new ProofError("the first signature line of a checkpoint is not the operator's, or does not verify");
   const seen = new Map(); // key id of a witness → type of line → time
   for (const { valid, type, party, time } of signatures.slice(1)) {
     if (party === null) throw new ProofError("a signature line of a checkpoint is by nobody whom the charter names");
@@ -565,7 +613,8 @@ function checkCheckpoint(checkpoint, signatures, origin, root) {
     if (valid === null) seen.get(party.keyId).unchecked = true;
     if (times.has(type)) throw new ProofError("a witness signed a checkpoint twice with one key");
     if (valid === false) throw new ProofError("a cosignature of a checkpoint does not verify");
-    if (time < 1n || time > BigInt(Number.MAX_SAFE_INTEGER)) throw new ProofError("a cosignature of a checkpoint carries no time");
+    if (time < 1n || time > BigInt(Number.MAX_SAFE_INTEGER))
+      throw new ProofError("a cosignature of a checkpoint carries no time");
     times.set(type, Number(time));
   }
   if (checkpoint.root !== root) {

@@ -104,7 +104,9 @@ class Casebook {
     for (const volume of entry.body.volumes ?? []) {
       for (const store of volume.stores) this.laidOn.set(store, (this.laidOn.get(store) ?? new Set()).add(volume.name));
     }
-    entry.lost = new Map(entry.body.stores.map((store) => [store.name, sum(store.destroy.map((o) => this.lostOf(store.name, o)))]));
+    entry.lost = new Map(
+      entry.body.stores.map((store) => [store.name, sum(store.destroy.map((o) => this.lostOf(store.name, o)))]),
+    );
   }
 
   takeChallenge(entry) {
@@ -162,7 +164,8 @@ class Casebook {
 
   reveal(entry, about) {
     const { nonce } = entry.body;
-    if (!this.revealed.has(nonce)) this.revealed.set(nonce, { by: entry.signer.keyId, about, target: cited(entry, about) });
+    if (!this.revealed.has(nonce))
+      this.revealed.set(nonce, { by: entry.signer.keyId, about, target: cited(entry, about) });
   }
 
   lostOf(store, ordinal) {
@@ -236,7 +239,10 @@ function storeNarrows(store, older) {
   return (
     contains(older.destroy, store.destroy) &&
     contains(older.shared.map(action), store.shared.map(action)) &&
-    contains(older.own.map((own) => own.kind), store.own.map((own) => own.kind))
+    contains(
+      older.own.map((own) => own.kind),
+      store.own.map((own) => own.kind),
+    )
   );
 }
 

@@ -36,7 +36,8 @@ async function replay(read, trust, progress) {
   const tree = await MerkleTree.of(entries.map((entry) => entry.leaf));
   const ofCase = new Set(mine);
   const bySize = new Map();
-  for (const note of [...notes, ...stamps]) bySize.set(note.checkpoint.size, [...(bySize.get(note.checkpoint.size) ?? []), note]);
+  for (const note of [...notes, ...stamps])
+    bySize.set(note.checkpoint.size, [...(bySize.get(note.checkpoint.size) ?? []), note]);
   for (const entry of entries.slice(charter.index)) {
     checkWrapped(entry);
     if (ofCase.has(entry)) await book.admit(entry, attachments, entry.signed);
@@ -65,7 +66,8 @@ function charterOf({ caseId, entries }) {
     if (fault !== null && SAYS_CHARTER.test(LATIN1.decode(envelope.payload))) throw fault;
     return wrapper.kind === "charter" && wrapper.cites.find((cite) => cite.kind === "case")?.digest === caseId;
   });
-  if (found.length !== 1) throw new ProofError(`the log holds ${found.length} charters of this case, not one`, "verify 4");
+  if (found.length !== 1)
+    throw new ProofError(`the log holds ${found.length} charters of this case, not one`, "verify 4");
   return found[0];
 }
 
@@ -124,7 +126,8 @@ async function checkAllSignatures(book, mine, notes, progress) {
 function checkAllNamed(mine, attachments) {
   const named = new Set(mine.map((entry) => entry.wrapper.detached?.detached));
   for (const digest of attachments.keys()) {
-    if (!named.has(digest)) throw new ProofError("the proof file carries a detached body that no statement names", "verify 1");
+    if (!named.has(digest))
+      throw new ProofError("the proof file carries a detached body that no statement names", "verify 1");
   }
 }
 
@@ -158,6 +161,9 @@ const Cenotaph = Object.freeze({
   verify,
   readTrust,
   compare,
+  checkInclusionProof,
+  checkConsistency,
+  readPublicKey,
   verdictJson,
   refusalJson,
   useWords,

@@ -27,7 +27,9 @@ function readEnvelope(bytes) {
 
 /** Whether this party signed this envelope: its key id is named, and its signature verifies. */
 async function isSignedBy(envelope, party) {
-  return envelope.keyId === party.keyId && verifiesEd25519(party.ed25519, envelope.signature, signedBytes(envelope.payload));
+  return (
+    envelope.keyId === party.keyId && verifiesEd25519(party.ed25519, envelope.signature, signedBytes(envelope.payload))
+  );
 }
 
 /** The pre-authentication encoding (DSSE protocol.md). */

@@ -108,7 +108,9 @@ function differenceOf(said, due) {
   for (const list of ["stores", "volumes"]) {
     if (!members.includes(list) || said[list]?.length !== due[list]?.length) continue;
     const item = due[list].findIndex((one, i) => !sameJson(one, said[list][i]));
-    const inside = Object.keys(due[list][item]).filter((member) => !sameJson(said[list][item][member], due[list][item][member]));
+    const inside = Object.keys(due[list][item]).filter(
+      (member) => !sameJson(said[list][item][member], due[list][item][member]),
+    );
     return `${inside.join(", ")} of ${due[list][item].name}`;
   }
   return members.join(", ");
@@ -121,7 +123,12 @@ function sameJson(one, other) {
 /** Rule 2. */
 function checkReady(book, probes) {
   book.require("destruction");
-  if (lacking(probes.map((probe) => probe.signer), atLeastOneAuditor(book.thresholds())).length) {
+  if (
+    lacking(
+      probes.map((probe) => probe.signer),
+      atLeastOneAuditor(book.thresholds()),
+    ).length
+  ) {
     throw new ProofError("there are too few accepting probes of the latest destruction");
   }
   // A rejection stands until its own auditor accepts: another destruction does not wash it away.
@@ -203,7 +210,12 @@ function allowedByVolume(book, store, probes, counts) {
 /** Auditors who gave a key share and did not say that it is gone. */
 function sharesNotDestroyed(book) {
   const gave = book.charterApprovals().filter((entry) => entry.body.commitments !== undefined);
-  const gone = new Set(book.all("probe").filter((probe) => probe.body.share_destroyed).map((probe) => probe.signer.organisation));
+  const gone = new Set(
+    book
+      .all("probe")
+      .filter((probe) => probe.body.share_destroyed)
+      .map((probe) => probe.signer.organisation),
+  );
   return once(gave.map((entry) => entry.signer.organisation).filter((name) => !gone.has(name))).sort(compareCodePoints);
 }
 

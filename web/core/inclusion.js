@@ -22,10 +22,12 @@ async function checkInclusionProof(text, entry, operator) {
 function readInclusionProof(text) {
   const end = text.indexOf("\n\n");
   const [first, ...lines] = text.slice(0, Math.max(0, end)).split("\n");
-  if (end < 0 || first !== INCLUSION_PROOF) throw new ProofError(`this is not an inclusion proof: its first line is not ${INCLUSION_PROOF}`);
+  if (end < 0 || first !== INCLUSION_PROOF)
+    throw new ProofError(`this is not an inclusion proof: its first line is not ${INCLUSION_PROOF}`);
   if (lines[0]?.startsWith("extra ")) {
     const { length } = fromBase64(lines.shift().slice("extra ".length));
-    if (!length || length > MOST_EXTRA_BYTES) throw new ProofError("the extra data of an inclusion proof is empty or too long");
+    if (!length || length > MOST_EXTRA_BYTES)
+      throw new ProofError("the extra data of an inclusion proof is empty or too long");
   }
   const match = /^index (0|[1-9][0-9]{0,15})$/.exec(lines[0] ?? "");
   const index = match === null ? NaN : Number(match[1]);

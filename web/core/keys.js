@@ -9,8 +9,7 @@ const LOW_ORDER_Y = new Set([0n, 1n, P - 1n, Y8, P - Y8]); // of Ed25519: the y 
 const U8 = 325606250916557431795983626356110631294008115727848805560023387167927233504n;
 const V8 = 39382357235489614581723060781553021112529911719440698176882885853963445705823n;
 const LOW_ORDER_U = new Set([0n, 1n, P - 1n, U8, V8]); // of X25519: a scalar takes these to zero
-const INVISIBLE =
-  /[\u0000-\u001f\u007f-\u009f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]/;
+const INVISIBLE = /[\u0000-\u001f\u007f-\u009f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]/;
 
 /** A party: organisation, role, raw keys in hexadecimal and the key id. Refuses what spec/keys.md, part 1 refuses. */
 async function publicKey({ organisation, role, ed25519, x25519, mldsa44 }) {

@@ -36,7 +36,7 @@ class MerkleTree {
   async root(size = this.size) {
     let value = null;
     // From the right: the smallest complete subtree first, each joined from the left by the next larger one.
-    for (let end = size; end > 0; ) {
+    for (let end = size; end > 0;) {
       const height = lowestBit(end);
       const peak = this.levels[height][(end >> height) - 1];
       value = value === null ? peak : await nodeHash(peak, value);

@@ -19,7 +19,8 @@ function readNote(note) {
     throw new ProofError("a note is not a text, an empty line and at least one signature line");
   }
   const lines = note.slice(end + 2, -1).split("\n");
-  if (lines.length > MOST_SIGNATURES) throw new ProofError(`a note has ${lines.length} signatures; at most 100 are read`);
+  if (lines.length > MOST_SIGNATURES)
+    throw new ProofError(`a note has ${lines.length} signatures; at most 100 are read`);
   return { text: note.slice(0, end + 1), lines: lines.map(readSignatureLine) };
 }
 
@@ -42,7 +43,8 @@ function readSignedCheckpoint(text) {
 /** The three lines of a checkpoint: `origin`, `size`, `root` in hexadecimal. */
 function readCheckpoint(text) {
   const lines = text.split("\n");
-  if (lines.length !== 4 || lines[3] !== "") throw new ProofError("a checkpoint does not have three lines: origin, size, root");
+  if (lines.length !== 4 || lines[3] !== "")
+    throw new ProofError("a checkpoint does not have three lines: origin, size, root");
   const [origin, digits, encoded] = lines;
   if (origin === "") throw new ProofError("the origin of a checkpoint is empty");
   const size = Number(digits);

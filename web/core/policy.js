@@ -19,7 +19,8 @@ async function readPolicy(text) {
   if (/[\u0000-\u0008\u000b-\u001f\u007f]/.test(text)) {
     throw new ProofError("the policy holds a control character other than tab and line feed");
   }
-  if (text !== "" && !text.endsWith("\n")) throw new ProofError("the last line of the policy does not end with a line feed");
+  if (text !== "" && !text.endsWith("\n"))
+    throw new ProofError("the last line of the policy does not end with a line feed");
   const reader = new PolicyReader();
   for (const [i, line] of text.split("\n").entries()) {
     const words = line.split(/[ \t]+/).filter((word) => word !== "");
@@ -46,7 +47,8 @@ function policyTime(policy, timeOfKey) {
 /** A key in the form that logs and witnesses publish, name+hash+key: its `name`, `type` and `public` digits. */
 async function readVerifierKey(text) {
   const match = VERIFIER_KEY.exec(text);
-  if (match === null || /\p{White_Space}/u.test(match[1])) throw new ProofError("a note key is not written as name+hash+key");
+  if (match === null || /\p{White_Space}/u.test(match[1]))
+    throw new ProofError("a note key is not written as name+hash+key");
   const encoded = fromBase64(match[3]);
   const key = { name: match[1], type: encoded[0], public: hex(encoded.subarray(1)) };
   if (KEY_BYTES.get(key.type) !== encoded.length - 1) throw new ProofError("a note key is of a type that is not known");
@@ -91,8 +93,13 @@ class PolicyReader {
   }
 
   async witness(words) {
-    if (words.length < 2 || words.length > 3) throw new ProofError("a witness line has a name, a key and perhaps an address");
-    const key = await this.newKey(words[1], [COSIGNATURE, MLDSA_COSIGNATURE], this.witnesses.map((witness) => witness.key));
+    if (words.length < 2 || words.length > 3)
+      throw new ProofError("a witness line has a name, a key and perhaps an address");
+    const key = await this.newKey(
+      words[1],
+      [COSIGNATURE, MLDSA_COSIGNATURE],
+      this.witnesses.map((witness) => witness.key),
+    );
     this.witnesses.push({ name: this.define(words[0]), key });
   }
 
@@ -102,7 +109,8 @@ class PolicyReader {
     const [name, count, ...members] = words;
     for (const member of members) {
       this.checkKnown(member);
-      if (this.members.has(member)) throw new ProofError("a name is a member of a group already; it can count only once");
+      if (this.members.has(member))
+        throw new ProofError("a name is a member of a group already; it can count only once");
       this.members.add(member);
     }
     this.groups.push({ name: this.define(name), threshold: thresholdOf(count, members.length), members });
@@ -117,7 +125,8 @@ class PolicyReader {
   async newKey(text, types, others) {
     const key = await readVerifierKey(text);
     if (!types.includes(key.type)) throw new ProofError("the key is of a type that is not for this kind of line");
-    if (others.some((other) => other.public === key.public)) throw new ProofError("the key stands in the policy already");
+    if (others.some((other) => other.public === key.public))
+      throw new ProofError("the key stands in the policy already");
     if (others.length === MOST_DEFINED) throw new ProofError("there are more than 256 keys of this kind");
     return key;
   }
@@ -129,7 +138,8 @@ class PolicyReader {
   }
 
   checkKnown(name) {
-    if (name === NO_QUORUM || !this.defined.has(name)) throw new ProofError("a name is not defined on a line before this one");
+    if (name === NO_QUORUM || !this.defined.has(name))
+      throw new ProofError("a name is not defined on a line before this one");
   }
 }
 

@@ -77,7 +77,8 @@ async function readAttachments(lines, count) {
   for (let i = 0; i < count; i++) {
     const [bytes] = await take(lines, "attachment", 1, base64Length(MOST_DETACHED_BYTES), read, i);
     const digest = await sha256Hex(bytes);
-    if (digest <= previous) throw new ProofError("the detached bodies are not in ascending order of their SHA-256", ALL_READ);
+    if (digest <= previous)
+      throw new ProofError("the detached bodies are not in ascending order of their SHA-256", ALL_READ);
     previous = digest;
     attachments.set(digest, bytes);
   }
@@ -125,7 +126,8 @@ function base64Line(key, most) {
   const tail = utf8('"}');
   return (line) => {
     const end = line.length - tail.length;
-    const good = end >= head.length && sameBytes(line.subarray(0, head.length), head) && sameBytes(line.subarray(end), tail);
+    const good =
+      end >= head.length && sameBytes(line.subarray(0, head.length), head) && sameBytes(line.subarray(end), tail);
     if (!good) throw new ProofError(`the line holds no ${key}`);
     const bytes = decodedBase64(line.subarray(head.length, end));
     if (bytes.length > most) throw new ProofError(`the line holds more than ${most} bytes`);
@@ -149,7 +151,8 @@ async function take(lines, sort, count, longest, read, before = 0) {
         try {
           return read(line);
         } catch (error) {
-          if (error instanceof ProofError) error.message = `${sort} ${before + i + 1} is missing or malformed: ${error.message}`;
+          if (error instanceof ProofError)
+            error.message = `${sort} ${before + i + 1} is missing or malformed: ${error.message}`;
           throw error;
         }
       }),
@@ -185,7 +188,8 @@ class LineReader {
   }
 
   end() {
-    if (this.at < this.buffer.length) throw new ProofError("the proof file is cut off: its last line does not end", ALL_READ);
+    if (this.at < this.buffer.length)
+      throw new ProofError("the proof file is cut off: its last line does not end", ALL_READ);
     return null;
   }
 

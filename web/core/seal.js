@@ -5,7 +5,8 @@ const MERGED_BELOW = 10; // records: smaller collections are published merged
 
 /** Recomputes every published total and root (rule 4). Raises at step 7 of spec/verify.md. */
 async function checkSeal(seal) {
-  if (seal.chunk_records !== CHUNK_RECORDS) throw unsound(`the seal's chunks hold ${seal.chunk_records} records, not 4096`);
+  if (seal.chunk_records !== CHUNK_RECORDS)
+    throw unsound(`the seal's chunks hold ${seal.chunk_records} records, not 4096`);
   if (new Set(seal.stores.map((store) => store.name)).size !== seal.stores.length) {
     throw unsound("the seal names a store twice");
   }
@@ -18,8 +19,12 @@ async function checkSeal(seal) {
 async function checkSealedStore(store) {
   for (const group of store.collections) checkGroup(store.name, group);
   const ordinals = store.collections.flatMap((group) => group.ordinals);
-  if (new Set(ordinals).size !== ordinals.length) throw unsound(`the seal of store ${store.name} counts a collection twice`);
-  if (!addsUp(store, store.collections) || (await rootOfEntries(store.collections.map(collectionEntry))) !== store.root) {
+  if (new Set(ordinals).size !== ordinals.length)
+    throw unsound(`the seal of store ${store.name} counts a collection twice`);
+  if (
+    !addsUp(store, store.collections) ||
+    (await rootOfEntries(store.collections.map(collectionEntry))) !== store.root
+  ) {
     throw unsound(`the seal of store ${store.name} does not add up to its root or totals`);
   }
 }
@@ -38,10 +43,6 @@ function checkGroup(store, group) {
 
 function addsUp(whole, parts) {
   return ["records", "bytes", "chunks"].every((total) => whole[total] === sum(parts.map((part) => part[total])));
-}
-
-function chunkEntry(number, chunk) {
-  return concat(utf8("chunk"), u64(number, chunk.records, chunk.bytes), unhex(chunk.hash));
 }
 
 function collectionEntry(item) {

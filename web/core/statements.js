@@ -291,9 +291,7 @@ const PROBE = {
       strangers: "count",
       found: [RESIDUE],
       recall: [RECALL],
-      restores: [
-        { method: "name", tool: "name", version: "name", recovered: "count", values: "count", note: "line" },
-      ],
+      restores: [{ method: "name", tool: "name", version: "name", recovered: "count", values: "count", note: "line" }],
       referees: [{ tool: "name", version: "name", bytes: "count", values: "count", missed: "count", note: "line" }],
       unreachable: ["line"],
       "notes?": ["line"],
@@ -408,7 +406,8 @@ function readWrapper(payload) {
 
 /** The statement under a wrapper; `attachments` is a map of SHA-256 in hexadecimal to detached bodies. */
 function readStatement(wrapper, attachments) {
-  if (wrapper.type !== STATEMENT_TYPE) throw new ProofError("the payload of an envelope is not an in-toto Statement v1");
+  if (wrapper.type !== STATEMENT_TYPE)
+    throw new ProofError("the payload of an envelope is not an in-toto Statement v1");
   const { kind } = wrapper;
   if (!BODIES.has(kind)) throw new ProofError("a statement is of a kind that this version does not know");
   const body = wrapper.detached ? detachedBody(wrapper.detached, attachments) : wrapper.predicate;
@@ -422,7 +421,8 @@ function readStatement(wrapper, attachments) {
 /** The digest of the one statement of a kind that is cited, or null. */
 function cited(statement, kind) {
   const found = statement.cites.filter((cite) => cite.kind === kind);
-  if (found.length > 1) throw new ProofError(`a ${statement.kind} cites ${found.length} statements of kind ${kind}, not one`);
+  if (found.length > 1)
+    throw new ProofError(`a ${statement.kind} cites ${found.length} statements of kind ${kind}, not one`);
   return found.length ? found[0].digest : null;
 }
 
@@ -444,7 +444,8 @@ function readCites(subject) {
 function detachedBody(reference, attachments) {
   const bytes = attachments.get(reference.detached);
   if (bytes === undefined) throw new ProofError("a statement's detached body is missing from the proof file");
-  if (bytes.length !== reference.bytes) throw new ProofError("a statement's detached body has another length than it names");
+  if (bytes.length !== reference.bytes)
+    throw new ProofError("a statement's detached body has another length than it names");
   if (bytes.length <= MOST_INLINE_BYTES) throw new ProofError("a body of 40,000 bytes or fewer is detached");
   return readCanonical(bytes, { limit: MOST_DETACHED_BYTES });
 }

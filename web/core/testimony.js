@@ -10,11 +10,12 @@ const MOST_APPS = 1000;
 function checkSteps(plan, charter) {
   const steps = plan.steps ?? [];
   if (isTwice(steps.map(stepKey))) throw new ProofError("the plan names a step twice");
-  const apps = names(charter.apps);
-  const recipients = names(charter.recipients);
+  const apps = namesOf(charter.apps);
+  const recipients = namesOf(charter.recipients);
   for (const { says, about, by } of steps) {
     if (DISPUTE.includes(says)) throw new ProofError("the plan foresees an objection or its answer as a step");
-    if (!by.length || isTwice(by)) throw new ProofError("a step of the plan names nobody who is to testify, or a role twice");
+    if (!by.length || isTwice(by))
+      throw new ProofError("a step of the plan names nobody who is to testify, or a role twice");
     if (says === "switched off" && !apps.includes(about)) {
       throw new ProofError("the plan switches off an app that the charter does not name");
     }
@@ -28,7 +29,12 @@ function checkSteps(plan, charter) {
 function checkApps(probe, charter) {
   const apps = probe.apps ?? [];
   if (apps.length > MOST_APPS) throw new ProofError("a probe looks at more than 1,000 things of apps");
-  if (!contains(names(charter.apps), apps.map((item) => item.app))) {
+  if (
+    !contains(
+      namesOf(charter.apps),
+      apps.map((item) => item.app),
+    )
+  ) {
     throw new ProofError("a probe looks at an app that the charter does not name");
   }
 }
@@ -63,15 +69,15 @@ function testimonyLines(book) {
   for (const entries of testimonyOfSteps(book).values()) {
     for (const entry of entries) {
       told.add(entry);
-      lines.push(said(book, entry, "attested.step", testimonyArgs(entry)));
+      lines.push(spoken(book, entry, "attested.step", testimonyArgs(entry)));
     }
   }
   for (const entry of book.all("testimony").filter((other) => !told.has(other))) {
     const answered = cited(entry, "testimony");
-    if (answered === null) lines.push(said(book, entry, "attested.testimony", testimonyArgs(entry)));
+    if (answered === null) lines.push(spoken(book, entry, "attested.testimony", testimonyArgs(entry)));
     else {
       const to = book.byDigest.get(answered).signer.organisation;
-      lines.push(said(book, entry, "attested.answer", { ...testimonyArgs(entry), to }));
+      lines.push(spoken(book, entry, "attested.answer", { ...testimonyArgs(entry), to }));
     }
   }
   return lines;
@@ -80,7 +86,9 @@ function testimonyLines(book) {
 /** The apps that an auditor saw, gone or still there. */
 function appLines(book, probe) {
   const looked = (probe.body.apps ?? []).filter((item) => item.state !== "not looked at");
-  return looked.map((item) => said(book, probe, "attested.app", { ...appArgs(item), state: worded("state", item.state) }));
+  return looked.map((item) =>
+    spoken(book, probe, "attested.app", { ...appArgs(item), state: worded("state", item.state) }),
+  );
 }
 
 /** Apps not seen to be gone, steps to which somebody has not testified, objections without an answer. */
@@ -93,7 +101,7 @@ function peopleNotShown(book) {
   for (const entry of book.all("testimony")) {
     const { says, about } = entry.body;
     if (says !== "objects" || answered.has(entry.digest)) continue;
-    lines.push(said(book, entry, "not-shown.objection", { about, why: whyOf(entry.body) }));
+    lines.push(spoken(book, entry, "not-shown.objection", { about, why: whyOf(entry.body) }));
   }
   return lines;
 }
@@ -101,7 +109,7 @@ function peopleNotShown(book) {
 function standingLines(book, probe) {
   const codes = { "still there": "not-shown.app-standing", "not looked at": "not-shown.app-unlooked" };
   const standing = (probe.body.apps ?? []).filter((item) => item.state in codes);
-  return standing.map((item) => said(book, probe, codes[item.state], appArgs(item)));
+  return standing.map((item) => spoken(book, probe, codes[item.state], appArgs(item)));
 }
 
 /** Apps to be switched off at which no newest probe looked in any way; before a probe, none. */
@@ -110,7 +118,7 @@ function unseenLines(plan, probes) {
   const seen = new Set(probes.flatMap((probe) => (probe.body.apps ?? []).map((item) => item.app)));
   return (plan.body.steps ?? [])
     .filter(({ says, about }) => says === "switched off" && !seen.has(about))
-    .map(({ about }) => line("not-shown.app-unseen", { app: about }, "verify 4", [plan.digest]));
+    .map(({ about }) => fact("not-shown.app-unseen", { app: about }, "verify 4", [plan.digest]));
 }
 
 /** Steps of the plan, and the roles of which nobody who counts testified to them. */
@@ -121,8 +129,8 @@ function lackingLines(book, plan) {
     const roles = signers.filter((signer) => book.counts(signer)).map((signer) => signer.role);
     const lacks = step.by.filter((role) => !roles.includes(role)).map((role) => phrase(`role.${role}`));
     if (!lacks.length) return [];
-    const args = { about: step.about, says: worded("says", step.says), roles: several(lacks) };
-    return [line("not-shown.step", args, "verify 4", [plan.digest])];
+    const args = { about: step.about, says: worded("says", step.says), roles: asList(lacks) };
+    return [fact("not-shown.step", args, "verify 4", [plan.digest])];
   });
 }
 
@@ -148,5 +156,5 @@ function whyOf({ why }) {
 }
 
 function appArgs({ app, check: what, note }) {
-  return { app, check: phrase(`check.${what}`), note: text(note) };
+  return { app, check: phrase(`check.${what}`), note: asText(note) };
 }

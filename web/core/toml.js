@@ -20,8 +20,7 @@ const BARE_KEY = /[A-Za-z0-9_-]+/y;
 const TOML_WORD = /[A-Za-z0-9+_.:-]+/y;
 const TOML_INTEGER = /^[+-]?(?:0|[1-9](?:_?[0-9])*)$/;
 const TOML_PREFIXED = /^0(?:x[0-9A-Fa-f](?:_?[0-9A-Fa-f])*|o[0-7](?:_?[0-7])*|b[01](?:_?[01])*)$/;
-const TOML_FRACTION =
-  /^[+-]?(?:0|[1-9](?:_?[0-9])*)(?:\.[0-9](?:_?[0-9])*)?(?:[eE][+-]?[0-9](?:_?[0-9])*)?$/;
+const TOML_FRACTION = /^[+-]?(?:0|[1-9](?:_?[0-9])*)(?:\.[0-9](?:_?[0-9])*)?(?:[eE][+-]?[0-9](?:_?[0-9])*)?$/;
 const MOST_TOML_NESTED = 32;
 
 class TomlReader {

@@ -53,7 +53,7 @@ class Trust {
   /** Organisations that this one runs, itself or through one that it runs; and itself. */
   runBy(organisation) {
     const found = new Set([organisation]);
-    for (let before = 0; before < found.size; ) {
+    for (let before = 0; before < found.size;) {
       before = found.size;
       for (const [witness, by] of this.operatedBy) if (found.has(by)) found.add(witness);
     }
@@ -80,7 +80,8 @@ function readThresholds(policy) {
   const approve = policy.approve ?? { auditor: 1, notary: 1 };
   if (!isTomlTable(approve)) throw new ProofError("[policy] approve does not give a number for each role");
   only(approve, ["auditor", "notary", "owner"], "[policy] approve");
-  if (!Object.values(approve).every(isNumber)) throw new ProofError("[policy] approve does not give a number for each role");
+  if (!Object.values(approve).every(isNumber))
+    throw new ProofError("[policy] approve does not give a number for each role");
   const witness = policy.witness ?? 1;
   if (!isNumber(witness)) throw new ProofError("[policy] witness is not a number");
   return {
@@ -132,7 +133,8 @@ async function readQuorum(given, parties, files) {
   if (witnesses.some((party) => party?.role !== "log-witness")) {
     throw new ProofError("[policy] quorum names a witness whose key is no log witness's of this file");
   }
-  if (isTwice(witnesses)) throw new ProofError("[policy] quorum names one log witness by both its keys; it can count only once");
+  if (isTwice(witnesses))
+    throw new ProofError("[policy] quorum names one log witness by both its keys; it can count only once");
   const logs = policy.logs.map((key) => known.get(keyText(key)));
   const operators = parties.filter((party) => party.role === "operator");
   if (logs.length && (!contains(operators, logs) || !contains(logs, operators))) {
@@ -146,7 +148,8 @@ function noteKeysOf(party) {
   if (party.role === "operator") return [{ name: logOrigin(party), type: SIGNATURE, public: party.ed25519 }];
   if (party.role !== "log-witness") return [];
   const keys = [{ name: witnessName(party), type: COSIGNATURE, public: party.ed25519 }];
-  if (party.mldsa44 !== undefined) keys.push({ name: witnessName(party), type: MLDSA_COSIGNATURE, public: party.mldsa44 });
+  if (party.mldsa44 !== undefined)
+    keys.push({ name: witnessName(party), type: MLDSA_COSIGNATURE, public: party.mldsa44 });
   return keys;
 }
 
@@ -180,7 +183,7 @@ function readAuthorities(listed, files) {
     }
     return { name: item.name, certificate };
   });
-  if (isTwice(names(found))) throw new ProofError("the trust file names an authority twice");
+  if (isTwice(namesOf(found))) throw new ProofError("the trust file names an authority twice");
   return found;
 }
 
@@ -190,7 +193,8 @@ function textOf(given, looksLike, files, what) {
   if (looksLike.test(given)) return given;
   const last = given.split("/").at(-1);
   const text = files.get(given) ?? files.get(last);
-  if (text === undefined) throw new ProofError(`the trust file names the file ${given}, which was not given: add ${last}`);
+  if (text === undefined)
+    throw new ProofError(`the trust file names the file ${given}, which was not given: add ${last}`);
   return text;
 }
 

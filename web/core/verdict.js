@@ -27,7 +27,7 @@ function statementOf(book, { digest, index, kind, signer, cites, body }) {
 /** The object that `cenotaph-verify --json` prints. */
 function verdictJson(verdict, language = "en") {
   const { certificate } = verdict;
-  const lines = (facts) => facts.map((fact) => ({ ...fact, text: say(fact.code, fact.args, language) }));
+  const lines = (list) => list.map((each) => ({ ...each, text: say(each.code, each.args, language) }));
   return {
     verdict: verdict.identified ? "verified" : "consistent, signers unidentified",
     case: verdict.case,
@@ -71,7 +71,7 @@ function sayRecall(percent, language) {
   return percent === null ? say("verdict.not-measured", {}, language) : say("verdict.percent", { percent }, language);
 }
 
-function line(code, args = {}, step = "verify 4", evidence = []) {
+function fact(code, args = {}, step = "verify 4", evidence = []) {
   return { code, args, step, evidence };
 }
 
@@ -83,35 +83,37 @@ function provenLines(book) {
   const seal = book.latest("seal");
   if (seal !== null) {
     const records = seal.body.records;
-    const collections = exactSum(seal.body.stores.flatMap((store) => store.collections.map((group) => group.ordinals.length)));
-    const args = { records, collections, time: time(book.seenBy(seal.index)) };
-    lines.push(line("proven.sealed", args, "verify 7", [seal.digest]));
+    const collections = exactSum(
+      seal.body.stores.flatMap((store) => store.collections.map((group) => group.ordinals.length)),
+    );
+    const args = { records, collections, time: asTime(book.seenBy(seal.index)) };
+    lines.push(fact("proven.sealed", args, "verify 7", [seal.digest]));
   }
   const [begun] = book.all("destruction");
   if (begun !== undefined) {
-    const args = { started: time(begun.body.started), seen: time(book.seenBy(begun.index)) };
-    lines.push(line("proven.gates", args, "verify 4", [begun.digest]));
+    const args = { started: asTime(begun.body.started), seen: asTime(book.seenBy(begun.index)) };
+    lines.push(fact("proven.gates", args, "verify 4", [begun.digest]));
   }
-  if (book.latest("certificate") !== null) lines.push(line("proven.certificate", {}, "verify 7"));
+  if (book.latest("certificate") !== null) lines.push(fact("proven.certificate", {}, "verify 7"));
   const attempts = book.charter.earlier.length;
-  if (attempts) lines.push(line("proven.abandoned", { attempts }));
+  if (attempts) lines.push(fact("proven.abandoned", { attempts }));
   return lines;
 }
 
 function appendOnly(book, first, last) {
-  const names = last.witnesses.length ? several(last.witnesses) : phrase("who.nobody");
+  const names = last.witnesses.length ? asList(last.witnesses) : phrase("who.nobody");
   const witnesses = phrase(book.trust.fromCharter ? "who.calling-themselves" : "who.names", { names });
-  const args = { witnesses, statements: last.size, first: time(first.time), last: time(last.time) };
-  return line("proven.append-only", args, "verify 5");
+  const args = { witnesses, statements: last.size, first: asTime(first.time), last: asTime(last.time) };
+  return fact("proven.append-only", args, "verify 5");
 }
 
 // ── attested ─────────────────────────────────────────────────────────────────────────────────────
 
 function attestedLines(book) {
-  const lines = book.charterApprovals().map((entry) => said(book, entry, "attested.countersigned"));
+  const lines = book.charterApprovals().map((entry) => spoken(book, entry, "attested.countersigned"));
   const plan = book.latest("plan");
   for (const entry of plan === null ? [] : book.planApprovals(plan)) {
-    lines.push(said(book, entry, "attested.approved", { until: time(entry.body.until) }));
+    lines.push(spoken(book, entry, "attested.approved", { until: asTime(entry.body.until) }));
   }
   for (const entry of book.all("challenge")) lines.push(...challengeLines(book, entry));
   for (const entry of book.all("destruction")) lines.push(...destructionLines(book, entry));
@@ -119,7 +121,7 @@ function attestedLines(book) {
   return [...lines, ...testimonyLines(book)];
 }
 
-function said(book, entry, code, args = {}) {
+function spoken(book, entry, code, args = {}) {
   const { organisation, role } = entry.signer;
   const how = book.trust.fromCharter
     ? "who.calling-itself"
@@ -127,7 +129,7 @@ function said(book, entry, code, args = {}) {
       ? "who.not-trusted"
       : "who.trusted";
   const who = phrase(how, { role: phrase(`role.${role}`), name: organisation });
-  return line(code, { who, ...args }, "verify 4", [entry.digest]);
+  return fact(code, { who, ...args }, "verify 4", [entry.digest]);
 }
 
 function challengeLines(book, entry) {
@@ -136,7 +138,7 @@ function challengeLines(book, entry) {
   const decision = worded("decision", body.decision);
   const recalled = recallLines(book, entry);
   if (!read.some((store) => store.drawn)) {
-    return [said(book, entry, "attested.challenge-unread", { decision }), ...recalled];
+    return [spoken(book, entry, "attested.challenge-unread", { decision }), ...recalled];
   }
   const args = {
     drawn: exactSum(read.map((store) => store.drawn)),
@@ -147,7 +149,7 @@ function challengeLines(book, entry) {
     decision,
     tool: body.tool,
   };
-  return [said(book, entry, "attested.challenge", args), ...recalled];
+  return [spoken(book, entry, "attested.challenge", args), ...recalled];
 }
 
 function boundOf(book, read) {
@@ -158,7 +160,7 @@ function boundOf(book, read) {
 
 /** What a search is known to find, over all stores; store by store it stands beside the grades. */
 function recallLines(book, entry) {
-  const stores = new Set(names(entry.body.stores)); // of volumes the probe tells
+  const stores = new Set(namesOf(entry.body.stores)); // of volumes the probe tells
   const rows = entry.body.recall.filter((row) => stores.has(row.store) && row.place === "any place" && row.sampled);
   if (!rows.length) return [];
   const args = {
@@ -166,7 +168,7 @@ function recallLines(book, entry) {
     sampled: exactSum(rows.map((row) => row.sampled)),
     least: rows.map(leastOf).reduce((a, b) => Math.min(a, b)),
   };
-  return [said(book, entry, "attested.recall", args)];
+  return [spoken(book, entry, "attested.recall", args)];
 }
 
 /** Of each store the best lower bound, in percents, that an auditor measured; null where nobody did. */
@@ -189,14 +191,14 @@ function destructionLines(book, entry) {
   const { body } = entry;
   const records = exactSum(body.stores.flatMap((store) => store.collections.map((run) => run.records)));
   return [
-    said(book, entry, "attested.destroyed", { records, batch: body.number }),
-    ...(body.volumes ?? []).map((volume) => said(book, entry, "attested.wiped", wipedArgs(volume))),
+    spoken(book, entry, "attested.destroyed", { records, batch: body.number }),
+    ...(body.volumes ?? []).map((volume) => spoken(book, entry, "attested.wiped", wipedArgs(volume))),
   ];
 }
 
 function wipedArgs({ name, actions, blank, free, reached }) {
-  const done = actions.map(({ kind, count, bytes }) => phrase("wiped.action", { kind: text(kind), count, bytes }));
-  return { volume: name, done: several(done.length ? done : [phrase("wiped.nothing")]), blank, free, reached };
+  const done = actions.map(({ kind, count, bytes }) => phrase("wiped.action", { kind: asText(kind), count, bytes }));
+  return { volume: name, done: asList(done.length ? done : [phrase("wiped.nothing")]), blank, free, reached };
 }
 
 function probeLines(book, entry) {
@@ -212,7 +214,7 @@ function probeLines(book, entry) {
     tool: body.tool,
   };
   return [
-    said(book, entry, "attested.probe", args),
+    spoken(book, entry, "attested.probe", args),
     ...(body.volumes ?? []).map((volume) => volumeLine(book, entry, volume)),
     ...appLines(book, entry),
   ];
@@ -220,12 +222,12 @@ function probeLines(book, entry) {
 
 function volumeLine(book, entry, volume) {
   if (volume.state === "not read") {
-    return said(book, entry, "attested.volume-unread", { volume: volume.name, why: text(volume.why_not_higher) });
+    return spoken(book, entry, "attested.volume-unread", { volume: volume.name, why: asText(volume.why_not_higher) });
   }
-  return said(book, entry, "attested.volume", {
+  return spoken(book, entry, "attested.volume", {
     volume: volume.name,
     filesystem: volume.filesystem,
-    state: text(volume.state),
+    state: asText(volume.state),
     bytes: volume.bytes,
     read: volume.read,
     free: volume.free,
@@ -242,14 +244,18 @@ function volumeLine(book, entry, volume) {
 
 function restoredPhrase(restores) {
   if (!restores.length) return phrase("restored.none");
-  const tools = several(once(restores.map(toolOf)));
-  return phrase("restored.tried", { attempts: restores.length, tools, values: exactSum(restores.map((item) => item.values)) });
+  const tools = asList(once(restores.map(toolOf)));
+  return phrase("restored.tried", {
+    attempts: restores.length,
+    tools,
+    values: exactSum(restores.map((item) => item.values)),
+  });
 }
 
 function refereedPhrase(referees) {
   if (!referees.length) return phrase("refereed.none");
   return phrase("refereed.tried", {
-    tools: several(referees.map(toolOf)),
+    tools: asList(referees.map(toolOf)),
     most: referees.map((item) => item.values).reduce((a, b) => Math.max(a, b)),
     missed: exactSum(referees.map((item) => item.missed)),
   });
@@ -271,8 +277,8 @@ function recalledClauses(recall) {
         found: exactSum(planted.map((row) => row.found)),
         planted: exactSum(planted.map((row) => row.sampled)),
         least: leastOf(worst),
-        place: text(worst.place),
-        encoding: text(worst.encoding),
+        place: asText(worst.place),
+        encoding: asText(worst.encoding),
       }),
     );
   }
@@ -284,7 +290,9 @@ function recalledClauses(recall) {
 
 function notShownLines(book) {
   const certificate = book.latest("certificate")?.body ?? null;
-  const lines = (certificate?.limits ?? LIMITS).map((limit) => line("not-shown.limit", { text: text(limit) }, "docs/limits.md"));
+  const lines = (certificate?.limits ?? LIMITS).map((limit) =>
+    fact("not-shown.limit", { text: asText(limit) }, "docs/limits.md"),
+  );
   if (certificate !== null) {
     for (const store of certificate.stores) lines.push(...storeNotShown(store));
     const probes = acceptedProbes(book);
@@ -292,20 +300,20 @@ function notShownLines(book) {
   }
   lines.push(...peopleNotShown(book));
   const undeclared = book.latest("inventory")?.body.undeclared ?? 0;
-  if (undeclared) lines.push(line("not-shown.undeclared", { stores: undeclared }, "verify 7"));
+  if (undeclared) lines.push(fact("not-shown.undeclared", { stores: undeclared }, "verify 7"));
   const shares = certificate?.shares_not_destroyed ?? [];
-  if (shares.length) lines.push(line("not-shown.shares", { names: several(shares) }, "verify 7"));
+  if (shares.length) lines.push(fact("not-shown.shares", { names: asList(shares) }, "verify 7"));
   const cases = book.endedElsewhere.length;
-  if (cases) lines.push(line("not-shown.ended-elsewhere", { cases }));
+  if (cases) lines.push(fact("not-shown.ended-elsewhere", { cases }));
   const stamps = book.stampsUnchecked;
-  if (stamps) lines.push(line("not-shown.timestamps-unchecked", { stamps }, "verify 5"));
+  if (stamps) lines.push(fact("not-shown.timestamps-unchecked", { stamps }, "verify 5"));
   if (book.untrusted.size) {
-    const names = several([...book.untrusted].sort(compareCodePoints));
-    lines.push(line("not-shown.untrusted", { names }, "verify 2"));
+    const names = asList([...book.untrusted].sort(compareCodePoints));
+    lines.push(fact("not-shown.untrusted", { names }, "verify 2"));
   }
   if (book.unchecked.size) {
-    const names = several([...book.unchecked].sort(compareCodePoints));
-    lines.push(line("not-shown.cosignatures-unchecked", { names }, "verify 5"));
+    const names = asList([...book.unchecked].sort(compareCodePoints));
+    lines.push(fact("not-shown.cosignatures-unchecked", { names }, "verify 5"));
   }
   return lines;
 }
@@ -313,13 +321,19 @@ function notShownLines(book) {
 function storeNotShown({ name, reached, asked, why_not_higher: why, unreachable, collections }) {
   const lines = [];
   if (reached !== asked) {
-    lines.push(line("not-shown.store-below", { store: name, reached, asked, why: text(why) }, "verify 7"));
+    lines.push(fact("not-shown.store-below", { store: name, reached, asked, why: asText(why) }, "verify 7"));
   }
-  for (const what of unreachable) lines.push(line("not-shown.store-unreached", { store: name, what: text(what) }, "verify 7"));
+  for (const what of unreachable)
+    lines.push(fact("not-shown.store-unreached", { store: name, what: asText(what) }, "verify 7"));
   for (const { ordinals, outcome, sealed, destroyed } of collections) {
     if (outcome === "destroyed") continue;
-    const args = { which: several(ordinals), store: name, outcome: worded("outcome", outcome), remain: sealed - destroyed };
-    lines.push(line("not-shown.collection", args, "verify 7"));
+    const args = {
+      which: asList(ordinals),
+      store: name,
+      outcome: worded("outcome", outcome),
+      remain: sealed - destroyed,
+    };
+    lines.push(fact("not-shown.collection", args, "verify 7"));
   }
   return lines;
 }
@@ -327,17 +341,17 @@ function storeNotShown({ name, reached, asked, why_not_higher: why, unreachable,
 function volumeNotShown(probes, { name: volume, reached, why_not_higher: why, stores, referees }) {
   const lines = [];
   if (CLEAN.has(reached)) {
-    lines.push(line("not-shown.volume-same", { volume, stores: several(stores) }, "docs/limits.md"));
-    if (!referees.length) lines.push(line("not-shown.volume-unrefereed", { volume }, "verify 7"));
+    lines.push(fact("not-shown.volume-same", { volume, stores: asList(stores) }, "docs/limits.md"));
+    if (!referees.length) lines.push(fact("not-shown.volume-unrefereed", { volume }, "verify 7"));
   } else {
-    lines.push(line("not-shown.volume-below", { volume, reached, why: text(why) }, "verify 7"));
+    lines.push(fact("not-shown.volume-below", { volume, reached, why: asText(why) }, "verify 7"));
   }
   const probed = probes.flatMap((probe) => probedVolumes(probe, volume));
   for (const what of once(probed.flatMap((item) => item.unreachable))) {
-    lines.push(line("not-shown.volume-unreached", { volume, what: text(what) }, "verify 7"));
+    lines.push(fact("not-shown.volume-unreached", { volume, what: asText(what) }, "verify 7"));
   }
   for (const what of once(probed.flatMap((item) => item.notes ?? []))) {
-    lines.push(line("not-shown.volume-noted", { volume, what: text(what) }));
+    lines.push(fact("not-shown.volume-noted", { volume, what: asText(what) }));
   }
   return lines;
 }

@@ -29,7 +29,8 @@ function volumesOfStores(plan) {
   const known = new Set(plan.stores.map((store) => store.name));
   const volumes = plan.volumes ?? [];
   if (isTwice(volumes.map((volume) => volume.name))) throw new ProofError("the plan names a volume twice");
-  if (volumes.some((volume) => known.has(volume.name))) throw new ProofError("the plan names a volume as it names a store");
+  if (volumes.some((volume) => known.has(volume.name)))
+    throw new ProofError("the plan names a volume as it names a store");
   const on = new Map();
   for (const volume of volumes) {
     if (!volume.stores.length) throw new ProofError(`volume ${volume.name} of the plan holds no store`);
@@ -69,14 +70,20 @@ function checkWipedVolumes(run, plan) {
   const planned = new Map((plan.volumes ?? []).map((volume) => [volume.name, volume]));
   const wiped = run.volumes ?? [];
   const names = wiped.map((volume) => volume.name);
-  if (!contains([...planned.keys()], names)) throw new ProofError("a destruction wipes a volume that the plan does not name");
+  if (!contains([...planned.keys()], names))
+    throw new ProofError("a destruction wipes a volume that the plan does not name");
   const listed = new Set(names);
   const inOrder = [...planned.keys()].filter((name) => listed.has(name));
   if (!sameList(names, inOrder)) {
     throw new ProofError("a destruction does not list its volumes once each, in the plan's order");
   }
   for (const volume of wiped) {
-    if (!contains(planned.get(volume.name).actions, volume.actions.map((action) => WAYS[action.kind] ?? action.kind))) {
+    if (
+      !contains(
+        planned.get(volume.name).actions,
+        volume.actions.map((action) => WAYS[action.kind] ?? action.kind),
+      )
+    ) {
       throw new ProofError(`volume ${volume.name} was wiped in a way that the plan does not name`);
     }
     if (volume.blank > volume.free) {
@@ -97,12 +104,15 @@ function checkProbedVolumes(probe, plan) {
     checkVolumeCounts(volume);
     if (!CLEAN.has(volume.reached)) return;
     const doubt = doubtOf(volume, planned[i], probe.needles);
-    if (doubt !== null) throw new ProofError(`a probe grants volume ${volume.name} ${volume.reached} although ${doubt}`);
+    if (doubt !== null)
+      throw new ProofError(`a probe grants volume ${volume.name} ${volume.reached} although ${doubt}`);
   });
   const on = new Map(volumes.flatMap((volume) => volume.stores.map((store) => [store, volume])));
   for (const store of probe.stores) {
     if (CLEAN.has(store.reached) && !CLEAN.has(on.get(store.name)?.reached)) {
-      throw new ProofError(`a probe grants store ${store.name} ${store.reached} although no volume of it was found clean`);
+      throw new ProofError(
+        `a probe grants store ${store.name} ${store.reached} although no volume of it was found clean`,
+      );
     }
   }
 }
@@ -112,7 +122,8 @@ function checkVolumeCounts(volume) {
   if (read > bytes || free > bytes || blank > free) {
     throw new ProofError(`the probe of volume ${name} counts more bytes than there are`);
   }
-  if (state === "not read" && read) throw new ProofError(`the probe of volume ${name} counts bytes of what was not read`);
+  if (state === "not read" && read)
+    throw new ProofError(`the probe of volume ${name} counts bytes of what was not read`);
   checkRecall(recall);
   if (referees.some((referee) => referee.missed > referee.values)) {
     throw new ProofError(`the probe of volume ${name} counts more missed values than were found`);
@@ -120,13 +131,15 @@ function checkVolumeCounts(volume) {
 }
 
 function checkRecall(recall) {
-  if (recall.some((row) => row.found > row.sampled)) throw new ProofError("a recall finds more values than were sampled");
+  if (recall.some((row) => row.found > row.sampled))
+    throw new ProofError("a recall finds more values than were sampled");
 }
 
 /** What a probe says itself that speaks against L3 of a volume (grades.md, rule 9); null if nothing does. */
 function doubtOf(volume, planned, needles) {
   if (!AT_REST.has(volume.state)) return `it was ${volume.state}`;
-  if (volume.filesystem !== planned.filesystem || volume.bytes !== planned.bytes) return "it is not the volume that was planned";
+  if (volume.filesystem !== planned.filesystem || volume.bytes !== planned.bytes)
+    return "it is not the volume that was planned";
   if (!volume.bytes || volume.read !== volume.bytes || volume.unreachable.length) return "not all of it was read";
   if (!needles) return "there was nothing to search for";
   if (isBlind(volume.recall)) return "nothing shows that the search finds what was planted in such a volume";

@@ -53,9 +53,9 @@ function grouped(number) {
 }
 
 const phrase = (code, args) => (args === undefined ? { phrase: code } : { phrase: code, args });
-const time = (seconds) => ({ time: seconds });
-const text = (constant) => ({ text: constant });
-const several = (list) => ({ list });
+const asTime = (seconds) => ({ time: seconds });
+const asText = (constant) => ({ text: constant });
+const asList = (list) => ({ list });
 
 /** The phrase of one of a few texts of statements: "partly destroyed" is said by PREFIX.partly-destroyed. */
 function worded(prefix, word) {
