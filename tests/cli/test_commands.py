@@ -26,11 +26,15 @@ COMMANDS = {
     "certify": "certificate",
     "paper": "PDF",
     "publish": "page",
+    "register": "logs",
+    "testify": "saw",
+    "stamp": "date",
     "status": "next",
     "doctor": "room and clock",
     "pause": "--off",
     "demo": "city",
     "witness": "checkpoint",
+    "inbox": "parties",
 }
 
 
