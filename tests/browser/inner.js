@@ -45,7 +45,7 @@
   },
   collectionEntry: (item) => hex(collectionEntry(item)),
   storeEntry: (item) => hex(storeEntry(item)),
-  chunkEntry: (number, chunk) => hex(chunkEntry(number, chunk)),
+  chunkEntry: (number, chunk) => hex(concat(utf8("chunk"), u64(number, chunk.records, chunk.bytes), unhex(chunk.hash))),
   ed25519: (key, message, signature) => verifiesEd25519(key, unhex(signature), unhex(message)),
   async mldsa44(key, message, signature) {
     if (!(await hasMlDsa44())) return "cannot tell";
@@ -56,7 +56,7 @@
   async verifierKey(text) {
     const key = await readVerifierKey(text);
     const encoded = concat(new Uint8Array([key.type]), unhex(key.public));
-    return text === `${key.name}+${await noteKeyHash(key.name, key.type, key.public)}+${toBase64(encoded)}`;
+    return text === `${key.name}+${await noteKeyHash(key.name, key.type, key.public)}+${btoa(String.fromCharCode(...encoded))}`;
   },
   // A note, or the checkpoint of any log: who of these keys signed it, and when; lines by unknown keys are passed over.
   async signers(input, keys) {
