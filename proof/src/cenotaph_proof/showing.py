@@ -53,7 +53,7 @@ def _prove(options: argparse.Namespace) -> int:
     path = options.case / "statements" / SO_FAR if options.case.is_dir() else options.case
     with path.open("rb") as stream:
         read = bundle.read(stream)
-    proof = inclusion.prove(read.entries, read.checkpoints, options.statement)
+        proof = inclusion.prove(read.entries, read.checkpoints, options.statement)
     write_file(options.out, proof.to_bytes(), mode=0o644)
     print(json.dumps({"index": proof.index, "proof": str(options.out)}))
     return 0
