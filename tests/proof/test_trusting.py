@@ -52,6 +52,10 @@ def test_the_command_prints_one_file(tmp_path, capsys):
     assert main(["trust", *publics]) == 0
     (tmp_path / "trust.toml").write_text(capsys.readouterr().out, "utf-8")
     assert len(trust.load(tmp_path / "trust.toml").parties) == 4
+    assert main(["trust", *publics, "--out", str(tmp_path / "again.toml")]) == 0
+    assert (tmp_path / "again.toml").read_text("utf-8") == (tmp_path / "trust.toml").read_text("utf-8")
+    assert main(["trust", *publics, "--out", str(tmp_path / "again.toml")]) == 1
+    capsys.readouterr()
 
     assert main(["trust", str(tmp_path / "k0"), *publics[1:]]) == 2
     assert "public-key" in capsys.readouterr().err

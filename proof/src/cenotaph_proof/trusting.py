@@ -48,6 +48,7 @@ def add_commands(commands: Commands) -> None:
     parser.add_argument("--auditors", type=int, default=DEFAULT_APPROVE["auditor"], help="that must approve")
     parser.add_argument("--notaries", type=int, default=DEFAULT_APPROVE["notary"], help="that must approve")
     parser.add_argument("--witnesses", type=int, default=1, help="that must cosign")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="write it there, and over nothing")
     parser.set_defaults(run=_trust)
 
 
@@ -57,7 +58,12 @@ def _trust(options: argparse.Namespace) -> int:
         text = write([PublicKey.load(path) for path in options.keys], approve, options.witnesses)
     except FormatError as error:
         raise KeyFileError(error.message, hint=error.hint) from None
-    sys.stdout.write(text)
+    if options.out is None:
+        sys.stdout.write(text)
+        return 0
+    with options.out.open("x", encoding="utf-8") as file:
+        file.write(text)
+    print(f"{options.out}: {len(options.keys)} keys")
     return 0
 
 
