@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 from cenotaph import config
 from cenotaph.clock import Clock
@@ -62,13 +61,10 @@ class Witnesses:
         answers = ask(remote, len(remote), patience=PATIENCE, grace=GRACE)
         others = [a.why for a in answers if isinstance(a.why, HistoryError)]
         # Two sets of witnesses, one of `needed` and one of all but `needed - 1`, always share a member.
-        agree = sum(a.lines is not None for a in answers) + len(self._parties) - len(remote)
+        here = sum(self._witness(party) is not None for party in self._parties)
+        agree = sum(a.lines is not None for a in answers) + here
         if others and agree < len(self._parties) - needed + 1:
             raise others[0]
-
-    def remote(self) -> list[tuple[str, RemoteWitness]]:
-        """Those on the network, by organisation. Raises: UsageError about case.toml."""
-        return [(p.organisation, self._remote(p)) for p in self._parties if self._is_remote(p)]
 
     def _here(self, log: Log) -> dict[str, Answered]:
         """What those in this process sign."""
@@ -100,25 +96,9 @@ class Witnesses:
             key_file.with_name(key_file.name + ".witness"), SecretKey.load(key_file), [self._key.public]
         )
 
-    @staticmethod
-    def _is_remote(party: PartyTable) -> bool:
-        return party.cosign is not None and not party.cosign.startswith("file:")
-
-    def _remote(self, party: PartyTable) -> RemoteWitness:
-        assert party.cosign is not None
-        key = next(k for k in self._case.parties() if k.organisation == party.organisation)
-        ca: Path | None = None if party.cosign_ca is None else self._case.base / party.cosign_ca
-        try:
-            address = Address.parse(config.resolve(party.cosign, self._case.base))
-        except FormatError as error:
-            raise UsageError(
-                f"cosign of log witness {party.organisation}: {error.message}", hint=error.hint
-            ) from None
-        return RemoteWitness(key, address, ca)
-
     def _asks(self, log: Log, tries: int = TRIES) -> list[tuple[str, Callable[[], bytes]]]:
         """How each witness on the network is asked for the log's head."""
-        remote = self.remote()
+        remote = remote_witnesses(self._case)
         if not remote:
             return []
         shown = Shown(
@@ -133,6 +113,30 @@ class Witnesses:
             (name, partial(cosignature, replace(witness, tries=tries), shown, _known(cosigned, witness.key)))
             for name, witness in remote
         ]
+
+
+def remote_witnesses(case: CaseFile) -> list[tuple[str, RemoteWitness]]:
+    """The log witnesses on the network, by organisation. Raises: UsageError about case.toml."""
+    named = [
+        (party, party.cosign)
+        for party in case.party
+        if party.role == "log-witness" and party.cosign is not None and not party.cosign.startswith("file:")
+    ]
+    keys = {key.organisation: key for key in case.parties()} if named else {}
+    return [
+        (party.organisation, _remote(case, party, cosign, keys[party.organisation]))
+        for party, cosign in named
+    ]
+
+
+def _remote(case: CaseFile, party: PartyTable, cosign: str, key: PublicKey) -> RemoteWitness:
+    try:
+        address = Address.parse(config.resolve(cosign, case.base))
+    except FormatError as error:
+        raise UsageError(
+            f"cosign of log witness {party.organisation}: {error.message}", hint=error.hint
+        ) from None
+    return RemoteWitness(key, address, None if party.cosign_ca is None else case.base / party.cosign_ca)
 
 
 def _known(cosigned: Mapping[int, bytes], witness: PublicKey) -> int:

@@ -248,7 +248,7 @@ class Desk:
         with self._log_alone():  # the head that is shown is the head that is kept
             if log.size > 0 and log.size not in log.cosigned():
                 needed = self.config.policy.witness
-                answers = self.witnesses().cosign(log, needed)
+                answers = self._witnesses().cosign(log, needed)
                 lines = [a.lines for a in answers if a.lines is not None]
                 self.unheard = [_unheard(a) for a in answers if a.lines is None]
                 if len(lines) < needed:
@@ -295,8 +295,7 @@ class Desk:
                 raise RefusedError("another case's command holds the log", hint="run the same command again")
             yield
 
-    def witnesses(self) -> Witnesses:
-        """The log witnesses that the case names."""
+    def _witnesses(self) -> Witnesses:
         return Witnesses(self.config, self.key, self.clock)
 
     def estate(self, case: Case) -> Estate:
@@ -372,7 +371,7 @@ class Desk:
         copies = (path.name[:4] for path in self.folder.statements.glob("[0-9][0-9][0-9][0-9]-*.json"))
         if max((int(number) for number in copies), default=0) > log.size:
             raise LogError("statements/ holds statements that the log does not", hint=OLDER_LOG)
-        self.witnesses().check_newest(log, self.config.policy.witness)
+        self._witnesses().check_newest(log, self.config.policy.witness)
 
     def _check_not_too_late(self, data: bytes, attachments: dict[str, bytes]) -> None:
         """Destruction begins with the journal's first *begun*, which only this side can see."""

@@ -7,6 +7,7 @@ promise is what happens: too few block, with a message that names who is missing
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -111,7 +112,8 @@ class Apart:
 
     def confirm(self, code: int = 0, case: Path | None = None) -> Ran:
         """Destroy, with the digest of the newest plan."""
-        digest = str(self.operator("plan", "--show", case=case).value["digest"])
+        plans = sorted(((case or self.case) / "statements").glob("*-plan.json"))
+        digest = hashlib.sha256(plans[-1].read_bytes()).hexdigest()
         return self.operator("destroy", "--confirm", digest[:8], code=code, case=case)
 
     def party(self, name: str, *line: str | Path, code: int = 0) -> Ran:

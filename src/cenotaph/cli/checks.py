@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from cenotaph import retired, terrain
+from cenotaph.cosigning import remote_witnesses
 from cenotaph.desk import Desk
 from cenotaph.errors import CenotaphError
 from cenotaph.residue import outside
@@ -85,7 +86,7 @@ def _clock() -> Check:
 def _witnesses(desk: Desk) -> Iterator[Check]:
     """Whether those on the network can be called. That they know this log is seen when they cosign it."""
     try:
-        found = desk.witnesses().remote()
+        found = remote_witnesses(desk.config)
     except (CenotaphError, ProofError) as error:
         yield Check("log witnesses", False, error.message, error.hint or "")
         return
