@@ -13,7 +13,7 @@ from page_reading import Page, allows_its_own_style, broken, other_language, pag
 from site_steps import CONTACT, TAKEN, Published
 
 from cenotaph.site import figures, render
-from cenotaph_proof import draw, merkle, trust, verify
+from cenotaph_proof import draw, inclusion, merkle, trust, verify
 from cenotaph_proof.keys import PublicKey
 from cenotaph_proof.log import Log
 from cenotaph_proof.verdict import VERIFIED
@@ -84,7 +84,7 @@ def test_the_announcement_says_what_people_must_know(published: Published) -> No
         "Venue code",
         "40 records L2",
         "Persons in them 30",
-        "Nothing has been destroyed.",
+        "Nothing may be destroyed yet.",
         "Death certificates",
         "the archives act",
         "District court (case 21-443)",
@@ -115,7 +115,7 @@ def test_the_earliest_time_is_the_end_of_the_notice_that_the_witnesses_saw(publi
     ("step", "said"),
     [
         ("open", "Still to countersign the charter: auditor Audit Co, notary Zhao & Partners."),
-        ("survey", "Surveyed. Nothing has been destroyed."),
+        ("survey", "Surveyed. Nothing may be destroyed yet."),
         ("destroy", "Auditors have yet to search what is left. To search what is left: auditor Audit Co."),
         ("probe", "Destroyed and searched. The certificate has not been signed yet."),
         ("certify", "Destroyed, searched and certified."),
@@ -157,6 +157,10 @@ def test_every_statement_has_a_page_with_its_file_and_its_place_in_the_log(publi
         assert digest.hex() == entry.digest
         assert leaf == merkle.leaf_hash(data)
         merkle.verify_inclusion(entry.index, size, leaf, path, root)
+        proof = inclusion.InclusionProof.parse(page.with_suffix(".tlog-proof").read_bytes())
+        held = trust.load(published.case.root / "trust.toml")
+        seen = inclusion.check(proof, data, PublicKey.load(published.case.key("bureau.pub")), held)
+        assert (seen.index, seen.complete) == (entry.index, case.cosigned_time(entry.index))
 
 
 def test_the_timeline_has_every_statement_with_the_time_of_the_witnesses(published: Published) -> None:

@@ -19,6 +19,7 @@ from cenotaph_proof.bundle import Bundle
 from cenotaph_proof.case import Case
 from cenotaph_proof.casebook import Entry, claimed
 from cenotaph_proof.facts import GRADES
+from cenotaph_proof.inclusion import InclusionProof
 from cenotaph_proof.keys import PublicKey
 from cenotaph_proof.statements import Certificate, Testimony
 from cenotaph_proof.words import LANGUAGES, Language, phrase, several, time
@@ -40,7 +41,8 @@ class Beside:
 def build(case: Case, bundle: Bundle, beside: Beside, proof_bytes: int) -> dict[str, bytes]:
     """Pages, feeds and signed statements by path, what others link to first."""
     site = _Site(case, bundle, beside, proof_bytes)
-    return {**dict(_signed(case, bundle)), **dict(site.statements()), **dict(site.fronts())}
+    signed = {**dict(_signed(case, bundle)), **dict(site.proofs())}
+    return {**signed, **dict(site.statements()), **dict(site.fronts())}
 
 
 def evidence_path(digest: str) -> str:
@@ -72,6 +74,15 @@ class _Site:
         self._hashes = [merkle.leaf_hash(entry) for entry in bundle.entries]
         self._entries = {e.digest: _view(case, e) for e in case.entries}
         self._common = self._shared(beside, proof_bytes)
+
+    def proofs(self) -> Iterator[tuple[str, bytes]]:
+        """Each statement's place in the log as a file of its own (C2SP tlog-proof)."""
+        notes = {note.Checkpoint.parse(note.parse_note(n).body).size: n for n in self._bundle.checkpoints}
+        for entry in self._case.entries:
+            size = next((c.size for c in self._case.cosigned if c.size > entry.index), None)
+            if size is not None:
+                proof = InclusionProof(entry.index, tuple(self._path(entry, size)), notes[size])
+                yield f"{_stem(entry)}.tlog-proof", proof.to_bytes()
 
     def statements(self) -> Iterator[tuple[str, bytes]]:
         """A page a statement and language. It leads to earlier ones only, so that it need not change."""
@@ -174,13 +185,16 @@ class _Site:
         leaf = self._hashes[entry.index].hex()
         if covering is None:
             return {"leaf": leaf, "size": None, "root": None, "path": ()}
-        path = merkle.inclusion_proof(self._hashes[: covering.size], entry.index)
         return {
             "leaf": leaf,
             "size": covering.size,
             "root": covering.root.hex(),
-            "path": [h.hex() for h in path],
+            "path": [h.hex() for h in self._path(entry, covering.size)],
+            "proof": f"{_stem(entry)}.tlog-proof",
         }
+
+    def _path(self, entry: Entry, size: int) -> list[bytes]:
+        return merkle.inclusion_proof(self._hashes[:size], entry.index)
 
     def _payload(self, entry: Entry) -> dict[str, Any]:
         payload = envelope.open_(self._bundle.entries[entry.index]).payload
