@@ -86,5 +86,12 @@
     const { logs, witnesses, groups } = await readPolicy(fromUtf8(unhex(input), "the policy"));
     return { log: logs.length, witness: witnesses.length, group: groups.length };
   },
+  inclusionProof: (input) => readInclusionProof(fromUtf8(unhex(input), "the proof")).index,
+  // The page signs and checks with Ed25519 alone; what is signed of an envelope is the same for P-256.
+  async certified(point, payload, signature) {
+    const curve = { name: "ECDSA", namedCurve: "P-256", hash: "SHA-256" };
+    const key = await crypto.subtle.importKey("raw", unhex(point), curve, false, ["verify"]);
+    return crypto.subtle.verify(curve, key, unhex(signature), signedBytes(unhex(payload)));
+  },
   preAuthenticated: (payload) => hex(signedBytes(unhex(payload))),
 })

@@ -15,6 +15,9 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.x509 import load_der_x509_certificate
 
 import others_vectors
 from cenotaph_proof import envelope
@@ -99,6 +102,10 @@ def _times(head: Any, seen: Any, case: Case) -> dict[str, Any] | None:
     return {key: time for key, time in seen.items() if key != log}
 
 
+def inclusion_proofs(ask: Ask, cases: list[Case]) -> list[Any]:
+    return yes_or_no(ask, "inclusionProof", cases, "proof")
+
+
 def policies(ask: Ask, cases: list[Case]) -> list[Any]:
     return asked(ask, "policy", cases, "policy")
 
@@ -129,6 +136,16 @@ def encodings(ask: Ask, cases: list[Case]) -> list[Any]:
     ]
 
 
+def certified(ask: Ask, cases: list[Case]) -> list[Any]:
+    """Envelopes of sigstore, of our type of payload; their keys are taken out of certificates, as points."""
+    assert {case.inputs["type"] for case in cases} == {envelope.PAYLOAD_TYPE}
+    keys = [load_der_x509_certificate(case.inputs["certificate"]).public_key() for case in cases]
+    points = [key.public_bytes(Encoding.X962, PublicFormat.UncompressedPoint).hex() for key in keys]
+    halves = [decode_dss_signature(case.inputs["signature"]) for case in cases]
+    raw = ["".join(f"{half:064x}" for half in pair) for pair in halves]
+    return ask("certified", zip(points, [c.inputs["payload"].hex() for c in cases], raw, strict=True))
+
+
 SETS: dict[str, Callable[[Ask, list[Case]], list[Any]]] = {
     "rfc6962-inclusion": included,
     "rfc6962-consistency": consistent,
@@ -140,6 +157,7 @@ SETS: dict[str, Callable[[Ask, list[Case]], list[Any]]] = {
     "signed-note-golang-keys": verifier_keys,
     "tlog-formats-keys": verifier_keys,
     "tlog-formats-time": times,
+    "tlog-formats-proofs": inclusion_proofs,
     "public-keys": verifier_keys,
     "checkpoints-serverless-log": checkpoints,
     "cosigned-checkpoints": checkpoints,
@@ -150,6 +168,7 @@ SETS: dict[str, Callable[[Ask, list[Case]], list[Any]]] = {
     "wycheproof-mldsa44": mldsa44,
     "rfc8785-jcs": canonical_json,
     "dsse": encodings,
+    "sigstore-dsse": certified,
 }
 # The browser's writer of JSON takes fractions; its reader, as Python's, refuses them.
 LOOSER = {"rfc8785-jcs": {"values"}}
