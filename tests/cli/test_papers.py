@@ -10,8 +10,13 @@ pytest.importorskip("pyhanko", reason="papers take the extra cenotaph-proof[pape
 pytest.importorskip("typst", reason="papers take the extra cenotaph-proof[paper]")
 
 from by_command import CSV_ROWS, PEOPLE, Whole, command
+from cenotaph import paper
+from cenotaph.cli import papers
+from cenotaph.desk import Desk
+from cenotaph.errors import UsageError
 from cenotaph_proof import paper_pdf, paper_typeset
 from sealing_keys import SealingKeys
+from small_case import STORES, SmallCase
 
 needs_chinese = pytest.mark.skipif(
     paper_typeset.CJK not in paper_typeset.families(), reason=f"the font {paper_typeset.CJK} is not here"
@@ -48,6 +53,44 @@ def test_a_key_without_its_certificate_is_wrong_usage(whole: Whole) -> None:
 def test_before_the_certificate_there_is_no_paper(halfway: Whole) -> None:
     """Blocked, with the command that comes first."""
     assert "run: cenotaph certify" in halfway.ground.run("paper", code=4).err
+
+
+def test_certifying_goes_without_a_paper_where_none_can_be_made(
+    whole: Whole, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A note says what is missing, or what was wrong, and which command makes up for it."""
+    desk = Desk(whole.ground.case)
+    monkeypatch.setattr(papers, "identity", _no_key)
+    assert papers.beside(desk) is None
+    monkeypatch.setattr(paper, "can_make", lambda: False)
+    assert papers.beside(desk) is None
+
+    missing, extra = capsys.readouterr().err.splitlines()
+    assert (
+        "no certificate.pdf: the key is at the notary's; when that is put right, run: cenotaph paper"
+        in missing
+    )
+    assert "cenotaph[certificate]" in extra
+
+
+def _no_key(*_: object) -> None:
+    raise UsageError("the key is at the notary's")
+
+
+def test_a_case_can_name_who_seals_its_paper(tmp_path: Path) -> None:
+    """[seal] in case.toml; paths are the case's, and what is told on the command line comes first."""
+    small = SmallCase.make(tmp_path, STORES)
+    toml = small.path / "case.toml"
+    toml.write_text(
+        toml.read_text("utf-8") + '[seal]\nkey = "file:../keys/seal"\ncertificate = "seal.pem"\n', "utf-8"
+    )
+    who = papers.identity(small.desk(), None, None, None, "https://tsa.example/tsr")
+    here = papers.identity(small.desk(), "file:/other.key", Path("other.pem"), None, None)
+
+    assert who == paper.Identity(
+        small.path / "../keys/seal", small.path / "seal.pem", None, "https://tsa.example/tsr"
+    )
+    assert here == paper.Identity(Path("/other.key"), Path("other.pem"), None, None)
 
 
 def test_no_person_stands_on_the_paper(whole: Whole, tmp_path: Path) -> None:
