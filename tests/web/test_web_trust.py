@@ -106,12 +106,32 @@ def test_what_is_no_toml_is_refused(core, text):
 
 
 @pytest.mark.parametrize(
-    "text", ["a = 2026-11-22\n", "a = 07:32:00\n", "a = 9007199254740993\n", "a = " + "[" * 40 + "]" * 40]
+    "text",
+    [
+        "a = 2026-11-22\n",
+        "a = 07:32:00\n",
+        "a = 9007199254740993\n",
+        "a = " + "[" * 40 + "]" * 40,
+        "a = {" + "b." * 40 + "c = 1}",
+        "a" + ".a" * 40 + " = 1",
+    ],
+    ids=lambda text: text[:24],
 )
 def test_what_a_trust_file_never_needs_is_refused(core, text):
     """Dates, numbers beyond 2^53 - 1 and deep nesting are TOML, and refused all the same."""
     tomllib.loads(text)
     assert "refused" in core.ask("toml", text=text)
+
+
+def test_deep_and_long_trust_files_are_refused_in_a_sentence(core):
+    """Half a million levels of lists, tables or keys exceed no stack."""
+    for text in (
+        "a = " + "[" * 500_000,
+        "a = " + "{b=" * 300_000,
+        "a" + ".b" * 500_000 + " = 1",
+        "[" * 500_000,
+    ):
+        assert "line 1" in core.ask("toml", text=text)["refused"]
 
 
 def _ours(path: Path) -> dict[str, Any] | None:

@@ -142,6 +142,15 @@ def test_seals_have_the_entries_and_roots_of_the_vectors(core):
             assert said["root"] == collection["root"]
 
 
+def test_what_is_long_is_no_harder(core):
+    """A collection of very many ordinals, and a draw of very many chunks, exceed no stack."""
+    item = {"ordinals": list(range(300_000)), "records": 1, "bytes": 1, "chunks": 1, "root": "ab" * 32}
+    many = {"seed": "cd" * 32, "label": "health", "population": 250_000, "count": 250_000}
+
+    assert len(core.ask("entries", kind="collection", items=[item])["answer"]["entries"][0]) > 300_000 * 16
+    assert core.ask("sample", **many)["answer"]["drawn"][-1] == 249_999
+
+
 @_each(SEAL["seals"])
 def test_seals_add_up_or_are_refused(core, case):
     """Every total and root above the collections is computed anew."""

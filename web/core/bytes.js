@@ -106,6 +106,10 @@ function sameBytes(one, other) {
 
 /** Big-endian u64 of each number, one after the other. */
 function u64(...numbers) {
+  return u64s(numbers);
+}
+
+function u64s(numbers) {
   const bytes = new Uint8Array(8 * numbers.length);
   const view = new DataView(bytes.buffer);
   numbers.forEach((number, i) => view.setBigUint64(8 * i, BigInt(number)));
@@ -166,6 +170,11 @@ function compareCodePoints(one, other) {
   const b = Array.from(other, (c) => c.codePointAt(0));
   for (let i = 0; i < Math.min(a.length, b.length); i++) if (a[i] !== b[i]) return a[i] - b[i];
   return a.length - b.length;
+}
+
+/** Puts more items at the end of a list, however many: a call takes only so many arguments. */
+function append(list, more) {
+  for (const item of more) list.push(item);
 }
 
 function sum(numbers) {

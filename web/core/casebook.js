@@ -116,7 +116,8 @@ class Casebook {
     this.reveal(entry, "seal");
     if (body.decision !== "reject") return;
     const seal = cited(entry, "seal");
-    this.rejections.set(seal, [...(this.rejections.get(seal) ?? []), entry]);
+    if (!this.rejections.has(seal)) this.rejections.set(seal, []);
+    this.rejections.get(seal).push(entry);
   }
 
   takeDestruction(entry) {

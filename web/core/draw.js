@@ -41,7 +41,7 @@ async function drawSample(seed, label, population, count) {
 
 /** What a challenge says of the chunks it drew. */
 function drawDigest(numbers) {
-  return sha256Hex(concat(utf8("cenotaph/v1 draw\0"), u64(...numbers)));
+  return sha256Hex(concat(utf8("cenotaph/v1 draw\0"), u64s(numbers)));
 }
 
 /** Four u64 from each SHA-256( lp(seed) ‖ lp(label) ‖ lp(u64 i) ). */

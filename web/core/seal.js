@@ -47,7 +47,7 @@ function addsUp(whole, parts) {
 
 function collectionEntry(item) {
   const totals = u64(item.records, item.bytes, item.chunks);
-  return concat(utf8("collection"), u64(item.ordinals.length, ...item.ordinals), totals, unhex(item.root));
+  return concat(utf8("collection"), u64s([item.ordinals.length, ...item.ordinals]), totals, unhex(item.root));
 }
 
 function storeEntry(item) {

@@ -96,7 +96,7 @@ function peopleNotShown(book) {
   const probes = [...new Map(book.all("probe").map((probe) => [probe.signer.keyId, probe])).values()];
   const lines = probes.flatMap((probe) => standingLines(book, probe));
   const plan = book.latest("plan");
-  if (plan !== null) lines.push(...unseenLines(plan, probes), ...lackingLines(book, plan));
+  if (plan !== null) append(lines, [...unseenLines(plan, probes), ...lackingLines(book, plan)]);
   const answered = new Set(book.all("testimony").map((entry) => cited(entry, "testimony")));
   for (const entry of book.all("testimony")) {
     const { says, about } = entry.body;

@@ -111,6 +111,7 @@ class TomlReader {
     const path = [];
     do {
       this.skip();
+      if (path.length === MOST_TOML_NESTED) this.refuse("a key has too many parts");
       path.push(this.name());
       this.skip();
     } while (this.take("."));

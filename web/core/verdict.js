@@ -115,9 +115,9 @@ function attestedLines(book) {
   for (const entry of plan === null ? [] : book.planApprovals(plan)) {
     lines.push(spoken(book, entry, "attested.approved", { until: asTime(entry.body.until) }));
   }
-  for (const entry of book.all("challenge")) lines.push(...challengeLines(book, entry));
-  for (const entry of book.all("destruction")) lines.push(...destructionLines(book, entry));
-  for (const entry of book.all("probe")) lines.push(...probeLines(book, entry));
+  for (const entry of book.all("challenge")) append(lines, challengeLines(book, entry));
+  for (const entry of book.all("destruction")) append(lines, destructionLines(book, entry));
+  for (const entry of book.all("probe")) append(lines, probeLines(book, entry));
   return [...lines, ...testimonyLines(book)];
 }
 
@@ -294,11 +294,11 @@ function notShownLines(book) {
     fact("not-shown.limit", { text: asText(limit) }, "docs/limits.md"),
   );
   if (certificate !== null) {
-    for (const store of certificate.stores) lines.push(...storeNotShown(store));
+    for (const store of certificate.stores) append(lines, storeNotShown(store));
     const probes = acceptedProbes(book);
-    for (const volume of certificate.volumes ?? []) lines.push(...volumeNotShown(probes, volume));
+    for (const volume of certificate.volumes ?? []) append(lines, volumeNotShown(probes, volume));
   }
-  lines.push(...peopleNotShown(book));
+  append(lines, peopleNotShown(book));
   const undeclared = book.latest("inventory")?.body.undeclared ?? 0;
   if (undeclared) lines.push(fact("not-shown.undeclared", { stores: undeclared }, "verify 7"));
   const shares = certificate?.shares_not_destroyed ?? [];
