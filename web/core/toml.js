@@ -40,7 +40,7 @@ class TomlReader {
       if (this.at >= this.text.length) return this.root;
       if (this.peek("[[")) table = this.listHeader();
       else if (this.peek("[")) table = this.tableHeader();
-      else this.pair(table, false);
+      else this.pair(table, false, MOST_TOML_NESTED);
       this.endOfLine();
     }
   }
@@ -87,7 +87,7 @@ class TomlReader {
     return table;
   }
 
-  pair(table, inline) {
+  pair(table, inline, depth) {
     const path = this.key();
     this.expect("=");
     this.skip();
@@ -103,7 +103,7 @@ class TomlReader {
     }
     const name = path.at(-1);
     if (name in table) this.refuse(`${name} is there twice`);
-    table[name] = this.value(MOST_TOML_NESTED);
+    table[name] = this.value(depth);
   }
 
   /** A key: names with dots between them. */
@@ -156,18 +156,13 @@ class TomlReader {
     this.skip();
     if (!this.take("}")) {
       do {
-        this.pairOf(table, depth);
+        this.pair(table, true, depth - 1);
         this.skip();
       } while (this.take(","));
       this.expect("}");
     }
     this.close(table);
     return table;
-  }
-
-  pairOf(table, depth) {
-    if (depth === 1) this.refuse("lists and tables are nested too deeply");
-    this.pair(table, true);
   }
 
   close(table) {
