@@ -64,6 +64,7 @@ from cenotaph_proof.statements import (
     parse,
 )
 
+MOST_BYTES, MOST_MARKS = 24 << 20, 1_000_000  # of all statements of a case (spec/statements.md, rule 8)
 MOST_DRAWN = 1_000_000  # chunks of a store: a bound that no verifier could draw again shows nothing
 MAKERS: Mapping[type, tuple[str, ...]] = {
     Charter: ("operator",),
@@ -113,6 +114,7 @@ class Case(Casebook):
     def __init__(self, trust: trusts.Trust | None = None) -> None:
         super().__init__(trust)
         self._given_trust = trust
+        self._size = self._marks = 0
 
     # ── feeding ──────────────────────────────────────────────────────────────────────────────────
 
@@ -144,6 +146,7 @@ class Case(Casebook):
         if entry.digest in self.by_digest:
             raise OrderError(f"this {statement.kind} is in the log twice")
         self._check_rules(entry)
+        self._check_size(statement)
         self._remember(entry)
         if isinstance(statement.body, Charter):
             self._open(entry, statement.body)
@@ -226,6 +229,16 @@ class Case(Casebook):
         if key_id not in parties:
             raise SignatureError(f"a {statement.kind} is signed by a key that is no party of the charter")
         return parties[key_id]
+
+    def _check_size(self, statement: Statement) -> None:
+        """What a reader must keep of a case is bounded, so that any machine can read it."""
+        size, marks = self._size + statement.bytes, self._marks + statement.marks
+        if size > MOST_BYTES or marks > MOST_MARKS:
+            raise FormatError(
+                "the statements of the case are more than a reader must be able to hold",
+                hint="divide the estate into several cases; one log holds them all",
+            )
+        self._size, self._marks = size, marks
 
     def _check_rules(self, entry: Entry) -> None:
         try:

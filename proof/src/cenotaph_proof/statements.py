@@ -16,7 +16,7 @@ import re
 import types
 import typing
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
 from cenotaph_proof import canonical
@@ -25,7 +25,7 @@ from cenotaph_proof.errors import FormatError
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 PREDICATE_PREFIX = "urn:cenotaph:v1:"
 DETACH_ABOVE = 40_000  # bytes of predicate; an envelope is at most 65,535 and base64 adds a third
-ATTACHMENT_LIMIT = 64 << 20
+ATTACHMENT_LIMIT = 8 << 20
 MAX_ITEMS = 1_000_000
 
 
@@ -655,6 +655,8 @@ class Statement:
 
     body: Body
     cites: tuple[Cite, ...]
+    bytes: int = field(default=0, compare=False)  # as read, detached part included
+    marks: int = field(default=0, compare=False)  # as read (spec/envelope.md, rule 1.6)
 
     @property
     def kind(self) -> str:
@@ -689,7 +691,8 @@ def write(statement: Statement) -> tuple[bytes, bytes | None]:
 def parse(payload: bytes, attachments: Mapping[str, bytes]) -> Statement:
     """Read a statement strictly: `write(parse(x)) == x`.
 
-    `attachments` maps hex SHA-256 to bytes. Raises: FormatError.
+    It need not be written to know that: the payload is canonical JSON, and each member has one value that
+    stands for it. `attachments` maps hex SHA-256 to bytes. Raises: FormatError.
     """
     outer = _object(canonical.loads(payload), {"_type", "predicateType", "subject", "predicate"}, "statement")
     if outer["_type"] != STATEMENT_TYPE:
@@ -697,13 +700,13 @@ def parse(payload: bytes, attachments: Mapping[str, bytes]) -> Statement:
     kind = str(outer["predicateType"]).removeprefix(PREDICATE_PREFIX)
     if outer["predicateType"] != PREDICATE_PREFIX + kind or kind not in KINDS:
         raise FormatError("the statement is of a kind this version does not know")
-    predicate = outer["predicate"]
+    predicate, size, marks = outer["predicate"], len(payload), canonical.marks(payload)
     if isinstance(predicate, dict) and set(predicate) == {"detached", "bytes"}:
-        predicate = _attached(predicate, attachments)
-    statement = Statement(from_json(KINDS[kind], predicate, kind), _cites(outer["subject"]))
-    if write(statement)[0] != payload:
+        apart = _attached(predicate, attachments)
+        predicate, size, marks = _detached(apart), size + len(apart), marks + canonical.marks(apart)
+    elif size > DETACH_ABOVE and len(canonical.dumps(predicate)) > DETACH_ABOVE:
         raise FormatError(f"the {kind} statement is not written the one way that is allowed")
-    return statement
+    return Statement(from_json(KINDS[kind], predicate, kind), _cites(outer["subject"]), size, marks)
 
 
 @dataclass(frozen=True, slots=True)
@@ -736,12 +739,20 @@ def outline(payload: bytes) -> Outline:
     )
 
 
-def _attached(reference: Mapping[str, Any], attachments: Mapping[str, bytes]) -> Any:
+def _attached(reference: Mapping[str, Any], attachments: Mapping[str, bytes]) -> bytes:
     data = attachments.get(str(reference["detached"]))
     if data is None:
         raise FormatError("a statement's detached part is missing from the proof file")
     if hashlib.sha256(data).hexdigest() != reference["detached"] or len(data) != reference["bytes"]:
         raise FormatError("a statement's detached part is not the one it names")
+    return data
+
+
+def _detached(data: bytes) -> Any:
+    if len(data) <= DETACH_ABOVE:
+        raise FormatError(
+            "a statement is not written the one way that is allowed: its detached part is short"
+        )
     return canonical.loads(data, limit=ATTACHMENT_LIMIT)
 
 

@@ -6,7 +6,7 @@ The one file that imports `rfc3161_client`: an extra, since most verdicts need n
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence, Set
 from datetime import timedelta
 
 from cryptography import x509
@@ -18,6 +18,8 @@ from cenotaph_proof.stamp import MAX_TOKEN
 from cenotaph_proof.trust import Authority
 
 HOPS = 10  # certificates between a signer and its root
+# What `cryptography` raises of bytes that are no certificate; a name of an odd type is a TypeError.
+_MALFORMED = (ValueError, TypeError, x509.InvalidVersion)
 
 
 def check_answer(token: bytes, note: bytes) -> None:
@@ -37,10 +39,10 @@ def check(
     when a token is malformed, or names an authority that it is not a token of (spec/time.md, rule 6).
     """
     response = _read(token)
-    issuer, carried = _issuer(response)
+    issuer, above = _issuer(response)
     for authority in authorities:
         held = _certificates(authority)
-        if not _leads_to(issuer, carried, {c.subject for c in held}):
+        if not _leads_to(issuer, above, {c.subject for c in held}):
             continue
         _check_signature(response, authority, held)  # (6a), (6b)
         _check_imprint(response, note)  # (6c)
@@ -70,21 +72,21 @@ def _read(token: bytes) -> TimeStampResponse:
     return response
 
 
-def _issuer(response: TimeStampResponse) -> tuple[x509.Name, list[x509.Certificate]]:
-    """Who issued the certificate of the one signer, and the certificates that the token carries."""
+def _issuer(response: TimeStampResponse) -> tuple[x509.Name, dict[x509.Name, x509.Name]]:
+    """Who issued the certificate of the one signer, and who issued whom among what the token carries."""
     try:
-        signers = list(response.signed_data.signer_infos)
+        signers = [signer.issuer for signer in response.signed_data.signer_infos]
         carried = [x509.load_der_x509_certificate(c) for c in response.signed_data.certificates]
-        if len(signers) != 1:
-            raise FormatError(f"a time-stamp token has {len(signers)} signers, not one")
-        return signers[0].issuer, carried
-    except (ValueError, x509.InvalidVersion):
+        above = {c.subject: c.issuer for c in carried}
+    except _MALFORMED:
         raise FormatError("a time-stamp token carries what is no certificate") from None
+    if len(signers) != 1:
+        raise FormatError(f"a time-stamp token has {len(signers)} signers, not one")
+    return signers[0], above
 
 
-def _leads_to(issuer: x509.Name, carried: Sequence[x509.Certificate], held: Iterable[x509.Name]) -> bool:
+def _leads_to(issuer: x509.Name, above: Mapping[x509.Name, x509.Name], held: Set[x509.Name]) -> bool:
     """Whether a name is one of those held, or issued by one of them as the carried certificates say."""
-    above = {c.subject: c.issuer for c in carried}
     for _ in range(HOPS):
         if issuer in held:
             return True
@@ -115,7 +117,7 @@ def _check_signature(
     # The imprint is compared apart from the signature, in `_check_imprint`: here it is its own.
     try:
         builder.build().verify(response, response.tst_info.message_imprint.message)
-    except (VerificationError, ValueError, UnsupportedAlgorithm, x509.DuplicateExtension):
+    except (VerificationError, UnsupportedAlgorithm, x509.DuplicateExtension, *_MALFORMED):
         raise SignatureError(
             f"a time-stamp token that names {authority.name} does not verify: its signature, "
             "the certificates that it leads to, or what they are for"
