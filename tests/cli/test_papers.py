@@ -42,7 +42,7 @@ def test_a_paper_is_sealed_with_the_key_that_is_named(whole: Whole, tmp_path: Pa
 
     assert ran.value == {"stage": "paper", "paper": str(out), "sealed": True}
     told = command("cenotaph-verify", out, "--language", "zh", code=6).out
-    assert "“Big Data Bureau”为本 PDF 加盖了电子签章，签发者为“Seal Authority”" in told
+    assert "自称“Big Data Bureau”的密钥为本 PDF 加盖了电子签章，签发者为“Seal Authority”" in told
 
 
 def test_a_key_without_its_certificate_is_wrong_usage(whole: Whole) -> None:

@@ -157,9 +157,16 @@ def _seal_facts(sealed: Sealed | None) -> list[Fact]:
         return []
     stamped = phrase("sealed.unstamped")
     if sealed.authority is not None:
-        stamped = phrase("sealed.stamped", time=time(sealed.time), authority=sealed.authority)
-    said = {"signer": sealed.signer, "issuer": sealed.issuer, "stamped": stamped}
+        authority = _named(sealed.authority, vouched=sealed.stamp_vouched)
+        stamped = phrase("sealed.stamped", time=time(sealed.time), authority=authority)
+    signer = _named(sealed.signer, vouched=sealed.vouched)
+    said = {"signer": signer, "issuer": sealed.issuer, "stamped": stamped}
     return [Fact("attested.paper-sealed", said, "paper 2")]
+
+
+def _named(name: str, *, vouched: bool) -> dict[str, Any]:
+    """A name in a certificate: anybody can write one that nobody whom the reader believes has checked."""
+    return phrase("sealed.known" if vouched else "sealed.claimed", name=name)
 
 
 def _unsealed(sealed: Sealed | None) -> list[Fact]:
