@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import io
 import json
+import threading
 import zlib
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from importlib import resources
 from pathlib import Path
 
 import pytest
-from page_reader import DESK, FOLDER, PHONE, proof, scenario, trust_of
+from page_reader import DESK, FOLDER, PHONE, Reader, proof, scenario, trust_of
 
 from cenotaph_proof import report, trust, verify
 from cenotaph_proof.keys import SecretKey
@@ -235,6 +238,77 @@ def test_the_language_is_the_readers(chromium, address):
     page.reload()
     assert page.title() == Words("en").say("page.document")
     context.close()
+
+
+# ── wherever it is opened ────────────────────────────────────────────────────────────────────────
+
+
+DROP = """([name, text]) => {
+  const transfer = new DataTransfer();
+  transfer.items.add(new File([text], name));
+  const how = { dataTransfer: transfer, bubbles: true, cancelable: true };
+  document.body.dispatchEvent(new DragEvent("drop", how));
+}"""
+
+
+def test_files_are_dropped_anywhere(opened):
+    """A file that is let go over the page is taken like one that was chosen."""
+    name, content = proof("honest")
+    reader = opened()
+    reader.page.evaluate(DROP, [name, content.decode()])
+    reader.page.get_by_role("heading", name="Consistent, signers unidentified").wait_for()
+
+    assert name in reader.text("#chosen")
+
+
+def test_a_web_server_serves_it_as_it_is(chromium, address):
+    """From a server the page asks for itself and for nothing else, and verifies all the same."""
+    folder = Path(address.removeprefix("file://")).parent
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Silent, directory=folder))
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        reader = Reader(chromium.new_page())
+        page = f"http://127.0.0.1:{server.server_port}/verify.html"
+        reader.page.goto(page)
+        reader.give(*HONEST)
+        assert reader.page.locator("#verdict .banner.good").count() == 1
+        assert (reader.asked, reader.said) == ([page], [])
+        reader.page.close()
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+class Silent(SimpleHTTPRequestHandler):
+    """A web server that keeps no record of who read what."""
+
+    def log_message(self, format: str, *arguments: object) -> None:
+        pass
+
+
+NO_CRYPTO = "Object.defineProperty(crypto, 'subtle', { value: undefined });"
+NO_ED25519 = "crypto.subtle.generateKey = async () => { throw new DOMException('', 'NotSupportedError'); };"
+
+
+@pytest.mark.parametrize(
+    ("lacks", "told"),
+    [(NO_CRYPTO, "opened over plain http"), (NO_ED25519, "cannot check Ed25519 signatures")],
+    ids=["no cryptography", "no Ed25519"],
+)
+def test_a_browser_that_cannot_check_says_so(chromium, address, lacks, told):
+    """Nothing is called verified or refused by a browser that cannot tell."""
+    page = chromium.new_page()
+    page.add_init_script(lacks)
+    page.goto(f"{address}#en")
+    name, content = proof("honest")
+    page.set_input_files("#pick", [{"name": name, "mimeType": "text/plain", "buffer": content}])
+    page.locator("#notes .wrong").wait_for()
+
+    assert told in page.locator("#notes").inner_text()
+    assert page.locator("#verdict > *").count() == 0
+    page.close()
 
 
 # ── put together ─────────────────────────────────────────────────────────────────────────────────
