@@ -100,6 +100,19 @@ def test_what_was_refused_is_kept_as_evidence(witness, tmp_path, operator):
     assert witness.refused() == 100
 
 
+def test_a_stranger_makes_no_evidence(witness, operator):
+    """The head that is known, brought with a proof that is none, speaks against nobody; nor does a line that
+    anybody can add make another head of one that was refused."""
+    forked = _head(operator, 5, FORKED)
+    for name in ("one", "other"):
+        line = note.NoteSignature(name, b"abcd", bytes(64)).to_bytes()
+        known = note.add_signatures(_head(operator, 5), [line])
+        assert _refusal(witness, 5, [bytes(32)], known).status == 422
+        assert witness.refused() == (0 if name == "one" else 1)
+        _refusal(witness, 5, [], note.add_signatures(forked, [line]))
+    assert witness.refused() == 1
+
+
 @pytest.mark.parametrize("old", [0, 4, 6])
 def test_another_old_size_is_answered_with_the_size_it_knows(witness, operator, old):
     """409 with the size: how an operator who lost count finds out."""

@@ -81,7 +81,9 @@ class Witness:
                 _check_growth(last, old_size, consistency_proof, checkpoint)
             except WitnessError:
                 if old_size == last.size:
-                    self._keep_refused(last, checkpoint, note)
+                    self._keep_refused(
+                        last, Head(checkpoint.size, checkpoint.root, 0, signed), checkpoint.origin
+                    )
                 raise
             if now < last.time:
                 raise WitnessError("the witness's clock is behind its last cosignature", status=503)
@@ -91,22 +93,24 @@ class Witness:
         return lines
 
     def refused(self) -> int:
-        """How many heads were kept that their operators signed and that did not grow from what was seen."""
+        """How many heads were kept that their operators signed, and nobody showed to grow from what was seen."""
         folder = self._refused_folder()
         return sum(path.suffix == ".refused" for path in folder.iterdir()) if folder.is_dir() else 0
 
-    def _keep_refused(self, last: Head, refused: Checkpoint, note: bytes) -> None:
+    def _keep_refused(self, last: Head, refused: Head, origin: str) -> None:
         """Keep a head that its operator signed and that does not follow the one seen, beside that one.
 
         Two of one size are the proof of two histories; of a larger one the operator owes the proof that it
-        grew. Only so many are kept: an operator must not be able to fill the disk.
+        grew. Only so many are kept: an operator must not be able to fill the disk. Anybody may bring a head
+        that is public: each is kept once, without lines that a stranger added, and never the one seen.
         """
-        if self.refused() >= MAX_REFUSED:
+        if self.refused() >= MAX_REFUSED or (refused.size, refused.root) == (last.size, last.root):
             return
+        note = _note(origin, refused)
         place = self._refused_folder() / f"{refused.size}-{hashlib.sha256(note).hexdigest()[:16]}"
         write_file(place.with_suffix(".refused"), note)
         if last.signed is not None:
-            write_file(place.with_suffix(".seen"), _note(refused.origin, last))
+            write_file(place.with_suffix(".seen"), _note(origin, last))
 
     def _refused_folder(self) -> Path:
         return self._path.with_name(f"{self._path.name}.refused")
