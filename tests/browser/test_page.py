@@ -181,6 +181,7 @@ def test_a_printed_certificate_gives_its_proof_file(opened, end):
 
     assert reader.text("#verdict h2") == "VERIFIED"
     assert "The printed page itself was not compared" in reader.text("#notes")
+    assert "proof file, taken out of a PDF" in reader.text("#chosen")
 
 
 # ── on any screen, by keys, by ear ───────────────────────────────────────────────────────────────
@@ -329,3 +330,12 @@ def test_a_changed_page_does_not_run(chromium, address, built, tmp_path):
     assert page.title() == "cenotaph verify"
     assert page.evaluate("typeof Cenotaph") == "undefined"
     page.close()
+
+
+def test_every_word_of_the_page_is_used(built):
+    """Each code stands in the page's sources: whole, or as the beginning of one that is put together."""
+    source = "".join(p.read_text("utf-8") for p in (built.HERE / "page").iterdir())
+    codes = [code for code in built.catalogue()["en"] if code.startswith("page.")]
+    unused = [code for code in codes if code not in source and f"{code.rpartition('.')[0]}.${{" not in source]
+
+    assert all(code.endswith((".what", ".which")) for code in unused), unused

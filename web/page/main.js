@@ -26,7 +26,7 @@ async function admit(item) {
 async function attached(paper) {
   const proof = await proofInside(paper.blob);
   state.notes.push({ note: proof === null ? "page.paper.without" : "page.paper.taken", args: { name: paper.name }, fine: proof !== null });
-  return proof === null ? null : { name: paper.name, kind: "proof", size: proof.length, blob: proof };
+  return proof === null ? null : { name: paper.name, kind: "proof", label: "paper", size: proof.length, blob: proof };
 }
 
 async function drop(file) {
@@ -146,7 +146,7 @@ function renderFiles() {
 
 function fileShown(file) {
   const used = file.kind !== "trust" || file === trustFile();
-  const told = element("small", {}, words(`page.kind.${file.kind}`), " · ", words(size(file.size).phrase, size(file.size).args));
+  const told = element("small", {}, words(`page.kind.${file.label ?? file.kind}`), " · ", words(size(file.size).phrase, size(file.size).args));
   if (!used) told.append(" · ", words("page.unused"));
   const acts = element("span", { class: "acts" });
   if (file.kind === "proof" && proofs().length > 1) acts.append(file === state.shown ? saying("span", { class: "now" }, "page.shown") : act("page.show", file, show));
