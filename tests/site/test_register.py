@@ -82,6 +82,12 @@ def honest() -> Ceremony:
     return Ceremony()
 
 
+@pytest.fixture(scope="module")
+def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The site of an operator who does nothing wrong."""
+    return put(tmp_path_factory.mktemp("good"), Ceremony().run(last="plan"))
+
+
 @pytest.mark.parametrize(
     ("last", "after", "state"),
     [
@@ -255,18 +261,15 @@ def test_an_operator_who_cannot_be_reached_keeps_its_place(tmp_path: Path, hones
     assert "What follows was seen before." in text
 
 
-@pytest.mark.parametrize(
-    "what", [b"", b"\x00" * 1000, b"{}", b"[" * 100_000, b'{"format":"cenotaph-proof/v1"}\n', b"\xff\xfe"]
-)
+@pytest.mark.parametrize("what", [b"", b"[" * 100_000, b'{"format":"cenotaph-proof/v1"}\n', b"\xff\xfe"])
 @pytest.mark.parametrize("name", ["proof.cenotaph", "log/checkpoint", "checkpoint"])
 def test_whatever_lies_at_a_place_the_page_is_built(
-    tmp_path: Path, honest: Ceremony, name: str, what: bytes
+    tmp_path: Path, good: Path, name: str, what: bytes
 ) -> None:
     """A hostile or broken place is told as a problem of that place alone."""
-    bad = tmp_path / "bad" if name == "checkpoint" else put(tmp_path / "bad", honest.run(last="open"))
+    bad = tmp_path / "bad" if name == "checkpoint" else put(tmp_path / "bad", Ceremony().run(last="open"))
     bad.mkdir(exist_ok=True)
     (bad / name).write_bytes(what)
-    good = put(tmp_path / "good", honest.fresh().run(last="plan"))
     listed = the_list(tmp_path, ("Bad", str(bad), None), ("Good", str(good), None))
 
     one, other = register.run(listed, tmp_path / "register", SOON)
@@ -352,10 +355,9 @@ class _Failing(_Elsewhere):
     ("handler", "said"), [(_Elsewhere, "sends us elsewhere"), (_Endless, ""), (_Failing, "status 500")]
 )
 def test_a_hostile_server_costs_its_own_time_only(
-    tmp_path: Path, honest: Ceremony, handler: Any, said: str
+    tmp_path: Path, good: Path, handler: Any, said: str
 ) -> None:
     """Redirects are not followed, endless answers are cut off, and the others are read all the same."""
-    good = put(tmp_path / "good", honest.run(last="plan"))
     started = time.monotonic()
 
     with serving(handler) as url:
