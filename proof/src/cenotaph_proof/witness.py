@@ -93,7 +93,7 @@ class Witness:
         return lines
 
     def refused(self) -> int:
-        """How many heads were kept that their operators signed, and nobody showed to grow from what was seen."""
+        """How many heads were kept that their operators signed and nobody showed to grow from those seen."""
         folder = self._refused_folder()
         return sum(path.suffix == ".refused" for path in folder.iterdir()) if folder.is_dir() else 0
 
