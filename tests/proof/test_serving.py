@@ -131,6 +131,8 @@ HOST = b"Host: h\r\n"
         (b"GET / HTTP/1.1\r\n" + HOST + b" folded\r\n\r\n", 400),
         (b"GET / HTTP/1.1\r\n" + HOST + b"A: \x01\r\n\r\n", 400),
         (b"GET / HTTP/1.1\r\n" + HOST + b"A: 1\n\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\n" + HOST + b"A: " + b"a" * 9_000 + b"\x01\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\n" + HOST + b"A: " + b"a " * 4_000 + b"\x01\r\n\r\n", 400),
         (b"GET / HTTP/1.1\r\n" + HOST + b"A: " + b"a" * 10_000 + b"\x01\r\n\r\n", 400),
         (b"GET / HTTP/1.1\r\n" + HOST + b"A: " + b"a " * 5_000 + b"\x01\r\n\r\n", 400),
         (b"GET / HTTP/1.1\r\n" + HOST + b"A: 1\r\n" * 70 + b"\r\n", 400),
