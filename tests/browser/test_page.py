@@ -95,6 +95,17 @@ def test_behind_a_line_stand_its_step_and_its_statements(opened):
     assert json.loads(line.locator("pre").inner_text())["says"]["records"] == 9029
 
 
+def test_no_signer_is_called_by_name_whose_key_nobody_vouched_for(opened):
+    """Without a trust file each statement, too, is by a key that calls itself something."""
+    reader = opened()
+    reader.give(proof("honest"))
+    reader.page.get_by_text("All statements of this case").click()
+    heads = reader.page.locator("#verdict details.help .lines summary").all_inner_texts()
+
+    assert len(heads) == 13
+    assert all(" a key calling itself Vector " in head for head in heads)
+
+
 def test_files_come_one_after_another(opened):
     """A trust file that comes later changes the verdict; taken away again, nobody is identified any more."""
     reader = opened()

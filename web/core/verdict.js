@@ -20,8 +20,7 @@ function verdictOf(book) {
 
 /** What stands behind lines: who made a statement, where it stands in the log, what it cites and says. */
 function statementOf(book, { digest, index, kind, signer, cites, body }) {
-  const { role, organisation } = signer;
-  return { digest, index, kind, role, organisation, seen: book.seenBy(index), cites, body };
+  return { digest, index, kind, who: whoIs(book, signer), seen: book.seenBy(index), cites, body };
 }
 
 /** The object that `cenotaph-verify --json` prints. */
@@ -122,14 +121,17 @@ function attestedLines(book) {
 }
 
 function spoken(book, entry, code, args = {}) {
-  const { organisation, role } = entry.signer;
+  return fact(code, { who: whoIs(book, entry.signer), ...args }, "verify 4", [entry.digest]);
+}
+
+/** A signer in words that claim no more than is known of the key (spec/verdict.md, "Who"). */
+function whoIs(book, { organisation, role }) {
   const how = book.trust.fromCharter
     ? "who.calling-itself"
     : book.untrusted.has(organisation)
       ? "who.not-trusted"
       : "who.trusted";
-  const who = phrase(how, { role: phrase(`role.${role}`), name: organisation });
-  return fact(code, { who, ...args }, "verify 4", [entry.digest]);
+  return phrase(how, { role: phrase(`role.${role}`), name: organisation });
 }
 
 function challengeLines(book, entry) {

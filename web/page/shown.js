@@ -252,8 +252,7 @@ function statement(told, digest, headed) {
 }
 
 function headOf(told) {
-  const who = { phrase: "who.trusted", args: { role: { phrase: `role.${told.role}` }, name: told.organisation } };
-  return words("page.statement", { kind: { phrase: `page.statement.${told.kind}` }, who });
+  return words("page.statement", { kind: { phrase: `page.statement.${told.kind}` }, who: told.who });
 }
 
 function allStatements(statements) {
