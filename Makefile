@@ -15,6 +15,7 @@ VENV ?= .venv
 ARGS ?=
 TESTS ?= tests
 WORKERS ?= 2
+PARSERS ?= canonical envelope statement signed policy request inclusion key trust http token proof
 
 BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip --disable-pip-version-check --quiet
@@ -22,7 +23,7 @@ PYTEST = $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint check format crash attacks volume bench vectors web lock clean
+.PHONY: help demo test lint check format crash attacks volume bench fuzz vectors web lock clean
 
 help: ## say what there is
 	@sed -n 's/^\([a-z]*\):.* ## \(.*\)/  make \1	\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 18
@@ -51,6 +52,12 @@ attacks: $(VENV)/dev.stamp ## let a lying operator try every lie we know
 
 volume: $(VENV)/dev.stamp ## wipe volumes of 1 GiB and let outside tools look for what is left (root, loop devices)
 	CENOTAPH_VOLUME_MIB=1024 CENOTAPH_VOLUME_PEOPLE=1000 $(PYTEST) -v -s $(wildcard tests/acceptance/test_volume_*.py)
+
+fuzz: $(VENV)/dev.stamp ## look for bytes that a parser does not bear, ten minutes each (PARSERS="proof token")
+	@$(PIP) install atheris
+	@for parser in $(PARSERS); do \
+	    $(BIN)/python fuzz/run.py $$parser -max_total_time=600 || exit; \
+	done
 
 bench: $(VENV)/dev.stamp ## answer each question in bench/ with a figure of this machine
 	@for script in bench/[a-z]*.py; do \

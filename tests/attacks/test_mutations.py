@@ -8,15 +8,19 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from authorities import TimeStampAuthority
 from cenotaph.testing.ceremony import VOLUMES, Ceremony, Estate, as_stream
-from cenotaph_proof import verify
+from cenotaph_proof import bundle as bundles
+from cenotaph_proof import stamp, verify
 from cenotaph_proof.__main__ import verify_main
 from cenotaph_proof.errors import ProofError
-from cenotaph_proof.trust import Trust
+from cenotaph_proof.stamp import Stamp
+from cenotaph_proof.trust import Authority, Trust
 
 ONE = (Estate("health", (4_000,)),)
 STRIDE = 1 if os.environ.get("CENOTAPH_EVERY_BYTE") else 17
@@ -141,3 +145,66 @@ def test_the_command_says_where_it_failed(
     path.write_bytes(proof[:5000] + bytes([proof[5000] ^ 1]) + proof[5001:])
     assert verify_main([str(path)]) == 3
     assert "does not verify at step" in capsys.readouterr().err
+
+
+# ── with time stamps, testimony and post-quantum cosignatures ────────────────────────────────────
+
+
+@pytest.fixture(scope="module")
+def stamped(tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, Trust]:
+    """A whole case whose last checkpoint is stamped by two authorities, of which one is believed."""
+    case = Ceremony(estate=ONE).run()
+    bundle, folder = case.bundle(), tmp_path_factory.mktemp("authorities")
+    one, other = (TimeStampAuthority(folder / name, name) for name in ("Time Co", "Unknown Co"))
+    note = bundle.checkpoints[-1]
+    stamps = tuple(Stamp(note, a.reply(stamp.request(note))) for a in (one, other))
+    believed = (Authority("Time Co", one.root_file.read_bytes()),)
+    return bundles.write(replace(bundle, stamps=stamps)), case.trust(authorities=believed)
+
+
+def lines_of(proof: bytes, trust: Trust) -> list[str] | None:
+    """The lines of the verdict that do not count stamps of others; None where the file is refused."""
+    try:
+        verdict = verify.verify(as_stream(proof), trust)
+    except ProofError:
+        return None
+    lists = (verdict.proven, verdict.attested, verdict.not_shown)
+    return [fact.text for facts in lists for fact in facts if "timestamps-of-others" not in fact.code]
+
+
+def test_a_changed_byte_of_a_time_stamp_is_refused_or_shows_no_more(stamped: tuple[bytes, Trust]) -> None:
+    """Changed in a token by somebody believed, the file is refused, or that line is gone; in a token that
+    shows nothing, nothing changes; anywhere else in a time stamp, the file is refused."""
+    proof, trust = stamped
+    honest = lines_of(proof, trust)
+    assert honest is not None
+    dated = [line for line in honest if line.startswith("Time Co attests")]
+    assert len(dated) == 1
+    rest = [line for line in honest if line not in dated]
+
+    start = proof.index(b'{"timestamp"')
+    refused = 0
+    for at in range(start, len(proof), STRIDE + 6 * (STRIDE > 1)):
+        changed = bytearray(proof)
+        changed[at] ^= FLIPS[at % 2]
+        found = lines_of(bytes(changed), trust)
+        assert found in (None, honest, rest), at
+        refused += found is None
+    assert refused > 50
+
+
+def test_a_dropped_doubled_or_moved_time_stamp_is_refused(stamped: tuple[bytes, Trust]) -> None:
+    """Time stamps have one order and are counted. Left out with the count mended, they are just not there."""
+    proof, trust = stamped
+    *lines, first, second = proof.splitlines(keepends=True)
+
+    for changed in (
+        [*lines, first],
+        [*lines, first, first],
+        [*lines, second, first],
+        [*lines, first, second, second],
+    ):
+        assert step_of(b"".join(changed), trust) == "verify 1"
+    fewer = b"".join([*lines, first]).replace(b'"timestamps":2', b'"timestamps":1')
+    assert step_of(fewer, trust) is None
+    assert set(lines_of(fewer, trust) or ()) <= set(lines_of(proof, trust) or ())

@@ -119,9 +119,10 @@ def replay(bundle: Bundle, trust: Trust | None = None) -> Case:
     used: set[str] = set()
     at, stamped = 0, 0
     for index, data in enumerate(bundle.entries):
-        outline = statements.outline(envelope.open_(data).payload)
+        sealed = envelope.open_(data)
+        outline = statements.outline(sealed.payload)
         if index == charter or (index > charter and _speaks_of(case, outline, mine)):
-            case.admit(data, bundle.attachments)
+            case.admit(data, bundle.attachments, (sealed, outline))
             used.add(outline.detached or "")
         else:
             again = functools.partial(bundle.entries.__getitem__, index)

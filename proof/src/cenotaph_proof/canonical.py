@@ -52,13 +52,7 @@ def loads(data: bytes, *, limit: int = MAX_BYTES, depth: int = MAX_DEPTH) -> Jso
     if not _LEXICAL.fullmatch(data):
         raise FormatError("the JSON is not canonical (RFC 8785): spaces or escapes")
     try:
-        return json.loads(  # type: ignore[no-any-return]  # of the types that the hooks let through
-            data.decode(),
-            object_pairs_hook=_object,
-            parse_int=_integer,
-            parse_float=_fraction,
-            parse_constant=_fraction,
-        )
+        return _DECODER.decode(data.decode())  # type: ignore[no-any-return]  # what the hooks let through
     except UnicodeDecodeError:
         raise FormatError("the JSON is not UTF-8") from None
     except json.JSONDecodeError as error:
@@ -163,3 +157,8 @@ def _integer(digits: str) -> int:
 
 def _fraction(_: str) -> NoReturn:
     raise FormatError("the JSON holds a fraction or an exponent; numbers are integers")
+
+
+_DECODER = json.JSONDecoder(
+    object_pairs_hook=_object, parse_int=_integer, parse_float=_fraction, parse_constant=_fraction
+)

@@ -55,6 +55,7 @@ from cenotaph_proof.statements import (
     CheckpointRef,
     Destruction,
     Inventory,
+    Outline,
     Plan,
     Probe,
     Recall,
@@ -131,13 +132,18 @@ class Case(Casebook):
             self._said_closed.append((charter, again or (lambda: data)))
         self._append(data)
 
-    def admit(self, data: bytes, attachments: Mapping[str, bytes]) -> Entry:
-        """Take the next statement of this case.
+    def admit(
+        self,
+        data: bytes,
+        attachments: Mapping[str, bytes],
+        opened: tuple[envelope.Envelope, Outline] | None = None,
+    ) -> Entry:
+        """Take the next statement of this case; `opened` is what `data` holds, where it was looked at.
 
         Raises: FormatError, SignatureError, OrderError, ThresholdError; the case is unchanged then.
         """
-        sealed = envelope.open_(data)
-        statement = parse(sealed.payload, attachments)
+        sealed, outlined = opened or (envelope.open_(data), None)
+        statement = parse(sealed.payload, attachments, outlined)
         signer = self._signer(statement, sealed.keyid)
         envelope.verify(sealed, signer)  # (1)
         if signer.role not in MAKERS[type(statement.body)]:

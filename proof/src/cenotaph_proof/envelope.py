@@ -129,11 +129,12 @@ def decode_base64(text: str) -> bytes:
         FormatError: it is anything else.
     """
     try:
-        data = base64.b64decode(text.encode("ascii"), validate=True)
+        written = text.encode("ascii")
+        data = binascii.a2b_base64(written, strict_mode=True)
     except (UnicodeEncodeError, binascii.Error):
         raise FormatError("not base64") from None
     # RFC 4648, section 3.5: the unused bits of the last character must be zero.
-    if encode_base64(data) != text:
+    if base64.b64encode(data[-(len(data) % 3 or 3) :]) != written[-4:]:
         raise FormatError("base64 that is not written the one way")
     return data
 

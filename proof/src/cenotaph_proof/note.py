@@ -395,6 +395,7 @@ def parse_number(text: str) -> int:
 
 
 _CONTROL = re.compile("[\x00-\x1f]")
+_SPACE = re.compile(r"\s")  # what `str.isspace` says of each character
 _NUMBER = re.compile("0|[1-9][0-9]{0,15}")
 _SIGNATURE_LINE = re.compile("— ([^ \n]+) ([A-Za-z0-9+/=]+)\n")
 _KEY_BYTES = {ED25519: 32, COSIGNATURE: 32, COSIGNATURE_MLDSA44: MLDSA44_KEY}
@@ -475,7 +476,7 @@ def _check_role(key: SecretKey, role: str) -> None:
 
 
 def _check_name(name: str) -> None:
-    if not name or "+" in name or any(character.isspace() for character in name) or _CONTROL.search(name):
+    if not name or "+" in name or _SPACE.search(name) or _CONTROL.search(name):
         raise FormatError("the name of a note key is empty, or holds a space, a plus or a control character")
 
 

@@ -11,6 +11,7 @@ signers by organisation, role and key.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import re
 import types
@@ -688,13 +689,15 @@ def write(statement: Statement) -> tuple[bytes, bytes | None]:
     return canonical.dumps(payload), attachment
 
 
-def parse(payload: bytes, attachments: Mapping[str, bytes]) -> Statement:
+def parse(payload: bytes, attachments: Mapping[str, bytes], outlined: Outline | None = None) -> Statement:
     """Read a statement strictly: `write(parse(x)) == x`.
 
     It need not be written to know that: the payload is canonical JSON, and each member has one value that
-    stands for it. `attachments` maps hex SHA-256 to bytes. Raises: FormatError.
+    stands for it. `attachments` maps hex SHA-256 to bytes; `outlined` is the payload's outline, where it is
+    at hand. Raises: FormatError.
     """
-    outer = _object(canonical.loads(payload), {"_type", "predicateType", "subject", "predicate"}, "statement")
+    outlined = outlined or outline(payload)
+    outer = outlined.outer
     if outer["_type"] != STATEMENT_TYPE:
         raise FormatError("this is not an in-toto Statement v1")
     kind = str(outer["predicateType"]).removeprefix(PREDICATE_PREFIX)
@@ -706,7 +709,7 @@ def parse(payload: bytes, attachments: Mapping[str, bytes]) -> Statement:
         predicate, size, marks = _detached(apart), size + len(apart), marks + canonical.marks(apart)
     elif size > DETACH_ABOVE and len(canonical.dumps(predicate)) > DETACH_ABOVE:
         raise FormatError(f"the {kind} statement is not written the one way that is allowed")
-    return Statement(from_json(KINDS[kind], predicate, kind), _cites(outer["subject"]), size, marks)
+    return Statement(from_json(KINDS[kind], predicate, kind), outlined.cites, size, marks)
 
 
 @dataclass(frozen=True, slots=True)
@@ -718,6 +721,7 @@ class Outline:
     case: str | None  # of a charter: the case it opens
     detached: str | None
     cites: tuple[Cite, ...] = ()
+    outer: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)  # for `parse`
 
 
 def outline(payload: bytes) -> Outline:
@@ -736,7 +740,11 @@ def outline(payload: bytes) -> Outline:
         next((c.digest for c in cites if c.kind == "case"), None),
         str(predicate["detached"]) if apart else None,
         cites,
+        outer,
     )
+
+
+_DIGEST = re.compile("[0-9a-f]{64}")
 
 
 def _attached(reference: Mapping[str, Any], attachments: Mapping[str, bytes]) -> bytes:
@@ -763,7 +771,8 @@ def _cites(value: Any) -> tuple[Cite, ...]:
     for given in value:
         item = _object(given, {"name", "digest"}, "subject")
         digest = _object(item["digest"], {"sha256"}, "digest")["sha256"]
-        _check(digest, Digest, "subject digest")
+        if not isinstance(digest, str) or not _DIGEST.fullmatch(digest):
+            raise FormatError("subject digest is not of the form it must have")
         _check(item["name"], Name, "subject name")
         cites.append(Cite(item["name"], digest))
     return tuple(cites)
@@ -790,7 +799,7 @@ def from_json(cls: type[T], value: Any, where: str = "value") -> T:
     Raises: FormatError naming the key, never the value.
     """
     hints = _hints(cls)
-    optional = {f.name for f in dataclasses.fields(cls) if f.default is None}  # type: ignore[arg-type]  # cls is a dataclass
+    optional = _optional(typing.cast(Any, cls))
     if not isinstance(value, dict):
         raise FormatError(f"{where} must be an object")
     unknown, missing = set(value) - set(hints), set(hints) - set(value) - optional
@@ -804,6 +813,11 @@ def from_json(cls: type[T], value: Any, where: str = "value") -> T:
     return cls(**{name: _decode(item, hints[name], f"{where}.{name}") for name, item in value.items()})
 
 
+@functools.cache
+def _optional(cls: Any) -> frozenset[str]:
+    return frozenset(f.name for f in dataclasses.fields(cls) if f.default is None)
+
+
 _HINTS: dict[type, dict[str, Any]] = {}
 
 
@@ -813,15 +827,25 @@ def _hints(cls: type) -> dict[str, Any]:
     return _HINTS[cls]
 
 
+@functools.cache  # asked of each member that is read
+def _origin(hint: Any) -> Any:
+    return get_origin(hint)
+
+
+@functools.cache
+def _parts(hint: Any) -> tuple[Any, ...]:
+    return get_args(hint)
+
+
 def _decode(value: Any, hint: Any, where: str) -> Any:
-    origin = get_origin(hint)
+    origin = _origin(hint)
     if origin is types.UnionType or origin is typing.Union:
-        (hint,) = (part for part in get_args(hint) if part is not type(None))
-        origin = get_origin(hint)
+        (hint,) = (part for part in _parts(hint) if part is not type(None))
+        origin = _origin(hint)
     if origin is tuple:
         if not isinstance(value, list) or len(value) > MAX_ITEMS:
             raise FormatError(f"{where} must be a list")
-        item = get_args(hint)[0]
+        item = _parts(hint)[0]
         return tuple(_decode(v, item, f"{where}[{i}]") for i, v in enumerate(value))
     if dataclasses.is_dataclass(hint):
         return from_json(typing.cast(type, hint), value, where)
@@ -832,18 +856,21 @@ def _decode(value: Any, hint: Any, where: str) -> Any:
 def _check(value: Any, hint: Any, where: str) -> None:
     if hint is bool:
         good = isinstance(value, bool)
-    elif get_origin(hint) is Literal:
-        good = isinstance(value, str) and value in get_args(hint)
+    elif _origin(hint) is Literal:
+        good = isinstance(value, str) and value in _parts(hint)
     else:
-        base, rule = get_args(hint)
+        base, rule = _parts(hint)
         good = type(value) is base and _fits(value, rule)
     if not good:
         raise FormatError(f"{where} is not of the form it must have")
 
 
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+
+
 def _fits(value: Any, rule: _Text | _Pattern) -> bool:
     if isinstance(rule, _Text):
-        return rule.least <= len(value) <= rule.limit and not re.search(r"[\x00-\x1f\x7f-\x9f]", value)
+        return rule.least <= len(value) <= rule.limit and not _CONTROL.search(value)
     if rule.expression == "count":
         return bool(value >= 0)
     return re.fullmatch(rule.expression, value, re.ASCII) is not None
