@@ -43,7 +43,9 @@ _ESCAPED = {
     b"\r\n": b"",
 }
 _DRAWS = {"m", "l", "c", "h", "S", "f", "B", "n", "w", "M", "J", "j", "d", "i", "CS", "SCN"}
-_SECTION = re.compile(rb"begin(bfchar|bfrange)(.*?)end\1", re.S)
+_SECTION = re.compile(rb"begin(bfchar|bfrange)")
+_MOST_GLYPHS = 1 << 16  # of a font: a glyph's number has two bytes
+_MOST_DIGITS = 1024  # of a glyph's characters (ISO 32000-1, 9.10.3: 512 bytes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,24 +68,44 @@ def words(content: bytes, fonts: Mapping[str, Glyphs]) -> str:
 
 
 def glyphs(cmap: bytes) -> Glyphs:
-    """What a font's ToUnicode map says its glyphs mean."""
+    """What a font's ToUnicode map says its glyphs mean. Raises: FormatError where it says too much."""
     found: dict[int, str] = {}
-    for kind, section in _SECTION.findall(cmap):
+    told = 0
+    for kind, section in _sections(cmap):
         numbers = [n.decode() for n in re.findall(rb"<([0-9A-Fa-f]+)>", section)]
+        if any(len(n) > _MOST_DIGITS for n in numbers):
+            raise FormatError(_MEANINGLESS)
         if kind == b"bfchar":
             found |= {int(g, 16): _utf16(m) for g, m in zip(numbers[::2], numbers[1::2], strict=False)}
         else:
             for first, last, start in zip(numbers[::3], numbers[1::3], numbers[2::3], strict=False):
-                for step in range(min(int(last, 16) - int(first, 16), 0xFFFF) + 1):
+                steps = range(min(int(last, 16) - int(first, 16), 0xFFFF) + 1)
+                told += len(steps)
+                if told > _MOST_GLYPHS:
+                    raise FormatError(_MEANINGLESS)
+                for step in steps:
                     found[int(first, 16) + step] = _utf16(f"{int(start, 16) + step:0{len(start)}x}")
     return found
+
+
+def _sections(cmap: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """The parts of a ToUnicode map that map glyphs, in one pass, whatever it holds."""
+    at = 0
+    while (begins := _SECTION.search(cmap, at)) is not None:
+        at = cmap.find(b"end" + begins[1], begins.end())
+        if at < 0:
+            raise FormatError(_MEANINGLESS)
+        yield begins[1], cmap[begins.end() : at]
+
+
+_MEANINGLESS = "a font of the paper does not say what its glyphs mean"
 
 
 def _utf16(digits: str) -> str:
     try:
         return bytes.fromhex(digits).decode("utf-16-be")
     except (ValueError, UnicodeDecodeError):
-        raise FormatError("a font of the paper does not say what its glyphs mean") from None
+        raise FormatError(_MEANINGLESS) from None
 
 
 class _Page:

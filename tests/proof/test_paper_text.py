@@ -1,0 +1,36 @@
+"""The words of a page are read in a time that grows with the file, whatever it holds."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from cenotaph_proof import paper_text
+from cenotaph_proof.errors import FormatError
+
+
+def test_a_font_says_what_its_glyphs_mean() -> None:
+    """One by one, and by ranges."""
+    cmap = b"beginbfchar <0001><0041> <0002><00660069> endbfchar beginbfrange <0003><0005><0043> endbfrange"
+
+    assert paper_text.glyphs(cmap) == {1: "A", 2: "fi", 3: "C", 4: "D", 5: "E"}
+
+
+@pytest.mark.parametrize(
+    "cmap",
+    [
+        b"beginbfchar" * 100_000,
+        b"beginbfchar<00><41>endbfrange" * 10_000,
+        b"beginbfrange" + b"<0000> <8000> <00000041>\n" * 10_000 + b"endbfrange",
+        b"beginbfrange<0000> <FFFF> <" + b"0041" * 100_000 + b"> endbfrange",
+    ],
+    ids=["no end", "another end", "ranges over and over", "long texts"],
+)
+def test_a_font_that_says_too_much_is_refused_at_once(cmap: bytes) -> None:
+    """A few kilobytes, deflated, would else be read for hours."""
+    begun = time.monotonic()
+
+    with pytest.raises(FormatError):
+        paper_text.glyphs(cmap)
+    assert time.monotonic() - begun < 20
