@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 import threading
@@ -240,6 +241,66 @@ def test_a_log_that_shrank_is_shown_with_what_it_was(tmp_path: Path, honest: Cer
 
     assert (split.why, split.before, split.after) == ("shrank", len(honest.entries), len(shorter.entries))
     assert (tmp_path / "register" / split.files[0]).read_bytes() == honest.checkpoints[split.before]
+
+
+def test_a_log_that_shrank_is_held_against_what_it_was(tmp_path: Path) -> None:
+    """Whoever shows less, and then another history, is found out all the same; once for each."""
+    liar = LyingOperator()
+    proofs = liar.second_history()
+    heads = [bundle.read(_stream(p)).checkpoints[-1] for p in proofs]
+    shorter = liar.ceremony.fresh().run(last="open")
+    listed = the_list(tmp_path, ("Bureau", str(tmp_path / "site"), None))
+    put_site(tmp_path / "site", proofs[0], heads[0])
+    register.run(listed, tmp_path / "register", SOON)
+    put(tmp_path / "site", shorter)
+    for day in (1, 2):
+        (less,) = register.run(listed, tmp_path / "register", SOON + day * DAY)
+    put_site(tmp_path / "site", proofs[1], heads[1])
+
+    (other,) = register.run(listed, tmp_path / "register", SOON + 3 * DAY)
+
+    assert [s.why for s in less.splits] == ["shrank"]
+    assert [s.why for s in other.splits] == ["shrank", "forked"]
+
+
+def test_a_checkpoint_that_the_operator_did_not_sign_is_not_remembered(
+    tmp_path: Path, honest: Ceremony
+) -> None:
+    """Whoever serves the site cannot make the register accuse its operator, or look away afterwards."""
+    listed = the_list(tmp_path, ("Bureau", str(tmp_path / "site"), None))
+    at = put(tmp_path / "site", honest.run(last="plan"))
+    signed = (at / "log/checkpoint").read_bytes()
+    text = signed[: signed.index(b"\n\n") + 2]
+    (at / "log/checkpoint").write_bytes(
+        text + b"\xe2\x80\x94 somebody " + base64.b64encode(bytes(68)) + b"\n"
+    )
+
+    (unsigned,) = register.run(listed, tmp_path / "register", SOON)
+    (at / "log/checkpoint").write_bytes(signed)
+    (known,) = register.run(listed, tmp_path / "register", SOON + DAY)
+
+    assert "not signed" in unsigned.problem
+    assert (unsigned.checkpoint, unsigned.seen) == ("", None)
+    assert (known.problem, known.splits, known.seen) == ("", (), SOON + DAY)
+
+
+def test_what_was_found_stays_when_a_place_leaves_the_list(tmp_path: Path, honest: Ceremony) -> None:
+    """An operator who moves, or a list that forgets one, takes no evidence away."""
+    shorter = honest.fresh().run(last="plan")
+    put(tmp_path / "site", honest.run())
+    listed = the_list(tmp_path, ("Bureau", str(tmp_path / "site"), None))
+    register.run(listed, tmp_path / "register", SOON)
+    put(tmp_path / "site", shorter)
+    register.run(listed, tmp_path / "register", SOON + DAY)
+    (tmp_path / "site").rename(tmp_path / "moved")
+    listed = the_list(tmp_path, ("Bureau", str(tmp_path / "moved"), None))
+
+    found = register.run(listed, tmp_path / "register", SOON + 2 * DAY)
+
+    (gone,) = [known for known in found if known.splits]
+    assert (gone.rows, gone.problem) == ((), register.GONE)
+    assert (tmp_path / "register" / gone.splits[0].files[0]).is_file()
+    assert "no longer in the list" in read(tmp_path / "register/index.html").text
 
 
 def test_an_operator_who_cannot_be_reached_keeps_its_place(tmp_path: Path, honest: Ceremony) -> None:

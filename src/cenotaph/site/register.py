@@ -25,6 +25,7 @@ from cenotaph_proof.bundle import Bundle
 from cenotaph_proof.case import Case
 from cenotaph_proof.errors import CallError, FormatError, ProofError, SplitError
 from cenotaph_proof.facts import GRADES
+from cenotaph_proof.keys import PublicKey
 from cenotaph_proof.statements import Certificate, Destruction
 from cenotaph_proof.trust import Trust
 from cenotaph_proof.words import LANGUAGES, Language
@@ -34,6 +35,7 @@ STATE = "register.json"
 FORMAT = "cenotaph-register/v1"
 OF = "register"
 SILENT, TIMEOUT = "90d", "60s"
+GONE = "this place is no longer in the list; what was found there stays"
 
 State = Literal[
     "announced",
@@ -126,7 +128,11 @@ def run(listed: Path, to: Path, now: int) -> list[Known]:
         known = visit(operator, _trust(operator), replace(known, name=operator.name), register, now, number)
         number += bool(known.kept)
         found.append(known)
-    found = _merged(found)
+    listed_places = {operator.at for operator in register.operators}
+    gone = [
+        replace(k, rows=(), problem=GONE) for at, k in before.items() if at not in listed_places and k.splits
+    ]
+    found = [*_merged(found), *gone]
     files = {name: to / name for known in found for split in known.splits for name in split.files}
     new = {name: data for known in found for name, data in known.kept.items()}
     _check_kept(set(files) - set(new), to)
@@ -173,14 +179,16 @@ def visit(
     except ProofError as error:
         return replace(known, problem=_step(error), kept={})
     try:
-        split = _split(known, seen, held, now, number)
+        operator_key = looking.operator_of(seen, held)
+        told = history.shown(operator_key, [seen.checkpoint], seen.entries)
+        split, follows = _split(known, seen, operator_key, told, now, number)
     except ProofError as error:
         return replace(known, problem=_step(error), kept={})
     return replace(
         known,
         seen=now,
         problem="",
-        checkpoint=seen.checkpoint.decode(),
+        checkpoint=seen.checkpoint.decode() if follows else known.checkpoint,
         trusted=held is not None,
         rows=rows,
         splits=(*known.splits, split) if split else known.splits,
@@ -266,30 +274,33 @@ def _step(error: ProofError) -> str:
 # ── two histories ────────────────────────────────────────────────────────────────────────────────
 
 
-def _split(known: Known, seen: looking.Seen, held: Trust | None, now: int, number: int) -> Split | None:
-    """Whether the log tells something else than it told before, by the operator's own signatures."""
+def _split(
+    known: Known, seen: looking.Seen, operator: PublicKey, told: history.Shown, now: int, number: int
+) -> tuple[Split | None, bool]:
+    """Whether the log tells something else than it told before, by the operator's own signatures; and whether
+    later runs are to hold it against what it tells now: not against less than was seen already."""
     if not known.checkpoint:
-        return None
+        return None, True
     before = known.checkpoint.encode()
     old, new = (note.Checkpoint.parse(note.parse_note(n).body) for n in (before, seen.checkpoint))
     why: Literal["forked", "shrank", "replaced"]
     if old.origin != new.origin:
         why = "replaced"
     else:
-        operator = looking.operator_of(seen, held)
         try:
-            told = history.shown(operator, [seen.checkpoint], seen.entries)
             found = history.compare_shown(history.shown(operator, [before]), told)
         except SplitError:
             why = "forked"
         else:
             if found.outcome == "one history":
-                return None
+                return None, True
             why = "shrank"
+            if any((s.why, s.before) == (why, old.size) for s in known.splits):
+                return None, False
     files = [f"evidence/{number:04d}-before.txt", f"evidence/{number:04d}-after.txt"]
     if seen.own is not None:
         files.append(f"evidence/{number:04d}-after.cenotaph")
-    return Split(now, why, old.size, new.size, tuple(files))
+    return Split(now, why, old.size, new.size, tuple(files)), why != "shrank"
 
 
 def _kept(split: Split, known: Known, seen: looking.Seen) -> dict[str, bytes]:
