@@ -38,6 +38,7 @@ class Reader:
     def give(self, *files: Given) -> None:
         """Choose files, and wait for what comes out."""
         kind = "application/octet-stream"
+        self.page.evaluate("document.getElementById('verdict').replaceChildren()")  # what comes is new
         self.page.set_input_files("#pick", [{"name": n, "mimeType": kind, "buffer": b} for n, b in files])
         self.page.locator("#verdict h2, #verdict .wrong").first.wait_for()
 

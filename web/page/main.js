@@ -20,7 +20,7 @@ async function admit(item) {
   if (taken === null) return;
   state.files = state.files.filter((file) => file.name !== taken.name || file.kind !== taken.kind);
   state.files.push(taken);
-  if (taken.kind === "proof" && state.shown === null) state.shown = taken;
+  if (taken.kind === "proof" && !state.files.includes(state.shown)) state.shown = taken;
 }
 
 async function attached(paper) {
