@@ -257,3 +257,17 @@ def test_openssl_reads_what_we_ask_and_agrees_on_the_answer(
     verify_it = ["openssl", "ts", "-verify", "-in", tmp_path / "reply", "-CAfile", authority.root_file]
     done = subprocess.run([*verify_it, "-data", tmp_path / "note"], capture_output=True, check=False)
     assert b"Verification: OK" in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("tag", [0x03, 0x05, 0x27])
+def test_a_name_of_an_odd_type_is_an_error_of_ours(
+    tag: int, stamped: Bundle, authority: TimeStampAuthority
+) -> None:
+    """atheris found two of these: what `cryptography` then raises differs from type to type."""
+    (one,) = stamped.stamps
+    name = f"{authority.name} root".encode()
+    assert one.token.count(b"\x0c" + bytes([len(name)]) + name) == 2  # in the certificate, and of the signer
+    odd = one.token.replace(b"\x0c" + bytes([len(name)]) + name, bytes([tag, len(name)]) + name)
+
+    with pytest.raises(ProofError):
+        tokens.check(odd, one.note, [believed(authority)], 0)

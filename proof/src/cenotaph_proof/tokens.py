@@ -18,8 +18,9 @@ from cenotaph_proof.stamp import MAX_TOKEN
 from cenotaph_proof.trust import Authority
 
 HOPS = 10  # certificates between a signer and its root
-# What `cryptography` raises of bytes that are no certificate; a name of an odd type is a TypeError.
-_MALFORMED = (ValueError, TypeError, x509.InvalidVersion)
+# What `cryptography` raises of bytes that are no certificate: a name of a type that names do not have is a
+# TypeError, one of a type that nobody has a KeyError.
+_MALFORMED = (ValueError, TypeError, KeyError, x509.InvalidVersion)
 
 
 def check_answer(token: bytes, note: bytes) -> None:
@@ -60,7 +61,9 @@ def _read(token: bytes) -> TimeStampResponse:
     try:
         response = decode_timestamp_response(token)
         again = response.as_bytes()
-    except ValueError:
+        if response.status == 0:
+            _latest(response)
+    except (*_MALFORMED, OverflowError):
         raise FormatError(
             "a time-stamp token is no TimeStampResp in DER",
             hint="where the authority adds its chain in another order, ask it for a token without the chain",
