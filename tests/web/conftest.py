@@ -35,7 +35,7 @@ class Core:
         return said
 
     def verify(
-        self, proof: bytes, trust: str | None, files: Mapping[str, str] | None = None
+        self, proof: bytes, trust: str | Mapping[str, Any] | None, files: Mapping[str, str] | None = None
     ) -> dict[str, Any]:
         """The verdict in JSON, as `cenotaph-verify --json` prints it, or what was refused at which step."""
         return self.ask("verify", proof=base64.b64encode(proof).decode(), trust=trust, files=files or {})
