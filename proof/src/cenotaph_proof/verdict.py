@@ -108,7 +108,7 @@ def _proven(case: Case) -> list[Fact]:
         lines.append(Fact("proven.append-only", seen, "verify 5"))
     lines += [*_sealed(case), *_gates(case)]
     certified = case.latest(Certificate)
-    if certified is not None:
+    if certified is not None and case.cosigned_time(certified.index) is not None:
         lines.append(Fact("proven.certificate", step="verify 7"))
     if case.charter.earlier:
         lines.append(Fact("proven.abandoned", {"attempts": len(case.charter.earlier)}))

@@ -128,9 +128,11 @@ class _Site:
     def _shared(self, beside: Beside, proof_bytes: int) -> dict[str, Any]:
         """What every page may show, in codes and numbers."""
         case = self._case
+        certified = case.latest(Certificate)
         return {
             "charter": case.charter,
-            "certified": case.latest(Certificate) is not None,
+            "certified": certified is not None,
+            "witnessed": certified is not None and case.cosigned_time(certified.index) is not None,
             "standing": self._standing,
             "standing_lines": tuple(_standing_lines(case, self._standing)),
             "acts": tuple(_acts(self._standing)),
