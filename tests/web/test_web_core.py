@@ -128,7 +128,7 @@ def test_changed_files_have_one_verdict(core, change):
     """Bytes flipped, lines dropped, doubled and swapped: refused by both at one step, or by neither."""
     chance = random.Random(f"{change.__name__} 1")
     sources = [json.loads(p.read_text("utf-8")) for p in SCENARIOS if p.stem.startswith("honest")]
-    for number in range(15 * ROUNDS):
+    for number in range(12 * ROUNDS):
         case = chance.choice(sources)
         lines = case["proof"].encode().splitlines(keepends=True)
         for _ in range(chance.choice([1, 1, 1, 2])):
@@ -333,7 +333,7 @@ def _ceremony(making: ModuleType, seed: str) -> bytes | None:
 def test_changed_statements_have_one_verdict(core, making, part):
     """A value of a statement changed and all signed anew: both find the same, or both believe the same."""
     ends = set()
-    for number in range(25 * ROUNDS):
+    for number in range(16 * ROUNDS):
         seed = f"statement {part} {number}"
         proof = _ceremony(making, seed)
         if proof is not None:
