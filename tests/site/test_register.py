@@ -263,6 +263,22 @@ def test_a_log_that_shrank_is_held_against_what_it_was(tmp_path: Path) -> None:
     assert [s.why for s in other.splits] == ["shrank", "forked"]
 
 
+def test_two_places_of_one_log_are_held_against_each_other(tmp_path: Path) -> None:
+    """An operator who tells one history here and another there is found out by who reads both; told once."""
+    liar = LyingOperator()
+    places = []
+    for number, proof in enumerate(liar.second_history()):
+        head = bundle.read(_stream(proof)).checkpoints[-1]
+        places.append((f"Bureau {number}", str(put_site(tmp_path / f"site{number}", proof, head)), None))
+    listed = the_list(tmp_path, *places)
+
+    runs = [register.run(listed, tmp_path / "register", SOON + day * DAY) for day in range(3)]
+
+    told = [[[s.why for s in known.splits] for known in found] for found in runs]
+    assert told == [[[], ["forked"]], [["forked"], ["forked"]], [["forked"], ["forked"]]]
+    assert broken(tmp_path / "register", pages(tmp_path / "register")) == []
+
+
 def test_a_checkpoint_that_the_operator_did_not_sign_is_not_remembered(
     tmp_path: Path, honest: Ceremony
 ) -> None:

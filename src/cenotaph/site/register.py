@@ -122,10 +122,12 @@ def run(listed: Path, to: Path, now: int) -> list[Known]:
     register = load(listed)
     before = _state(folder.read(to, OF, STATE))
     number = 1 + max((_ordinal(n) for k in before.values() for s in k.splits for n in s.files), default=0)
-    found = []
+    found: list[Known] = []
     for operator in register.operators:
         known = before.get(operator.at, Known(operator.name, operator.at))
-        known = visit(operator, _trust(operator), replace(known, name=operator.name), register, now, number)
+        others = [k.checkpoint for k in (*found, *before.values()) if k.checkpoint and k.at != operator.at]
+        known = replace(known, name=operator.name)
+        known = visit(operator, _trust(operator), known, register, now, number, others)
         number += bool(known.kept)
         found.append(known)
     listed_places = {operator.at for operator in register.operators}
@@ -168,9 +170,18 @@ def load(path: Path) -> Register:
 
 
 def visit(
-    operator: Listed, held: Trust | None, known: Known, register: Register, now: int, number: int
+    operator: Listed,
+    held: Trust | None,
+    known: Known,
+    register: Register,
+    now: int,
+    number: int,
+    others: Sequence[str] = (),
 ) -> Known:
-    """Look at one place. Whatever is wrong there is part of what is known afterwards."""
+    """Look at one place. Whatever is wrong there is part of what is known afterwards.
+
+    `others` are checkpoints that were seen at other places: one log may have several.
+    """
     try:
         seen = looking.look(looking.place(operator.at, register.base, register.timeout))
         rows = tuple(_row(b, seen.own, held, register.silent, now) for b in seen.cases)
@@ -182,6 +193,9 @@ def visit(
         operator_key = looking.operator_of(seen, held)
         told = history.shown(operator_key, [seen.checkpoint], seen.entries)
         split, follows = _split(known, seen, operator_key, told, now, number)
+        before = known.checkpoint
+        if split is None and all(s.why != "forked" for s in known.splits):
+            split, before = _beside(others, seen, operator_key, told, now, number)
     except ProofError as error:
         return replace(known, problem=_step(error), kept={})
     return replace(
@@ -192,7 +206,7 @@ def visit(
         trusted=held is not None,
         rows=rows,
         splits=(*known.splits, split) if split else known.splits,
-        kept=_kept(split, known, seen) if split else {},
+        kept=_kept(split, before, seen) if split else {},
     )
 
 
@@ -297,15 +311,38 @@ def _split(
             why = "shrank"
             if any((s.why, s.before) == (why, old.size) for s in known.splits):
                 return None, False
-    files = [f"evidence/{number:04d}-before.txt", f"evidence/{number:04d}-after.txt"]
-    if seen.own is not None:
-        files.append(f"evidence/{number:04d}-after.cenotaph")
-    return Split(now, why, old.size, new.size, tuple(files)), why != "shrank"
+    return Split(now, why, old.size, new.size, _names(seen, number)), why != "shrank"
 
 
-def _kept(split: Split, known: Known, seen: looking.Seen) -> dict[str, bytes]:
+def _beside(
+    others: Sequence[str],
+    seen: looking.Seen,
+    operator: PublicKey,
+    told: history.Shown,
+    now: int,
+    number: int,
+) -> tuple[Split | None, str]:
+    """Whether another place of the same log tells another history; and the checkpoint that was seen there."""
+    for other in others:
+        old = note.Checkpoint.parse(note.parse_note(other.encode()).body)
+        if old.origin != note.log_origin(operator):
+            continue
+        try:
+            history.compare_shown(history.shown(operator, [other.encode()]), told)
+        except SplitError:
+            return Split(now, "forked", old.size, told.size, _names(seen, number)), other
+    return None, ""
+
+
+def _names(seen: looking.Seen, number: int) -> tuple[str, ...]:
+    """The files of evidence."""
+    names = (f"evidence/{number:04d}-before.txt", f"evidence/{number:04d}-after.txt")
+    return names if seen.own is None else (*names, f"evidence/{number:04d}-after.cenotaph")
+
+
+def _kept(split: Split, before: str, seen: looking.Seen) -> dict[str, bytes]:
     """The evidence: both checkpoints as they were signed, and the entries of the later one."""
-    contents = [known.checkpoint.encode(), seen.checkpoint, bundles.write(seen.cases[0])]
+    contents = [before.encode(), seen.checkpoint, bundles.write(seen.cases[0])]
     return dict(zip(split.files, contents, strict=False))
 
 
