@@ -257,10 +257,11 @@ class Ceremony:
     def replay(self, cls: Callable[..., Case] = Credulous) -> Case:
         """The case so far, by default as a credulous reader sees it."""
         case = cls(None)
-        mine = hashlib.sha256(self.entries[self._charter_at()]).hexdigest()
+        at = self._charter_at()
+        mine = hashlib.sha256(self.entries[at]).hexdigest()
         for index, data in enumerate(self.entries):
             outline = statements.outline(envelope.open_(data).payload)
-            if index == self._charter_at() or outline.charter == mine:
+            if index == at or outline.charter == mine:
                 case.admit(data, self.attachments)
             else:
                 case.skip(data, outline.kind, outline.charter)
