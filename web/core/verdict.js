@@ -93,7 +93,9 @@ function provenLines(book) {
     const args = { started: asTime(begun.body.started), seen: asTime(book.seenBy(begun.index)) };
     lines.push(fact("proven.gates", args, "verify 4", [begun.digest]));
   }
-  if (book.latest("certificate") !== null) lines.push(fact("proven.certificate", {}, "verify 7"));
+  const certified = book.latest("certificate");
+  if (certified !== null && book.seenBy(certified.index) !== null)
+    lines.push(fact("proven.certificate", {}, "verify 7"));
   const attempts = book.charter.earlier.length;
   if (attempts) lines.push(fact("proven.abandoned", { attempts }));
   return lines;
