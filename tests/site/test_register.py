@@ -19,7 +19,7 @@ from page_reading import allows_its_own_style, broken, pages, read
 
 from cenotaph.cli.main import cli
 from cenotaph.errors import UsageError
-from cenotaph.site import register
+from cenotaph.site import looking, register
 from cenotaph.testing.ceremony import OPERATOR, START, Ceremony
 from cenotaph.testing.lying import LyingOperator
 from cenotaph_proof import bundle
@@ -261,6 +261,21 @@ def test_a_log_that_shrank_is_held_against_what_it_was(tmp_path: Path) -> None:
 
     assert [s.why for s in less.splits] == ["shrank"]
     assert [s.why for s in other.splits] == ["shrank", "forked"]
+
+
+def test_a_log_of_endless_cases_costs_itself_alone(
+    tmp_path: Path, honest: Ceremony, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each case is replayed over the whole log: beyond a bound the place is told, and the others are read."""
+    good = put(tmp_path / "good", honest.fresh().run(last="plan"))
+    long = put(tmp_path / "long", honest.run())
+    monkeypatch.setattr(looking, "MOST_WORK", len(honest.entries) - 1)
+    listed = the_list(tmp_path, ("Long", str(long), None), ("Good", str(good), None))
+
+    one, other = register.run(listed, tmp_path / "register", SOON)
+
+    assert "too many to check here" in one.problem
+    assert (other.problem, [r.state for r in other.rows]) == ("", ["announced"])
 
 
 def test_two_places_of_one_log_are_held_against_each_other(tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ from cenotaph_proof.trust import Trust
 PROOF = "proof.cenotaph"
 MOST_PROOF = 128 << 20
 MOST_ENTRIES = 20_000  # of a bare log, which takes a request for each cosigned checkpoint
+MOST_WORK = 4_000_000  # entries of a log times its cases: each case is replayed over all of them
 MOST_BUNDLE = log.TILE_WIDTH * (2 + envelope.MAX_BYTES)
 
 
@@ -154,8 +155,12 @@ def _of(bundle: Bundle, case: str) -> Bundle:
     return Bundle(case, bundle.entries, later, {})
 
 
-def _charters(entries: Sequence[bytes]) -> Iterator[str]:
-    return (case for case in map(_case_of, entries) if case is not None)
+def _charters(entries: Sequence[bytes]) -> list[str]:
+    """The cases of a log. Raises: LogError where there are so many that checking them would take hours."""
+    found = [case for case in map(_case_of, entries) if case is not None]
+    if len(found) * len(entries) > MOST_WORK:
+        raise LogError(f"the log opens {len(found)} cases in {len(entries)} entries: too many to check here")
+    return found
 
 
 def _case_of(entry: bytes) -> str | None:
