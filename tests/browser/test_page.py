@@ -151,6 +151,17 @@ def test_one_history_is_said_to_be_one(opened):
     assert "tell one history: the first 13 statements" in reader.text("#comparison")
 
 
+def test_files_that_cannot_be_compared_accuse_nobody(opened):
+    """A second file that does not replay shows no second history: the page says so, and no more."""
+    name, content = proof("honest")
+    reader = opened()
+    reader.give((name, content), ("broken.cenotaph", content[: len(content) // 2]), trust_of("honest"))
+
+    assert "cannot be compared" in reader.text("#comparison h2")
+    assert reader.page.locator("#comparison .banner.bad").count() == 0
+    assert "not tell one history" not in reader.text("#comparison")
+
+
 def test_the_verdict_can_be_kept(opened):
     """As JSON and as text: what cenotaph-verify prints of the same file, in the page's language."""
     name, held = "honest-volume", trust.load(FOLDER / scenario("honest-volume")["trust"])

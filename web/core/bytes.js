@@ -9,6 +9,9 @@ class ProofError extends Error {
   }
 }
 
+/** Two histories of one log, proven by the operator's own signatures. */
+class SplitError extends ProofError {}
+
 /** What this browser cannot check at all: no verdict on the file. */
 class CannotCheck extends Error {
   constructor(message) {

@@ -150,7 +150,7 @@ async function compare(one, other, trust, { progress = () => {} } = {}) {
     throw new ProofError(`the two proof files differ after ${same} statements; they are not both cosigned`, "verify 5");
   }
   const witnesses = once(beyond.flat().flatMap((checkpoint) => checkpoint.witnesses)).sort(compareCodePoints);
-  throw new ProofError(
+  throw new SplitError(
     `the operator signed two histories: they agree on ${same} statements and differ in the next one; ` +
       `cosigned by ${witnesses.join(", ")}; keep both files: together they are the proof`,
     "verify 5",
@@ -171,5 +171,6 @@ const Cenotaph = Object.freeze({
   sayRecall,
   translated,
   ProofError,
+  SplitError,
   CannotCheck,
 });

@@ -82,7 +82,7 @@ async function checkAs(mine) {
     working("page.working.compare", 0, 0);
     const same = await settled(Cenotaph.compare(state.shown.blob, other.blob, held.value, {}));
     if (mine !== state.run) throw new Superseded();
-    state.comparisons.push({ one: state.shown.name, other: other.name, size: same.value, error: same.error });
+    state.comparisons.push({ one: state.shown.name, other: other.name, size: same.value, error: same.error, split: same.error instanceof Cenotaph.SplitError });
   }
 }
 

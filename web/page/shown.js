@@ -51,15 +51,17 @@ function trustRefusalShown(error) {
 }
 
 /** The outcome of holding two proof files against each other. */
-function comparisonShown({ one, other, size: shared, error }) {
+function comparisonShown({ one, other, size: shared, error, split }) {
   const names = { one, other };
   if (error === undefined) {
     const part = section("page.compare");
     part.append(saying("p", {}, "page.compare.same", { ...names, size: shared }));
     return part;
   }
-  const shown = banner("bad", words("page.compare.split", names));
-  shown.append(reason(error), saying("p", {}, "page.compare.keep"));
+  // Files that cannot be compared accuse nobody: only the operator's own signatures under two histories do.
+  const shown = banner(split ? "bad" : "open", words(split ? "page.compare.split" : "page.compare.open", names));
+  shown.append(reason(error));
+  if (split) shown.append(saying("p", {}, "page.compare.keep"));
   return shown;
 }
 
