@@ -16,9 +16,9 @@ import hashlib
 import re
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeAlias, TypeVar, get_args, get_origin
 
 from cenotaph_proof import canonical
 from cenotaph_proof.errors import FormatError
@@ -773,7 +773,8 @@ def _cites(value: Any) -> tuple[Cite, ...]:
         digest = _object(item["digest"], {"sha256"}, "digest")["sha256"]
         if not isinstance(digest, str) or not _DIGEST.fullmatch(digest):
             raise FormatError("subject digest is not of the form it must have")
-        _check(item["name"], Name, "subject name")
+        if not _NAME(item["name"]):
+            raise FormatError("subject name is not of the form it must have")
         cites.append(Cite(item["name"], digest))
     return tuple(cites)
 
@@ -798,82 +799,90 @@ def from_json(cls: type[T], value: Any, where: str = "value") -> T:
 
     Raises: FormatError naming the key, never the value.
     """
-    hints = _hints(cls)
-    optional = _optional(typing.cast(Any, cls))
+    readers, optional = _shape(typing.cast(Any, cls))
     if not isinstance(value, dict):
         raise FormatError(f"{where} must be an object")
-    unknown, missing = set(value) - set(hints), set(hints) - set(value) - optional
-    if unknown or missing:
-        raise FormatError(
-            f"{where} has unknown or missing keys: {', '.join(sorted(unknown | missing))[:200]}"
-        )
+    if value.keys() != readers.keys():
+        unknown, missing = value.keys() - readers.keys(), readers.keys() - value.keys() - optional
+        if unknown or missing:
+            raise FormatError(
+                f"{where} has unknown or missing keys: {', '.join(sorted(unknown | missing))[:200]}"
+            )
     empty = [name for name in optional if value.get(name) == []]
     if empty:  # with nothing to say a member is left out: there is one way to write a statement
         raise FormatError(f"{where}.{min(empty)} must be left out where there is nothing to list")
-    return cls(**{name: _decode(item, hints[name], f"{where}.{name}") for name, item in value.items()})
+    return cls(**{name: readers[name](item, where, name) for name, item in value.items()})
+
+
+Reader: TypeAlias = Callable[[Any, str, Any], Any]
+"""Returns a member's value, given its JSON, where the object stands that holds it, and its name."""
 
 
 @functools.cache
-def _optional(cls: Any) -> frozenset[str]:
-    return frozenset(f.name for f in dataclasses.fields(cls) if f.default is None)
+def _shape(cls: Any) -> tuple[dict[str, Reader], frozenset[str]]:
+    """How each member of a class is read, and which may be left out: looked up once, not for each value."""
+    hints = typing.get_type_hints(cls, include_extras=True)
+    optional = frozenset(f.name for f in dataclasses.fields(cls) if f.default is None)
+    return {name: _reader(hint) for name, hint in hints.items()}, optional
 
 
-_HINTS: dict[type, dict[str, Any]] = {}
-
-
-def _hints(cls: type) -> dict[str, Any]:
-    if cls not in _HINTS:
-        _HINTS[cls] = typing.get_type_hints(cls, include_extras=True)
-    return _HINTS[cls]
-
-
-@functools.cache  # asked of each member that is read
-def _origin(hint: Any) -> Any:
-    return get_origin(hint)
-
-
-@functools.cache
-def _parts(hint: Any) -> tuple[Any, ...]:
-    return get_args(hint)
-
-
-def _decode(value: Any, hint: Any, where: str) -> Any:
-    origin = _origin(hint)
+def _reader(hint: Any) -> Reader:
+    origin = get_origin(hint)
     if origin is types.UnionType or origin is typing.Union:
-        (hint,) = (part for part in _parts(hint) if part is not type(None))
-        origin = _origin(hint)
+        (hint,) = (part for part in get_args(hint) if part is not type(None))
+        origin = get_origin(hint)
     if origin is tuple:
-        if not isinstance(value, list) or len(value) > MAX_ITEMS:
-            raise FormatError(f"{where} must be a list")
-        item = _parts(hint)[0]
-        return tuple(_decode(v, item, f"{where}[{i}]") for i, v in enumerate(value))
+        return _list_of(_reader(get_args(hint)[0]))
     if dataclasses.is_dataclass(hint):
-        return from_json(typing.cast(type, hint), value, where)
-    _check(value, hint, where)
-    return value
+        cls = typing.cast(type, hint)
+        return lambda value, where, name: from_json(cls, value, f"{where}.{name}")
+    return _checked(_rule(hint))
 
 
-def _check(value: Any, hint: Any, where: str) -> None:
+def _list_of(item: Reader) -> Reader:
+    def read(value: Any, where: str, name: Any) -> tuple[Any, ...]:
+        if not isinstance(value, list) or len(value) > MAX_ITEMS:
+            raise FormatError(f"{where}.{name} must be a list")
+        try:
+            return tuple([item(v, where, name) for v in value])
+        except FormatError:  # which one it is, is asked only now
+            return tuple([item(v, where, f"{name}[{i}]") for i, v in enumerate(value)])
+
+    return read
+
+
+def _checked(good: Callable[[Any], bool]) -> Reader:
+    def read(value: Any, where: str, name: Any) -> Any:
+        if not good(value):
+            raise FormatError(f"{where}.{name} is not of the form it must have")
+        return value
+
+    return read
+
+
+def _rule(hint: Any) -> Callable[[Any], bool]:
+    """What a text, a number or a truth value must be."""
     if hint is bool:
-        good = isinstance(value, bool)
-    elif _origin(hint) is Literal:
-        good = isinstance(value, str) and value in _parts(hint)
-    else:
-        base, rule = _parts(hint)
-        good = type(value) is base and _fits(value, rule)
-    if not good:
-        raise FormatError(f"{where} is not of the form it must have")
+        return lambda value: type(value) is bool
+    if get_origin(hint) is Literal:
+        words = frozenset(get_args(hint))
+        return lambda value: type(value) is str and value in words
+    _, rule = get_args(hint)
+    if isinstance(rule, _Text):
+        least, limit = rule.least, rule.limit
+        return lambda value: (
+            type(value) is str and least <= len(value) <= limit and not _CONTROL.search(value)
+        )
+    if rule.expression == "count":
+        return lambda value: type(value) is int and value >= 0
+    whole = re.compile(rule.expression, re.ASCII).fullmatch
+    return lambda value: type(value) is str and whole(value) is not None
 
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
-def _fits(value: Any, rule: _Text | _Pattern) -> bool:
-    if isinstance(rule, _Text):
-        return rule.least <= len(value) <= rule.limit and not _CONTROL.search(value)
-    if rule.expression == "count":
-        return bool(value >= 0)
-    return re.fullmatch(rule.expression, value, re.ASCII) is not None
+_NAME = _rule(Name)
 
 
 def _object(value: Any, keys: set[str], where: str) -> dict[str, Any]:
