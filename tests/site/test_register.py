@@ -222,7 +222,7 @@ def test_a_forked_log_is_proven_and_stays_proven(tmp_path: Path, capsys: pytest.
     assert (to / "evidence/0001-after.txt").read_bytes() == heads[1]
     assert proof_main(["compare", *pair, "--operator", str(to.parent / "bureau.pub")]) == 3
     assert "the operator signed two histories" in capsys.readouterr().err
-    assert "Two histories" in read(to / "index.html").text
+    assert "Not the history that was seen before" in read(to / "index.html").text
     assert "历史分叉" in read(to / "zh/index.html").text
     assert broken(to, pages(to)) == []
 
