@@ -23,7 +23,7 @@ PYTEST = $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint check format crash attacks volume bench fuzz vectors web lock clean
+.PHONY: help demo test slow lint check format crash attacks volume bench fuzz vectors web lock clean
 
 help: ## say what there is
 	@sed -n 's/^\([a-z]*\):.* ## \(.*\)/  make \1	\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 18
@@ -33,6 +33,9 @@ demo: $(VENV)/run.stamp ## build a small city, destroy its data, prove it (ARGS=
 
 test: lint ## pass every check and every test (TESTS=tests/stores WORKERS=4)
 	$(PYTEST) -n $(WORKERS) $(TESTS)
+
+slow: $(VENV)/dev.stamp ## the proofs that take longer: whole cases on volumes, a ceremony of many machines
+	$(PYTEST) -m slow -n $(WORKERS) $(TESTS)
 
 lint: $(VENV)/dev.stamp ## style, types, and who may import whom
 	$(BIN)/ruff check
@@ -45,13 +48,13 @@ format: $(VENV)/dev.stamp ## let ruff lay out the code
 	$(BIN)/ruff format
 
 crash: $(VENV)/dev.stamp ## kill a full case at every change it makes to the disk, resume, compare
-	CENOTAPH_CRASH=every $(PYTEST) -n $(WORKERS) -v tests/crash
+	CENOTAPH_CRASH=every $(PYTEST) -m "" -n $(WORKERS) -v tests/crash
 
 attacks: $(VENV)/dev.stamp ## let a lying operator try every lie we know
-	$(PYTEST) -n $(WORKERS) -v tests/attacks
+	$(PYTEST) -m "" -n $(WORKERS) -v tests/attacks
 
 volume: $(VENV)/dev.stamp ## wipe volumes of 1 GiB and let outside tools look for what is left (root, loop devices)
-	CENOTAPH_VOLUME_MIB=1024 CENOTAPH_VOLUME_PEOPLE=1000 $(PYTEST) -v -s $(wildcard tests/acceptance/test_volume_*.py)
+	CENOTAPH_VOLUME_MIB=1024 CENOTAPH_VOLUME_PEOPLE=1000 $(PYTEST) -m "" -v -s $(wildcard tests/acceptance/test_volume_*.py)
 
 fuzz: $(VENV)/dev.stamp ## look for bytes that a parser does not bear, ten minutes each (PARSERS="proof token")
 	@$(PIP) install atheris

@@ -96,6 +96,7 @@ def replay(kind: str, made: Image, work: Path, file: Path) -> dict[str, int]:
 
 
 @LOOPS
+@pytest.mark.slow
 @pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)}")
 @pytest.mark.parametrize("kind", ["ext4", "xfs"])
 def test_each_command_finds_before_and_nothing_after(tmp_path, kind):

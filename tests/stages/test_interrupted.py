@@ -103,7 +103,9 @@ def test_ctrl_c_finishes_the_partition_signs_and_can_go_on(slow: SmallCase) -> N
 def test_a_second_destroy_at_the_same_time_is_refused(slow: SmallCase) -> None:
     """One command at a time: the second is told so with exit 4 and changes nothing; the first goes on."""
     with started(slow) as process:
+        process.send_signal(signal.SIGSTOP)  # however slow the second one starts, the first is at work
         second = subprocess.run(destroying(slow), capture_output=True, check=False)
+        process.send_signal(signal.SIGCONT)
 
         assert second.returncode == 4
         assert b"another cenotaph command is at work on this case" in second.stderr

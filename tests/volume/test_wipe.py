@@ -161,6 +161,7 @@ def test_without_discards_free_blocks_are_filled(tmp_path):
         assert notes[-1] == {}
 
 
+@pytest.mark.slow
 def test_what_xfs_keeps_back_without_discards_is_told(tmp_path):
     """xfs keeps blocks back in every allocation group: where they could not be filled the grade says so, and
     how many bytes it is about."""
@@ -555,8 +556,8 @@ wipe.wipe(volume, [Path(store)], wipe.Terms(quiesced=True, remember=remember), t
         ("ext4", "file tails wiped", 50),
         ("ext4", "bytes of free blocks filled", 0),
         ("ext4", "bytes of free blocks filled", 4),
-        ("xfs", "bytes of journal written", 1),
-        ("xfs", "bytes of free blocks filled", 2),
+        pytest.param("xfs", "bytes of journal written", 1, marks=pytest.mark.slow),
+        pytest.param("xfs", "bytes of free blocks filled", 2, marks=pytest.mark.slow),
     ],
 )
 def test_a_kill_leaves_nothing_that_the_next_run_does_not_end(tmp_path, kind, what, when):
