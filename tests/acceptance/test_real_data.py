@@ -12,6 +12,8 @@ import pytest
 
 from by_command import Ground, Ran, grep, store
 
+pytestmark = pytest.mark.slow
+
 SHARED = Path(__file__).resolve().parents[3] / "shared"
 FOLDERS = ("korea_ds4c", "ebola_sl", "sormas_generator", "synthea", "godata_sandbox")
 OWN = "sqlite_sequence"  # SQLite's own bookkeeping is no table of the user's

@@ -11,6 +11,8 @@ import pytest
 
 from by_command import Ground, grep, store
 
+pytestmark = pytest.mark.slow
+
 SHARED = 1_000
 WEIGHTS = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)
 HOLD = '[[hold]]\nby = "District court"\nreference = "21-443"\ncollections = ["residents"]\n'

@@ -28,6 +28,8 @@ from cenotaph.volume.raw import Raw
 from cenotaph_proof.statements import Referee
 from volume_images import LOOPS, image
 
+pytestmark = pytest.mark.slow
+
 MIB = 1 << 20
 CARVERS = ("photorec", "scalpel", "foremost")
 INSTALLED = {name: outside.installed(name) is not None for name in ("grep", "strings", "blkls", *CARVERS)}

@@ -27,7 +27,7 @@ from cenotaph.volume.identify import identify
 from cenotaph.volume.model import Volume
 from volume_images import LOOPS, Image, image
 
-pytestmark = LOOPS
+pytestmark = [LOOPS, pytest.mark.slow]
 
 GONE, STAY, MiB = 600, 300, 1 << 20
 NAMES, CONTENTS, TAILS = (re.compile(p) for p in (rb"Zhang\d{4}", rb"Content\d{4}", rb"Behind\d{4}"))

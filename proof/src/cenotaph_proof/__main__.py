@@ -18,15 +18,10 @@ from cenotaph_proof import (
     __version__,
     acts,
     bundle,
-    comparing,
     history,
     paper_check,
-    remote,
     report,
-    showing,
-    speaking,
     trust,
-    trusting,
     verify,
     words,
 )
@@ -114,6 +109,8 @@ def _bundle(path: Path) -> bundle.Bundle:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run `cenotaph-proof`."""
+    from cenotaph_proof import remote  # the network is for these commands: a verifier starts without it
+
     options = _parser().parse_args(remote.joined(list(sys.argv[1:] if arguments is None else arguments)))
     try:
         return int(options.run(options))
@@ -128,6 +125,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
+    from cenotaph_proof import comparing, remote, showing, speaking, trusting
+
     parser = argparse.ArgumentParser(prog="cenotaph-proof", description=__doc__)
     parser.add_argument("--version", action="version", version=f"cenotaph-proof {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
