@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -44,6 +46,27 @@ def test_verifying(ground: Ground, capsys: pytest.CaptureFixture[str]) -> None:
     assert verify_main([str(ground.proof), "--trust", str(ground.trust)]) == 0
     assert capsys.readouterr().out.startswith("VERIFIED\n")
     assert verify_main([str(ground.proof)]) == 6
+
+
+@pytest.mark.parametrize("arguments", [["{pipe}"], ["{proof}", "--compare", "{pipe}"]])
+def test_a_file_may_come_through_a_pipe(
+    ground: Ground, arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`… | cenotaph-verify /dev/stdin`: the beginning of a file is looked at and not lost."""
+    reader, writer = os.pipe()
+    sending = threading.Thread(target=_send, args=(writer, ground.proof.read_bytes()))
+    sending.start()
+    given = [a.format(pipe=f"/dev/fd/{reader}", proof=ground.proof) for a in arguments]
+
+    assert verify_main([*given, "--trust", str(ground.trust)]) == 0
+    assert capsys.readouterr().out.startswith("VERIFIED\n")
+    os.close(reader)
+    sending.join()
+
+
+def _send(writer: int, data: bytes) -> None:
+    with os.fdopen(writer, "wb") as pipe:
+        pipe.write(data)
 
 
 def test_json(ground: Ground, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,4 +1,4 @@
-"""The small commands: `cenotaph-verify`, and `cenotaph-proof keygen | approve | witness | testify`.
+"""The small commands: `cenotaph-verify`, and those of `cenotaph-proof`, which its `--help` lists.
 
 Exit codes: 0 verified or done · 1 failed · 2 wrong usage · 3 does not verify · 4 blocked ·
 6 consistent, but signers unidentified (no trust file).
@@ -92,19 +92,23 @@ def verify_main(arguments: Sequence[str] | None = None) -> int:
 def _verified(path: Path, held: trust.Trust | None) -> Verdict:
     """The verdict on a proof file, or on a certificate in PDF with one inside."""
     with path.open("rb") as file:
-        head = file.read(8)
-    if paper_check.is_paper(head):
-        return paper_check.check(path.read_bytes(), held)
-    return verify.verify_file(path, held)
+        if _is_paper(file):
+            return paper_check.check(file.read(), held)
+        return verify.verify(file, held)
 
 
 def _compare(one: Path, other: Path, held: trust.Trust | None) -> None:
-    history.compare(_bundle(one), _bundle(other), held)
+    with one.open("rb") as mine, other.open("rb") as yours:
+        history.compare(_bundle(mine), _bundle(yours), held)
 
 
-def _bundle(path: Path) -> bundle.Bundle:
-    data = path.read_bytes()
-    return bundle.read(io.BytesIO(paper_check.inside(data) if paper_check.is_paper(data) else data))
+def _bundle(file: io.BufferedReader) -> bundle.Bundle:
+    return bundle.read(io.BytesIO(paper_check.inside(file.read())) if _is_paper(file) else file)
+
+
+def _is_paper(file: io.BufferedReader) -> bool:
+    """Looks at the beginning without taking it: a file may come through a pipe, and cannot be read twice."""
+    return paper_check.is_paper(file.peek(8))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
