@@ -111,6 +111,10 @@ def _parting(one: Shown, other: Shown, size: int) -> str:
         return _two_roots(size)
     common = min(len(one.hashes), len(other.hashes))
     same = next((n for n in range(common) if one.hashes[n] != other.hashes[n]), common)
+    return _differ_after(same)
+
+
+def _differ_after(same: int) -> str:
     return f"the operator signed two histories: they agree on {same} statements and differ in the next one"
 
 
@@ -140,8 +144,7 @@ def compare(one: Bundle, other: Bundle, trust: Trust | None = None) -> int:
         raise LogError(f"the two proof files differ after {same} statements; they are not both cosigned")
     signed = _witnesses(first, same) | _witnesses(second, same)
     raise SplitError(
-        f"the operator signed two histories: they agree on {same} statements and differ in the next one"
-        + (f"; cosigned by {', '.join(sorted(signed))}" if signed else ""),
+        _differ_after(same) + (f"; cosigned by {', '.join(sorted(signed))}" if signed else ""),
         hint="keep both files: together they are the proof",
     )
 

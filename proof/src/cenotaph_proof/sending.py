@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from cenotaph_proof import bundle, canonical, envelope, exchange, history
+from cenotaph_proof._bounded import read_bounded
 from cenotaph_proof._durable import make_folder, sync_folder, write_file
 from cenotaph_proof.address import Address
 from cenotaph_proof.calling import Reply, call, calling
@@ -225,9 +226,8 @@ def _beside(file: Path, suffix: str, limit: int) -> bytes | None:
 
 
 def _read(path: Path, limit: int) -> bytes:
-    with path.open("rb") as stream:
-        data = stream.read(limit + 1)
-    if len(data) > limit:
+    data = read_bounded(path, limit)
+    if data is None:
         raise FormatError(f"{path.name} is longer than the {limit} bytes that it may have")
     return data
 

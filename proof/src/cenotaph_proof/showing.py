@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cenotaph_proof import bundle, inclusion, trust
+from cenotaph_proof._bounded import read_bounded
 from cenotaph_proof._durable import write_file
 from cenotaph_proof.errors import FormatError, ProofError
 from cenotaph_proof.folder import SO_FAR
@@ -80,9 +81,8 @@ def _check(options: argparse.Namespace) -> int:
 
 
 def _read(path: Path, limit: int) -> bytes:
-    with path.open("rb") as file:
-        data = file.read(limit + 1)
-    if len(data) > limit:
+    data = read_bounded(path, limit)
+    if data is None:
         raise FormatError(f"{path.name} is longer than the {limit} bytes that it can have")
     return data
 

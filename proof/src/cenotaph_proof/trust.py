@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from cenotaph_proof import draw
+from cenotaph_proof._bounded import read_bounded
 from cenotaph_proof.errors import FormatError
 from cenotaph_proof.keys import PublicKey, check_organisation
 from cenotaph_proof.note import NoteKey, note_keys
@@ -113,8 +114,8 @@ def from_charter(charter: Charter) -> Trust:
 
 def load(path: Path) -> Trust:
     """Read a trust file. Raises: FormatError naming the key that is wrong; OSError."""
-    data = path.read_bytes()
-    if len(data) > LIMIT:
+    data = read_bounded(path, LIMIT)
+    if data is None:
         raise FormatError("the trust file is larger than 1 MiB")
     try:
         table = tomllib.loads(data.decode())
@@ -257,9 +258,8 @@ def _text(named: object, itself: bool, base: Path, what: str) -> str:
         raise FormatError(f"{what} is a path, or the text itself")
     if itself:
         return named
-    with (base / named).open("rb") as file:
-        data = file.read(LIMIT + 1)
-    if len(data) > LIMIT:
+    data = read_bounded(base / named, LIMIT)
+    if data is None:
         raise FormatError(f"{what} is a file of more than 1 MiB")
     try:
         return data.decode()
