@@ -1,8 +1,8 @@
 """Calling a server that may be slow, broken or hostile: one deadline, bounded answers, nothing followed.
 
-TLS is verified against the system's authorities, or one that the caller names. In clear only this machine is
-called. Neither redirects nor proxies are followed. The deadline is for the whole call: a server that sends a
-byte a second does not prolong it.
+TLS is verified against the system's authorities, or one that the caller names. An address that was read by
+`Address.parse` is called in clear on this machine alone. Neither redirects nor proxies are followed. The
+deadline is for the whole call: a server that sends a byte a second does not prolong it.
 """
 
 from __future__ import annotations

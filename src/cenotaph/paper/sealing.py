@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cenotaph import authority
 from cenotaph.errors import UsageError
-from cenotaph_proof import calling
 from cenotaph_proof.address import Address
 from cenotaph_proof.errors import PaperError, ProofError
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pyhanko_certvalidator import ValidationContext
 
 FIELD = "Seal"
-TOKEN_LIMIT, TOKEN_SECONDS = 1 << 20, 30.0
+TOKEN_LIMIT = 1 << 20  # bytes
 _KINDS = {"certificate": "CERTIFICATE", "list": "X509 CRL"}
 
 
@@ -150,29 +150,19 @@ def _read(path: Path, kind: str) -> list[Any]:
 
 
 def _stamper(address: Address) -> Any:
-    """A client of a time-stamping authority (RFC 3161, section 3.4)."""
+    """What pyHanko asks for time stamps."""
     from asn1crypto import tsp
     from pyhanko.sign.timestamps import TimeStamper
 
-    # An address names a folder; an authority's is one resource, and some tell the two apart.
     place = dataclasses.replace(address, prefix=address.prefix.rstrip("/") or "/")
-    kinds = {"Content-Type": "application/timestamp-query", "Accept": "application/timestamp-reply"}
 
     class Stamper(TimeStamper):
         async def async_request_tsa_response(self, req: Any) -> Any:
             try:
-                reply = calling.call(
-                    place,
-                    "POST",
-                    "",
-                    limit=TOKEN_LIMIT,
-                    seconds=TOKEN_SECONDS,
-                    body=req.dump(),
-                    headers=kinds,
-                )
+                reply = authority.ask(place, req.dump(), TOKEN_LIMIT)
             except ProofError as error:
                 raise UsageError(f"the time-stamping authority: {error.message}", hint=error.hint) from None
-            if reply.status != 200 or reply.kind != kinds["Accept"]:
+            if reply.status != 200 or reply.kind != authority.REPLY:
                 raise UsageError(
                     f"the time-stamping authority {place.host} does not answer with a time stamp"
                 )

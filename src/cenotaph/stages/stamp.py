@@ -7,19 +7,18 @@ tokens over it side by side (spec/time.md, part "Asking for one"), and travel in
 from __future__ import annotations
 
 import hashlib
-import http.client
+import http
 import urllib.parse
 from pathlib import Path
 
+from cenotaph import authority
 from cenotaph.desk import STAMPS, Desk, alone
 from cenotaph.durable import write_file
 from cenotaph.errors import CenotaphError, UsageError
 from cenotaph_proof import stamp as stamps
-from cenotaph_proof.errors import ProofError
+from cenotaph_proof.address import PORTS, Address
+from cenotaph_proof.errors import CallError, ProofError
 from cenotaph_proof.stamp import MAX_TOKEN
-
-QUERY, REPLY = "application/timestamp-query", "application/timestamp-reply"
-PATIENCE = 30.0  # seconds that an authority has for each step of its answer
 
 
 @alone
@@ -30,7 +29,7 @@ def ask(desk: Desk, url: str) -> Path:
     """
     _need_extra()
     place = _newest(desk)
-    token = _post(url, stamps.request(place.read_bytes()))
+    token = _answer(_address(url), stamps.request(place.read_bytes()))
     kept = _keep(place, token)
     desk.write_copies()
     return kept
@@ -86,28 +85,31 @@ def _keep(place: Path, token: bytes) -> Path:
     return kept
 
 
-def _post(url: str, query: bytes) -> bytes:
-    """The answer to a time-stamp query (RFC 3161, section 3.4); what leads elsewhere is not followed."""
-    parts = urllib.parse.urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise UsageError("--url takes the http or https address of a time-stamping authority")
-    make = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-    connection = make(parts.hostname, parts.port, timeout=PATIENCE)
-    target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+def _address(url: str) -> Address:
+    """The address of an authority, its query included. Raises: UsageError."""
+    refused = UsageError("--url takes the http or https address of a time-stamping authority")
     try:
-        connection.request("POST", target, query, {"Content-Type": QUERY, "Accept": REPLY})
-        answer = connection.getresponse()
-        token = answer.read(MAX_TOKEN + 1)
-    except (OSError, http.client.HTTPException) as error:
+        parts = urllib.parse.urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        raise refused from None
+    if parts.scheme not in PORTS or not host:
+        raise refused
+    target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    return Address(parts.scheme, host, port or PORTS[parts.scheme], target)
+
+
+def _answer(place: Address, query: bytes) -> bytes:
+    try:
+        reply = authority.ask(place, query, MAX_TOKEN)
+    except CallError as error:
         raise CenotaphError(
-            f"the time-stamping authority does not answer ({type(error).__name__})",
+            f"the time-stamping authority does not answer: {error.message}",
             hint="try again, or ask another way: cenotaph stamp --request FILE",
         ) from None
-    finally:
-        connection.close()
-    if answer.status != http.HTTPStatus.OK:
-        raise CenotaphError(f"the time-stamping authority answers with HTTP status {answer.status}")
-    return token
+    if reply.status != http.HTTPStatus.OK:
+        raise CenotaphError(f"the time-stamping authority answers with HTTP status {reply.status}")
+    return reply.body
 
 
 def _need_extra() -> None:
