@@ -8,6 +8,7 @@ import json
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
@@ -45,27 +46,56 @@ def add_commands(commands: Any) -> None:
     check.set_defaults(run=_evidence)
 
 
-def prepared(files: Sequence[Path]) -> tuple[list[evidence.Evidence], list[str]]:
-    """Evidence with its random bytes, and a line to tell for each file that was made."""
-    found = [evidence.prepare(file) for file in files]
-    return found, [f"{e.path} written: keep it, and show it to whoever asks" for e in found if e.made]
+@dataclass(frozen=True, slots=True)
+class Spoken:
+    """A testimony that was signed: its envelope's file, its evidence, what to tell of files that were made
+    for it, and what is still to be testified."""
+
+    path: Path
+    evidence: tuple[evidence.Evidence, ...]
+    told: tuple[str, ...]
+    lacking: list[str]
+
+    def learned(self) -> dict[str, Any]:
+        """What machines are told."""
+        named = [{"file": str(e.path), "digest": e.digest} for e in self.evidence]
+        return {"evidence": named, "to_testify": self.lacking}
+
+
+def testify(
+    case: Path,
+    key: Path,
+    *,
+    says: str | None,
+    about: str | None,
+    why: str | None,
+    files: Sequence[Path],
+    answers: str | None,
+    now: int,
+) -> Spoken:
+    """Put random bytes before the evidence, and sign. Raises: as `evidence.prepare` and `acts.testify`."""
+    shown = tuple(evidence.prepare(file) for file in files)
+    told = tuple(f"{e.path} written: keep it, and show it to whoever asks" for e in shown if e.made)
+    folder = CaseFolder(case)
+    words = acts.Words(says, about, why, tuple(e.digest for e in shown), answers)
+    path = acts.testify(folder, key, words, now=now)
+    return Spoken(path, shown, told, acts.lacking(folder.replay_with_waiting()))
 
 
 def _testify(options: argparse.Namespace) -> int:
-    files, lines = prepared(options.evidence)
-    for line in lines:
-        print(f"cenotaph-proof: {line}", file=sys.stderr)
-    words = acts.Words(
-        options.says, options.about, options.why, tuple(e.digest for e in files), options.answers
+    spoken = testify(
+        options.case,
+        options.key,
+        says=options.says,
+        about=options.about,
+        why=options.why,
+        files=options.evidence,
+        answers=options.answers,
+        now=int(time.time()),
     )
-    folder = CaseFolder(options.case)
-    path = acts.testify(folder, options.key, words, now=int(time.time()))
-    said = {
-        "stage": "testify",
-        "statement": str(path),
-        "evidence": [{"file": str(e.path), "digest": e.digest} for e in files],
-        "to_testify": acts.lacking(folder.replay_with_waiting()),
-    }
+    for line in spoken.told:
+        print(f"cenotaph-proof: {line}", file=sys.stderr)
+    said = {"stage": "testify", "statement": str(spoken.path), **spoken.learned()}
     print(json.dumps(said, ensure_ascii=False))
     return 0
 

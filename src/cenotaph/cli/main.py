@@ -12,7 +12,7 @@ import resource
 import shlex
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -303,14 +303,14 @@ def destroy(folder: Path, as_json: bool, confirm: str | None) -> None:
 @click.option("--without-testimony", is_flag=True, help="although steps or objections lack their testimony")
 def certify(folder: Path, as_json: bool, without_testimony: bool) -> None:
     """Destroy keys and annex, sign the certificate, write the proof file and the certificate in PDF."""
-    from cenotaph.cli import papers, report, testifying
+    from cenotaph.cli import hearing, papers, report
     from cenotaph.desk import Desk
     from cenotaph.stages.certify import certify as run
     from cenotaph_proof.statements import Certificate
 
     desk = Desk(folder)
     if not without_testimony:
-        testifying.check_heard(folder)
+        hearing.check_heard(folder)
     entry = run(desk)
     learned = {"stores": report.grades_json(entry.body(Certificate).stores), "proof": str(desk.proof_path())}
     lines = [f"Certified. Proof file: {desk.proof_path()}", *report.grade_lines(entry)]
@@ -565,11 +565,13 @@ def testify(folder: Path, as_json: bool, key: Path, **said: Any) -> None:
 
     Evidence stays with you: FILE.evidence, a copy behind 32 random bytes. Its digest alone is signed.
     """
-    from cenotaph.cli import testifying
+    from cenotaph.clock import wall_clock
+    from cenotaph_proof import speaking
 
     with _usage():
-        value, lines = testifying.run(folder, key, **said)
-    ui.result(value, lines, as_json)
+        spoken = speaking.testify(folder, key, **said, now=wall_clock())
+    lacking = [f"to be testified: {line}" for line in spoken.lacking]
+    _signed("testify", spoken.path, as_json, spoken.told, after=lacking, **spoken.learned())
 
 
 # ── around a case ────────────────────────────────────────────────────────────────────────────────
@@ -691,16 +693,20 @@ def _tell_unheard(desk: Any) -> None:
         ui.warn(f"log witness {witness} did not cosign; the others were enough")
 
 
-def _signed(stage: str, path: Path, as_json: bool, lines: list[str] | None = None, **learned: Any) -> None:
+def _signed(
+    stage: str,
+    path: Path,
+    as_json: bool,
+    lines: Sequence[str] = (),
+    after: Sequence[str] = (),
+    **learned: Any,
+) -> None:
     import hashlib
 
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     value = {"stage": stage, "statement": str(path), "digest": digest, **learned}
-    ui.result(
-        value,
-        [*(lines or []), f"{path} signed ({digest[:16]}); the operator's next command logs it"],
-        as_json,
-    )
+    signed = f"{path} signed ({digest[:16]}); the operator's next command logs it"
+    ui.result(value, [*lines, signed, *after], as_json)
 
 
 def main() -> None:
