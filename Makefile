@@ -31,7 +31,7 @@ help: ## say what there is
 demo: $(VENV)/run.stamp ## build a small city, destroy its data, prove it (ARGS="--residents 500")
 	@$(BIN)/cenotaph demo $(ARGS)
 
-test: lint ## pass every check and every test (TESTS=tests/stores WORKERS=4)
+test: lint ## pass every check, and every test but the slow ones (TESTS=tests/stores WORKERS=4)
 	$(PYTEST) -n $(WORKERS) $(TESTS)
 
 slow: $(VENV)/dev.stamp ## the proofs that take longer: whole cases on volumes, a ceremony of many machines

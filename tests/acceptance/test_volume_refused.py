@@ -141,14 +141,7 @@ WEAK: dict[str, tuple[str, Callable[[pytest.MonkeyPatch], None], str]] = {
 }
 
 
-LEFT_TO_MAKE_VOLUME = pytest.mark.skipif(
-    "CENOTAPH_VOLUME_MIB" not in os.environ, reason="takes most of a minute: make volume runs it"
-)
-
-
-@pytest.mark.parametrize(
-    "weakness", [pytest.param(n, marks=LEFT_TO_MAKE_VOLUME) if "xfs" in n else n for n in WEAK]
-)
+@pytest.mark.parametrize("weakness", WEAK)
 def test_a_step_left_out_is_refused(tmp_path: Path, forked: pytest.MonkeyPatch, weakness: str) -> None:
     """The operator's account says L3; the auditor's probe finds the residue, says where, and rejects."""
     kind, weaken, place = WEAK[weakness]

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
-from page_reader import DESK, Reader
+from page_reader import DESK, Reader, module_at
 
 playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
 
@@ -39,13 +37,7 @@ ASK = """async ([name, cases]) => {
 @pytest.fixture(scope="session")
 def built() -> ModuleType:
     """web/build.py, which puts the page together."""
-    spec = importlib.util.spec_from_file_location("cenotaph_web_build", ROOT / "web" / "build.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+    return module_at(ROOT / "web" / "build.py", "cenotaph_web_build")
 
 
 @pytest.fixture(scope="session")

@@ -2,13 +2,37 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import sys
+from importlib import resources
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 FOLDER = Path(__file__).resolve().parents[2] / "vectors" / "proof"
 PHONE, DESK = 360, 1280  # pixels
 Given = tuple[str, bytes]
+VIOLATIONS = """async () => {
+  const found = await axe.run(document, { resultTypes: ["violations"], preload: false });
+  return found.violations.map((rule) => [rule.id, rule.nodes.map((node) => node.html)]);
+}"""
+
+
+def module_at(path: Path, name: str) -> ModuleType:
+    """A script as a module, under a name of its own."""
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def axe() -> str:
+    """The script of axe-core, which a page is given before it is asked for `VIOLATIONS`."""
+    return (resources.files("axe_playwright_python") / "axe.min.js").read_text("utf-8")
 
 
 def scenario(name: str) -> dict[str, Any]:

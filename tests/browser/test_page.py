@@ -8,11 +8,10 @@ import threading
 import zlib
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
-from importlib import resources
 from pathlib import Path
 
 import pytest
-from page_reader import DESK, FOLDER, PHONE, Reader, proof, scenario, trust_of
+from page_reader import DESK, FOLDER, PHONE, VIOLATIONS, Reader, axe, proof, scenario, trust_of
 
 from cenotaph_proof import report, trust, verify
 from cenotaph_proof.keys import SecretKey
@@ -20,11 +19,6 @@ from cenotaph_proof.words import Words
 
 pytest.importorskip("axe_playwright_python", reason="axe is not installed")
 
-AXE = (resources.files("axe_playwright_python") / "axe.min.js").read_text("utf-8")
-VIOLATIONS = """async () => {
-  const found = await axe.run(document, { resultTypes: ["violations"], preload: false });
-  return found.violations.map((rule) => [rule.id, rule.nodes.map((node) => node.html)]);
-}"""
 HONEST = [proof("honest-volume"), trust_of("honest-volume")]
 OUTCOMES = {
     "verified": HONEST,
@@ -218,7 +212,7 @@ def test_nothing_is_in_the_way_of_anyone(opened, language, outcome):
         reader.give(*OUTCOMES[outcome])
         for summary in reader.page.locator("summary").all()[:4]:
             summary.click()
-    reader.page.evaluate(AXE)
+    reader.page.evaluate(axe())
     for width, scheme in ((PHONE, "light"), (DESK, "dark")):
         reader.page.set_viewport_size({"width": width, "height": 800})
         reader.page.emulate_media(color_scheme=scheme)

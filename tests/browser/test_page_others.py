@@ -7,8 +7,6 @@ derivation, sealed messages, printed certificates) are asked in tests/others alo
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -18,6 +16,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509 import load_der_x509_certificate
+from page_reader import module_at
 
 import others_vectors
 from cenotaph_proof import envelope
@@ -31,13 +30,7 @@ Ask = Callable[..., list[Any]]
 def python() -> ModuleType:
     """The tests that ask the verifier in Python, for their answers."""
     place = Path(__file__).resolve().parents[1] / "others" / "test_vectors_of_others.py"
-    spec = importlib.util.spec_from_file_location("answers_of_python", place)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+    return module_at(place, "answers_of_python")
 
 
 def asked(ask: Ask, name: str, cases: list[Case], *keys: str) -> list[Any]:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import pytest
-from page_reader import DESK, PHONE
+from page_reader import DESK, PHONE, VIOLATIONS, axe
 
 from cenotaph.site import folder, pages, register
 from cenotaph.testing.ceremony import AUDITORS, NOTARY, Ceremony
@@ -16,11 +15,6 @@ from cenotaph_proof.statements import PlanStep
 
 pytest.importorskip("axe_playwright_python", reason="axe is not installed")
 
-AXE = (resources.files("axe_playwright_python") / "axe.min.js").read_text("utf-8")
-VIOLATIONS = """async () => {
-  const found = await axe.run(document, { resultTypes: ["violations"], preload: false });
-  return found.violations.map((rule) => [rule.id, rule.nodes.map((node) => node.html)]);
-}"""
 KINDS = ("index", "timeline", "verdict", "check", "statements/0001", "register")
 STEPS = (
     PlanStep("switched off", "health code", ("notary",)),
@@ -73,7 +67,7 @@ def test_every_page_is_for_everyone(
     page.on("console", lambda message: said.append(message.text))
     for kind in KINDS:
         page.goto(place(site, kind, language).as_uri())
-        page.evaluate(AXE)
+        page.evaluate(axe())
 
         assert page.evaluate("document.documentElement.scrollWidth") <= width, kind
         assert page.evaluate(VIOLATIONS) == [], kind

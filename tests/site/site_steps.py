@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cenotaph.stages.publish import publish
-from small_case import Clock, SmallCase, build_estate
+from small_case import STORES, Clock, SmallCase, build_estate
 
-TABLES = """\
+TABLES = (
+    STORES
+    + """\
 [[app]]
 name = "健康码"
 purpose = "movement permission"
@@ -21,14 +23,6 @@ retire = true
 name = "Venue code"
 purpose = "contact tracing"
 stores = ["export"]
-
-[[store]]
-name = "health"
-url = "sqlite:../estate/health.db"
-
-[[store]]
-name = "export"
-url = "files:../estate/export"
 
 [[hold]]
 by = "District court"
@@ -45,6 +39,7 @@ name = "Statistics Office"
 why = "yearly report"
 
 """
+)
 CONTACT = "objections@bureau.example"
 NOTICE = 72 * 3600
 TAKEN = ("open", "survey", "plan", "admitted", "destroy", "probe", "certify")
