@@ -1,5 +1,7 @@
-"""What pyarrow does not say, or says wrongly, about its own arrays.
+"""What pyarrow does not say, or says wrongly, about its own arrays, and what it does not check.
 
+An IPC file's offsets, sizes and dictionary indices are taken as they stand: a damaged one makes the first
+computation read outside its memory and ends the process (Arrow's security page, "Advice for Users").
 `UnionArray.type_codes` and `.offsets` of a slice begin at the start of the whole array (pyarrow 26):
 read through them, the last rows of a batch take the types and values of its first rows.
 """
@@ -27,3 +29,13 @@ def union_places(
     for i, code in enumerate(array.type.type_codes):
         rows = np.flatnonzero(codes == code)
         yield array.field(i), rows, places[rows]
+
+
+def sound(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """The batch, once every offset, index and text in it has been looked at.
+
+    Needed for all that is read from an IPC file or stream, before anything is computed. Raises
+    `pyarrow.ArrowInvalid`.
+    """
+    batch.validate(full=True)
+    return batch

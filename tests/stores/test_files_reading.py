@@ -268,6 +268,23 @@ def test_a_damaged_parquet_page_fails_its_partition_and_no_other(tmp_path):
     reader.close()
 
 
+@pytest.mark.parametrize("writer", [pa.ipc.new_file, pa.ipc.new_stream])
+def test_an_arrow_file_with_a_wrong_offset_is_one_record_and_noted(tmp_path, writer):
+    """Arrow would follow the offset out of its memory: the process would end, and nothing be said."""
+    batch = pa.record_batch({"name": [f"Person-{n:04d}" for n in range(1000)]})
+    out = io.BytesIO()
+    with writer(out, batch.schema) as into:
+        into.write_batch(batch)
+    data = out.getvalue()
+    at = data.index((11).to_bytes(4, "little") + (22).to_bytes(4, "little"))
+    broken = data[:at] + (0x7FFFFF00).to_bytes(4, "little") + data[at + 4 :]
+
+    collection, rows = read_one(tmp_path, "x.arrow", broken)
+
+    assert collection.notes == ("arrow file that cannot be read, taken as one record",)
+    assert len(rows) == 1
+
+
 def test_a_parquet_file_without_footer_is_one_record_and_noted(tmp_path):
     """What no library can read is destroyed whole, and reported as not read."""
     collection, rows = read_one(tmp_path, "x.parquet", b"PAR1" + b"\0" * 100)

@@ -18,6 +18,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from cenotaph.arrow import sound
+
 PARQUET, ARROW = b"PAR1", b"ARROW1\x00\x00"
 ROWS = 8192
 
@@ -102,6 +104,46 @@ def _batch(batch: pa.RecordBatch) -> Iterator[bytes]:
         yield from values(column)
 
 
+def _untrusted(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """The batch, checked; with its texts as bytes where they are not UTF-8: a search takes any bytes."""
+    try:
+        return sound(batch)
+    except pa.ArrowInvalid:
+        columns = [_without_texts(column) for column in batch.columns]
+        return sound(pa.RecordBatch.from_arrays(columns, names=batch.schema.names))
+
+
+def _without_texts(array: pa.Array) -> pa.Array:
+    if pa.types.is_dictionary(array.type):
+        return pa.DictionaryArray.from_arrays(array.indices, _without_texts(array.dictionary))
+    return array.view(_as_bytes(array.type))
+
+
+def _as_bytes(kind: pa.DataType) -> pa.DataType:
+    """The type with the same layout and bytes for every text in it."""
+    for is_text, plain in _TEXTS:
+        if is_text(kind):
+            return plain
+    if pa.types.is_struct(kind):
+        return pa.struct([_field_as_bytes(kind.field(index)) for index in range(kind.num_fields)])
+    for is_list, made in _LISTS:
+        if is_list(kind):
+            return made(_field_as_bytes(kind.value_field))
+    return kind
+
+
+def _field_as_bytes(field: pa.Field) -> pa.Field:
+    return field.with_type(_as_bytes(field.type))
+
+
+_TEXTS = (
+    (pa.types.is_string, pa.binary()),
+    (pa.types.is_large_string, pa.large_binary()),
+    (pa.types.is_string_view, pa.binary_view()),
+)
+_LISTS = ((pa.types.is_list, pa.list_), (pa.types.is_large_list, pa.large_list))
+
+
 def _parquet(source: BinaryIO, at: int, ends: list[int]) -> tuple[int, pq.ParquetFile] | None:
     for end in ends:
         footer = int.from_bytes(_at(source, end - 8, 4), "little")
@@ -130,7 +172,7 @@ def _arrow(source: BinaryIO, length: int, at: int, count: _Count) -> _File:
     def read() -> Iterator[bytes]:
         try:
             with pa.ipc.open_stream(window) as stream:
-                for batch in stream:
+                for batch in map(_untrusted, stream):
                     for start in range(0, batch.num_rows, ROWS):
                         yield from _batch(batch.slice(start, ROWS))
         except (pa.ArrowException, OSError, ValueError, EOFError):

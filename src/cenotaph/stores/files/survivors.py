@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cenotaph import records
+from cenotaph.arrow import sound
 from cenotaph.errors import PermanentStoreError
 from cenotaph.scope import Selection
 from cenotaph.stores.files import packing, tables
@@ -153,11 +154,11 @@ def _write_arrow(source: Source, target: BinaryIO, selection: Selection) -> None
     source.stream.seek(0)
     if magic == b"ARROW1":
         opened = pa.ipc.open_file(source.stream)
-        batches = (opened.get_batch(index) for index in range(opened.num_record_batches))
+        batches = (sound(opened.get_batch(index)) for index in range(opened.num_record_batches))
         writer = pa.ipc.new_file(target, opened.schema)
     else:
         opened = pa.ipc.open_stream(source.stream)
-        batches = iter(opened)
+        batches = (sound(batch) for batch in opened)
         writer = pa.ipc.new_stream(target, opened.schema)
     with writer:
         for batch in batches:

@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from cenotaph.arrow import sound
 from cenotaph.stores.files import delimited, kinds, lines, packing
 from cenotaph.stores.files.kinds import Kind
 from cenotaph.stores.files.lines import MalformedError, Positions, Split
@@ -149,9 +150,9 @@ def _arrow(stream: BinaryIO) -> Iterator[pa.RecordBatch]:
     if magic == b"ARROW1":
         reader = pa.ipc.open_file(stream)
         for index in range(reader.num_record_batches):
-            yield reader.get_batch(index)
+            yield sound(reader.get_batch(index))
     else:
-        yield from pa.ipc.open_stream(stream)
+        yield from map(sound, pa.ipc.open_stream(stream))
 
 
 def decoded(batch: pa.RecordBatch) -> pa.RecordBatch:
