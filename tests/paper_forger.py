@@ -12,7 +12,7 @@ from pyhanko.pdf_utils.incremental_writer import IncrementalPdfFileWriter
 from pyhanko.pdf_utils.reader import PdfFileReader
 from pyhanko.pdf_utils.writer import copy_into_new_writer
 
-from cenotaph_proof.paper import Paper
+from cenotaph_proof.paper.content import Paper
 
 Change = Callable[[Any], None]
 name, number = generic.pdf_name, generic.NumberObject

@@ -16,10 +16,11 @@ from pathlib import Path
 
 from cenotaph.testing.ceremony import NOTARY, OPERATOR, Ceremony, Estate
 from cenotaph_proof import bundle as bundles
-from cenotaph_proof import canonical, envelope, merkle, note, serving, stamp, statements, tokens, trust
+from cenotaph_proof import canonical, envelope, merkle, note, stamp, statements, tokens, trust
 from cenotaph_proof.errors import ProofError
 from cenotaph_proof.inclusion import InclusionProof, prove
 from cenotaph_proof.keys import PublicKey
+from cenotaph_proof.network import serving
 from cenotaph_proof.policy import Policy
 from cenotaph_proof.trust import Authority
 from cenotaph_proof.witness import Request

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from cenotaph_proof.__main__ import _parser
-from cenotaph_proof.remote import joined
+from cenotaph_proof.commands.remote import joined
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = ("docs/witness/README.md", "docs/operate/apart.md")

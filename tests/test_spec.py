@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from cenotaph_proof import case, draw, facts, paper_check, seal, statements, verify
+from cenotaph_proof import case, draw, facts, seal, statements, verify
 from cenotaph_proof.case import MAKERS
+from cenotaph_proof.paper import check as paper_check
 from cenotaph_proof.statements import KINDS
 
 SPEC = Path(__file__).resolve().parents[1] / "spec"

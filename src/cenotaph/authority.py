@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from cenotaph_proof import calling
-from cenotaph_proof.address import Address
-from cenotaph_proof.calling import Reply
+from cenotaph_proof.network import calling
+from cenotaph_proof.network.address import Address
+from cenotaph_proof.network.calling import Reply
 
 QUERY, REPLY = "application/timestamp-query", "application/timestamp-reply"
 PATIENCE = 30.0  # seconds for the whole answer

@@ -22,9 +22,9 @@ from cenotaph import retired
 from cenotaph.clock import window
 from cenotaph.errors import UsageError
 from cenotaph.scope import Hold, Predicate, Selection, parse_predicate
-from cenotaph_proof.address import Address
 from cenotaph_proof.errors import ProofError
 from cenotaph_proof.keys import PublicKey
+from cenotaph_proof.network.address import Address
 from cenotaph_proof.statements import PlanStep, Role
 from cenotaph_proof.testimony import MOST_APPS
 from cenotaph_proof.trust import seconds, unique_parties

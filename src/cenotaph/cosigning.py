@@ -16,13 +16,13 @@ from cenotaph.clock import Clock
 from cenotaph.config import CaseFile, PartyTable
 from cenotaph.errors import UsageError
 from cenotaph_proof import merkle, note
-from cenotaph_proof.address import Address
 from cenotaph_proof.errors import FormatError, HistoryError, LogError
 from cenotaph_proof.keys import PublicKey, SecretKey
 from cenotaph_proof.log import Log
+from cenotaph_proof.network.address import Address
+from cenotaph_proof.network.witness_client import TRIES, Answered, RemoteWitness, Shown, ask, cosignature
 from cenotaph_proof.trust import seconds
 from cenotaph_proof.witness import Witness
-from cenotaph_proof.witness_client import TRIES, Answered, RemoteWitness, Shown, ask, cosignature
 
 PATIENCE = 30.0  # seconds for all witnesses together
 GRACE = 1.5  # seconds more for the others once enough have cosigned

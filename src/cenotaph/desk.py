@@ -36,9 +36,9 @@ from cenotaph_proof.errors import HistoryError, LogError, OrderError, ProofError
 from cenotaph_proof.folder import SO_FAR, CaseFolder, sign, wipe
 from cenotaph_proof.keys import PublicKey, SecretKey
 from cenotaph_proof.log import Log
+from cenotaph_proof.network.witness_client import Answered
 from cenotaph_proof.stamp import Stamp
 from cenotaph_proof.statements import Approval, Body, Cite, Destruction, Inventory, Plan
-from cenotaph_proof.witness_client import Answered
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -14,7 +14,8 @@ from cenotaph import paper
 from cenotaph.cli import papers
 from cenotaph.desk import Desk
 from cenotaph.errors import UsageError
-from cenotaph_proof import paper_pdf, paper_typeset
+from cenotaph_proof.paper import pdf as paper_pdf
+from cenotaph_proof.paper import typeset as paper_typeset
 from sealing_keys import SealingKeys
 from small_case import STORES, SmallCase
 

@@ -9,8 +9,8 @@ import pytest
 
 pytest.importorskip("pyhanko", reason="papers take the extra cenotaph-proof[paper]")
 
-from cenotaph_proof import paper_pdf
 from cenotaph_proof.errors import FormatError, SignatureError
+from cenotaph_proof.paper import pdf as paper_pdf
 from others_vectors import folder
 
 NOTHING_CHANGED = {

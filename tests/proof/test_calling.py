@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from cenotaph_proof.address import Address
-from cenotaph_proof.calling import Reply, call, calling
 from cenotaph_proof.errors import CallError, FormatError
+from cenotaph_proof.network.address import Address
+from cenotaph_proof.network.calling import Reply, call, calling
 from servers import Certificates, make_certificates
 
 

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from cenotaph.testing.lying import LyingOperator
-from cenotaph_proof import bundle, comparing, history, note
+from cenotaph_proof import bundle, history, note
 from cenotaph_proof.__main__ import main
+from cenotaph_proof.commands import comparing
 from cenotaph_proof.errors import LogError, SignatureError, SplitError
 from cenotaph_proof.keys import PublicKey, SecretKey
 from cenotaph_proof.log import Log

@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from some_keys import a_key
 
-from cenotaph_proof import exchange
 from cenotaph_proof.envelope import MAX_BYTES, encode_base64
 from cenotaph_proof.errors import FormatError, SignatureError
-from cenotaph_proof.exchange import BLOCK, MAX_SHARE, Parts
+from cenotaph_proof.network import exchange
+from cenotaph_proof.network.exchange import BLOCK, MAX_SHARE, Parts
 
 AUDITOR = a_key("Audit Co", "auditor")
 NOW, NONCE, HOST = 1_790_000_000, "0f" * 16, "inbox.example.org"

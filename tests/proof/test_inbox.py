@@ -11,13 +11,14 @@ from pathlib import Path
 import pytest
 
 from cenotaph.testing.ceremony import AUDITORS, NOTARY, OPERATOR, Ceremony
-from cenotaph_proof import acts, exchange, inbox
-from cenotaph_proof.address import Address
-from cenotaph_proof.exchange import Parts
+from cenotaph_proof import acts
 from cenotaph_proof.folder import SO_FAR, CaseFolder
-from cenotaph_proof.inbox import InboxService
 from cenotaph_proof.keys import SecretKey
-from cenotaph_proof.serving import Answer, Request
+from cenotaph_proof.network import exchange, inbox
+from cenotaph_proof.network.address import Address
+from cenotaph_proof.network.exchange import Parts
+from cenotaph_proof.network.inbox import InboxService
+from cenotaph_proof.network.serving import Answer, Request
 
 AUDITOR = AUDITORS[0]
 AT = Address.parse("https://inbox.example.org/visits")

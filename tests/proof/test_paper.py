@@ -18,9 +18,13 @@ from authorities import TimeStampAuthority
 from cenotaph import paper as papers
 from cenotaph.errors import UsageError
 from cenotaph.testing.ceremony import Ceremony, as_stream
-from cenotaph_proof import __main__, merkle, paper, paper_check, paper_pdf, paper_typeset, verify
+from cenotaph_proof import __main__, merkle, verify
 from cenotaph_proof import bundle as bundles
 from cenotaph_proof.errors import FormatError, PaperError, ProofError, SignatureError
+from cenotaph_proof.paper import check as paper_check
+from cenotaph_proof.paper import content as paper
+from cenotaph_proof.paper import pdf as paper_pdf
+from cenotaph_proof.paper import typeset as paper_typeset
 from cenotaph_proof.statements import Certificate
 from cenotaph_proof.trust import Authority
 from cenotaph_proof.verdict import Verdict

@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from cenotaph_proof import paper_text
 from cenotaph_proof.errors import FormatError
+from cenotaph_proof.paper import text as paper_text
 
 
 def test_a_font_says_what_its_glyphs_mean() -> None:

@@ -13,9 +13,8 @@ from pathlib import Path
 import pytest
 
 from cenotaph.testing.ceremony import AUDITORS, NOTARY, Ceremony
-from cenotaph_proof import acts, exchange, sending
+from cenotaph_proof import acts
 from cenotaph_proof.__main__ import main
-from cenotaph_proof.address import Address
 from cenotaph_proof.errors import (
     CallError,
     FormatError,
@@ -26,7 +25,9 @@ from cenotaph_proof.errors import (
     ThresholdError,
 )
 from cenotaph_proof.folder import SO_FAR, CaseFolder
-from cenotaph_proof.sending import Inbox, fetch, send, unsent
+from cenotaph_proof.network import exchange, sending
+from cenotaph_proof.network.address import Address
+from cenotaph_proof.network.sending import Inbox, fetch, send, unsent
 from servers import Certificates, Server, make_certificates, running
 
 AUDITOR = AUDITORS[0]

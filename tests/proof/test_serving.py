@@ -19,14 +19,14 @@ from pathlib import Path
 import pytest
 
 from cenotaph_proof.errors import ServeError
-from cenotaph_proof.serving import Place
+from cenotaph_proof.network.serving import Place
 from servers import Certificates, Server, make_certificates
 
 # A service that says what it was sent; patience is short, so that tests are.
 SERVE = """
 import sys, time
-from cenotaph_proof import serving
-from cenotaph_proof.serving import Answer, Place, serve
+from cenotaph_proof.network import serving
+from cenotaph_proof.network.serving import Answer, Place, serve
 
 serving.PATIENCE, serving.MAX_CLIENTS, serving.SLOWEST = 0.6, 8, 1 << 20
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from cenotaph_proof import trust, trusting
+from cenotaph_proof import trust
 from cenotaph_proof.__main__ import main
+from cenotaph_proof.commands import trusting
 from cenotaph_proof.errors import FormatError
 from cenotaph_proof.keys import SecretKey
 

@@ -9,11 +9,12 @@ from functools import partial
 import pytest
 
 from asked_witness import FORKED, LEAVES, OPERATOR, PAPER, a_key, head
-from cenotaph_proof import merkle, note, witness_client
-from cenotaph_proof.address import Address
+from cenotaph_proof import merkle, note
 from cenotaph_proof.errors import CallError, HistoryError, ProofError, SignatureError, WitnessError
+from cenotaph_proof.network import witness_client
+from cenotaph_proof.network.address import Address
+from cenotaph_proof.network.witness_client import Answered, RemoteWitness, Shown, ask, cosignature
 from cenotaph_proof.witness import Request, Witness
-from cenotaph_proof.witness_client import Answered, RemoteWitness, Shown, ask, cosignature
 from servers import Said, lying
 
 NOW, TEXT = 1_790_000_000, "text/plain"

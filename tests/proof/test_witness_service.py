@@ -11,8 +11,8 @@ import pytest
 
 from asked_witness import FORKED, LEAVES, OPERATOR, OTHER, PAPER, Said, add, asked, call, head, verify
 from cenotaph_proof import merkle, note
+from cenotaph_proof.network.witness_service import Operators
 from cenotaph_proof.witness import Request
-from cenotaph_proof.witness_service import Operators
 from servers import BIN, Server, running, witness_line
 
 

@@ -103,7 +103,7 @@ class Three:
 
 @pytest.fixture
 def three(tmp_path: Path, witnesses: Witnesses, monkeypatch: pytest.MonkeyPatch) -> Three:
-    monkeypatch.setattr("cenotaph_proof.witness_client.PAUSE", 0.01)
+    monkeypatch.setattr("cenotaph_proof.network.witness_client.PAUSE", 0.01)
     monkeypatch.setattr("cenotaph.cosigning.GRACE", 30.0)
     return Three(tmp_path, witnesses, monkeypatch)
 

@@ -14,17 +14,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from cenotaph_proof import (
-    __version__,
-    acts,
-    bundle,
-    history,
-    paper_check,
-    report,
-    trust,
-    verify,
-    words,
-)
+from cenotaph_proof import __version__, acts, bundle, history, report, trust, verify, words
 from cenotaph_proof.errors import (
     KeyFileError,
     OrderError,
@@ -35,6 +25,7 @@ from cenotaph_proof.errors import (
 )
 from cenotaph_proof.folder import CaseFolder
 from cenotaph_proof.keys import ROLES, PublicKey, SecretKey
+from cenotaph_proof.paper import check as paper_check
 from cenotaph_proof.verdict import Verdict
 from cenotaph_proof.witness import Request, Witness
 
@@ -113,7 +104,7 @@ def _is_paper(file: io.BufferedReader) -> bool:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run `cenotaph-proof`."""
-    from cenotaph_proof import remote  # the network is for these commands: a verifier starts without it
+    from cenotaph_proof.commands import remote
 
     options = _parser().parse_args(remote.joined(list(sys.argv[1:] if arguments is None else arguments)))
     try:
@@ -129,7 +120,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    from cenotaph_proof import comparing, remote, showing, speaking, trusting
+    from cenotaph_proof.commands import comparing, remote, showing, speaking, trusting
 
     parser = argparse.ArgumentParser(prog="cenotaph-proof", description=__doc__)
     parser.add_argument("--version", action="version", version=f"cenotaph-proof {__version__}")

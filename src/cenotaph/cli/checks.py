@@ -16,8 +16,8 @@ from cenotaph.desk import Desk
 from cenotaph.errors import CenotaphError
 from cenotaph.residue import outside
 from cenotaph.store import OpenReader
-from cenotaph_proof.calling import call
 from cenotaph_proof.errors import CallError, ProofError
+from cenotaph_proof.network.calling import call
 
 RESTORERS = ("sqlite3", "debugfs", "fls", "tsk_recover", "ext4magic", "extundelete")
 EARLIEST = 1_700_000_000  # no clock that is right shows an earlier time

@@ -32,7 +32,8 @@ from cenotaph.stages.survey import survey
 from cenotaph.stores import open_eraser, open_reader
 from cenotaph.testing.city import City, build_city
 from cenotaph_proof import report as verdicts
-from cenotaph_proof import trust, trusting, verify
+from cenotaph_proof import trust, verify
+from cenotaph_proof.commands import trusting
 from cenotaph_proof.folder import wipe
 from cenotaph_proof.keys import SecretKey
 from cenotaph_proof.statements import Certificate, Plan, Probe

@@ -566,7 +566,7 @@ def testify(folder: Path, as_json: bool, key: Path, **said: Any) -> None:
     Evidence stays with you: FILE.evidence, a copy behind 32 random bytes. Its digest alone is signed.
     """
     from cenotaph.clock import wall_clock
-    from cenotaph_proof import speaking
+    from cenotaph_proof.commands import speaking
 
     with _usage():
         spoken = speaking.testify(folder, key, **said, now=wall_clock())

@@ -10,7 +10,7 @@ from cenotaph.config import reference_path
 from cenotaph.desk import Desk
 from cenotaph.errors import CenotaphError, UsageError
 from cenotaph_proof.errors import OrderError, ProofError
-from cenotaph_proof.paper import Choice
+from cenotaph_proof.paper.content import Choice
 
 NAME = "certificate.pdf"
 WITHOUT = "no certificate.pdf: that takes pip install 'cenotaph[certificate]', then cenotaph paper"

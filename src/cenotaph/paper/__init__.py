@@ -11,15 +11,15 @@ from pathlib import Path
 from cenotaph.durable import write_file
 from cenotaph.paper import sealing
 from cenotaph.paper.sealing import Identity
-from cenotaph_proof import paper, paper_typeset
-from cenotaph_proof.paper import Choice
+from cenotaph_proof.paper import content, typeset
+from cenotaph_proof.paper.content import Choice
 
 __all__ = ["Identity", "can_make", "write"]
 
 
 def can_make() -> bool:
     """Whether papers can be made here: the extra `cenotaph[certificate]` is installed."""
-    return paper_typeset.can_typeset()
+    return typeset.can_typeset()
 
 
 def write(proof: bytes, to: Path, choice: Choice = "both", identity: Identity | None = None) -> None:
@@ -30,7 +30,7 @@ def write(proof: bytes, to: Path, choice: Choice = "both", identity: Identity | 
         UsageError: the key, its certificate or the time-stamping authority does not serve.
         ProofError: the proof file does not verify.
     """
-    pdf = paper_typeset.typeset(paper.of(proof, choice))
+    pdf = typeset.typeset(content.of(proof, choice))
     if identity is not None:
         pdf = sealing.seal(pdf, identity)
     write_file(to, pdf, mode=0o644)

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 from cenotaph import authority
 from cenotaph.errors import UsageError
-from cenotaph_proof.address import Address
 from cenotaph_proof.errors import PaperError, ProofError
+from cenotaph_proof.network.address import Address
 
 if TYPE_CHECKING:
     from pyhanko.sign import signers

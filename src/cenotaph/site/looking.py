@@ -16,12 +16,13 @@ from typing import Protocol
 
 from cenotaph.errors import UsageError
 from cenotaph_proof import bundle as bundles
-from cenotaph_proof import calling, envelope, log, merkle, note, statements
+from cenotaph_proof import envelope, log, merkle, note, statements
 from cenotaph_proof import trust as trusts
-from cenotaph_proof.address import Address
 from cenotaph_proof.bundle import Bundle
 from cenotaph_proof.errors import CallError, FormatError, LogError
 from cenotaph_proof.keys import PublicKey
+from cenotaph_proof.network import calling
+from cenotaph_proof.network.address import Address
 from cenotaph_proof.statements import Charter
 from cenotaph_proof.trust import Trust
 

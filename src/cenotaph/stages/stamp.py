@@ -16,8 +16,8 @@ from cenotaph.desk import STAMPS, Desk, alone
 from cenotaph.durable import write_file
 from cenotaph.errors import CenotaphError, UsageError
 from cenotaph_proof import stamp as stamps
-from cenotaph_proof.address import PORTS, Address
 from cenotaph_proof.errors import CallError, ProofError
+from cenotaph_proof.network.address import PORTS, Address
 from cenotaph_proof.stamp import MAX_TOKEN
 
 

@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cenotaph_proof import __version__
-from cenotaph_proof.address import Address
 from cenotaph_proof.errors import CallError
+from cenotaph_proof.network.address import Address
 
 CONNECT = 10.0  # seconds to connect, and for each read
 

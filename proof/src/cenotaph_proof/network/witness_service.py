@@ -12,8 +12,8 @@ from threading import Lock
 
 from cenotaph_proof.errors import FormatError, KeyFileError, ProofError, WitnessError
 from cenotaph_proof.keys import PublicKey, SecretKey
+from cenotaph_proof.network.serving import Answer, Request, say
 from cenotaph_proof.note import log_origin, witness_note_keys
-from cenotaph_proof.serving import Answer, Request, say
 from cenotaph_proof.witness import Head, Witness
 from cenotaph_proof.witness import Request as AddCheckpoint
 

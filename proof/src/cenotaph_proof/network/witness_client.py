@@ -15,8 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cenotaph_proof import note
-from cenotaph_proof.address import Address
-from cenotaph_proof.calling import Reply, call
 from cenotaph_proof.errors import (
     CallError,
     FormatError,
@@ -26,6 +24,8 @@ from cenotaph_proof.errors import (
     WitnessError,
 )
 from cenotaph_proof.keys import PublicKey
+from cenotaph_proof.network.address import Address
+from cenotaph_proof.network.calling import Reply, call
 from cenotaph_proof.note import Checkpoint, NoteSignature
 from cenotaph_proof.witness import Request
 

@@ -18,7 +18,7 @@ from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 from cenotaph_proof.errors import PaperError
-from cenotaph_proof.paper import FORMAT, Paper
+from cenotaph_proof.paper.content import FORMAT, Paper
 
 if TYPE_CHECKING:
     import typst
@@ -82,7 +82,7 @@ def edition() -> str:
     """Which layout and words these are: a paper of another edition looks or reads otherwise."""
     digest = hashlib.sha256(resources.files(__package__).joinpath("paper.typ").read_bytes())
     for name in _WORDS:
-        digest.update(resources.files(__package__).joinpath("words", name).read_bytes())
+        digest.update(resources.files("cenotaph_proof.words").joinpath(name).read_bytes())
     return f"edition-{digest.hexdigest()[:16]}"
 
 

@@ -15,15 +15,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from cenotaph_proof import bundle, canonical, envelope, exchange, history
+from cenotaph_proof import bundle, canonical, envelope, history
 from cenotaph_proof._bounded import read_bounded
 from cenotaph_proof._durable import make_folder, sync_folder, write_file
-from cenotaph_proof.address import Address
-from cenotaph_proof.calling import Reply, call, calling
 from cenotaph_proof.errors import CallError, FormatError, HistoryError, KeyFileError, OrderError
-from cenotaph_proof.exchange import Parts, Received
 from cenotaph_proof.folder import SO_FAR, CaseFolder, wipe
 from cenotaph_proof.keys import SecretKey
+from cenotaph_proof.network import exchange
+from cenotaph_proof.network.address import Address
+from cenotaph_proof.network.calling import Reply, call, calling
+from cenotaph_proof.network.exchange import Parts, Received
 from cenotaph_proof.statements import ATTACHMENT_LIMIT
 
 MARK = ".fetched"  # in a folder that `fetch` made: where from

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from cenotaph_proof import paper_text
 from cenotaph_proof.errors import FormatError, PaperError, SignatureError
+from cenotaph_proof.paper import text as paper_text
 
 if TYPE_CHECKING:
     from pyhanko.pdf_utils.reader import HistoricalResolver, PdfFileReader

@@ -13,11 +13,11 @@ import dataclasses
 import io
 from typing import Any
 
-from cenotaph_proof import paper as papers
-from cenotaph_proof import paper_pdf, paper_typeset, verify
+from cenotaph_proof import verify
 from cenotaph_proof.errors import FormatError, PaperError, ProofError, SignatureError
-from cenotaph_proof.paper import CHOICES, Paper
-from cenotaph_proof.paper_pdf import Sealed, Sheet
+from cenotaph_proof.paper import content, pdf, typeset
+from cenotaph_proof.paper.content import CHOICES, Paper
+from cenotaph_proof.paper.pdf import Sealed, Sheet
 from cenotaph_proof.trust import Trust
 from cenotaph_proof.verdict import Fact, Verdict
 from cenotaph_proof.words import phrase, time
@@ -25,12 +25,12 @@ from cenotaph_proof.words import phrase, time
 
 def is_paper(head: bytes) -> bool:
     """Whether a file that begins with these bytes is a PDF."""
-    return head.startswith(paper_pdf.MAGIC)
+    return head.startswith(pdf.MAGIC)
 
 
 def inside(data: bytes) -> bytes:
     """The proof file in a paper, not verified. Raises: as `check` does at steps 1 and 2."""
-    return paper_pdf.read(data).proof
+    return pdf.read(data).proof
 
 
 def check(data: bytes, trust: Trust | None) -> Verdict:
@@ -40,11 +40,11 @@ def check(data: bytes, trust: Trust | None) -> Verdict:
     """
     roots = [authority.certificate for authority in trust.authorities] if trust is not None else []
     try:
-        sheet = paper_pdf.read(data, roots)  # (1), (2)
+        sheet = pdf.read(data, roots)  # (1), (2)
     except PaperError:
         raise
     except ProofError as error:
-        error.step = error.step or (paper_pdf.SEAL if isinstance(error, SignatureError) else "paper 1")
+        error.step = error.step or (pdf.SEAL if isinstance(error, SignatureError) else "paper 1")
         raise
     verdict = verify.verify(io.BytesIO(sheet.proof), trust)  # (3)
     paper = _printed(sheet)  # (4)
@@ -64,17 +64,17 @@ def check(data: bytes, trust: Trust | None) -> Verdict:
 
 def _printed(sheet: Sheet) -> Paper:
     """The paper of the attached proof file in the languages that the pages are in."""
-    source = papers.source(sheet.proof)
-    due = [papers.of(source, choice) for choice in CHOICES]
+    source = content.source(sheet.proof)
+    due = [content.of(source, choice) for choice in CHOICES]
     found = "".join(_without_footer(sheet, due))
     for paper in due:
-        if found == papers.spoken(paper):
+        if found == content.spoken(paper):
             _check_beside(sheet, paper)
             return paper
-    nearest = max(due, key=lambda paper: _alike(found, papers.spoken(paper)))
-    said, follows = _where(found, papers.spoken(nearest))
+    nearest = max(due, key=lambda paper: _alike(found, content.spoken(paper)))
+    said, follows = _where(found, content.spoken(nearest))
     hint = None
-    if papers.FORMAT not in sheet.keywords.split():
+    if content.FORMAT not in sheet.keywords.split():
         hint = (
             "it says that it is of another format: verify it with the version that made it, or the file alone"
         )
@@ -85,10 +85,10 @@ def _printed(sheet: Sheet) -> Paper:
 
 def _without_footer(sheet: Sheet, due: list[Paper]) -> list[str]:
     """The pages' words, each page's mark and number taken off its end."""
-    marks = [papers.squeezed(paper.footer) for paper in due]
+    marks = [content.squeezed(paper.footer) for paper in due]
     words = []
     for number, page in enumerate(sheet.pages, 1):
-        said = papers.squeezed(page)
+        said = content.squeezed(page)
         ends = [f"{mark}{number}/{len(sheet.pages)}" for mark in marks]
         end = next((end for end in ends if said.endswith(end)), None)
         if end is None:
@@ -103,7 +103,7 @@ def _check_beside(sheet: Sheet, paper: Paper) -> None:
     """What a reader of PDF shows beside the pages: titles, headings, the QR code's words, the attachment."""
     for what, said, due in (
         ("title", sheet.titles, (paper.title, paper.title)),
-        ("list of headings", sheet.outline, tuple(papers.headings(paper))),
+        ("list of headings", sheet.outline, tuple(content.headings(paper))),
         ("description of the QR code", sheet.spoken, tuple(part.face.qr for part in paper.parts)),
         ("name of the attached file", sheet.attachment, paper.attachment),
         ("description of the attached file", sheet.described, paper.described),
@@ -130,26 +130,26 @@ def _typeset_again(sheet: Sheet, paper: Paper, data: bytes) -> dict[str, Any] | 
 
     Raises: FormatError when they come out otherwise though nothing on this machine can be the reason.
     """
-    if not paper_typeset.can_typeset():
+    if not typeset.can_typeset():
         return phrase("typeset.missing")
-    if sheet.made_by != paper_typeset.made_by():
-        return phrase("typeset.version", version=paper_typeset.made_by(), other=sheet.made_by)
+    if sheet.made_by != typeset.made_by():
+        return phrase("typeset.version", version=typeset.made_by(), other=sheet.made_by)
     try:
-        due = paper_typeset.typeset(paper)
+        due = typeset.typeset(paper)
     except PaperError:
         return phrase("typeset.failed")
     if data.startswith(due) and sheet.set_bytes < len(due) and (sheet.sealed or len(data) == len(due)):
         return None
     if not _same_edition(sheet):
         return phrase("typeset.edition")
-    if paper_typeset.own_fonts_only(due):
+    if typeset.own_fonts_only(due):
         raise FormatError("the pages are drawn otherwise than they say", step="paper 5")
     return phrase("typeset.fonts")
 
 
 def _same_edition(sheet: Sheet) -> bool:
     """Whether it says that it is of the words and the layout that are installed here."""
-    return sheet.keywords.replace(",", " ").split() == [papers.FORMAT, paper_typeset.edition()]
+    return sheet.keywords.replace(",", " ").split() == [content.FORMAT, typeset.edition()]
 
 
 def _seal_facts(sealed: Sealed | None) -> list[Fact]:

@@ -25,8 +25,8 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-from cenotaph_proof.address import is_loopback
 from cenotaph_proof.errors import ServeError
+from cenotaph_proof.network.address import is_loopback
 
 MAX_HEAD = 16 << 10
 MAX_LINES = 64

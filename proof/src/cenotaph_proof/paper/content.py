@@ -3,8 +3,8 @@
 All of it follows from the proof file alone (spec/paper.md). The keys are therefore those that the operator
 named, and every signer is "a key calling itself …": a paper cannot know the trust file of its reader.
 
-Nothing here knows of PDF: `cenotaph_proof.paper_typeset` sets the pages, `paper_pdf` and `paper_text` read
-them, and `paper_check` compares.
+Nothing here knows of PDF: `typeset` sets the pages, `pdf` and `text` read them, and
+`check` compares.
 """
 
 from __future__ import annotations

@@ -8,14 +8,14 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cenotaph_proof.address import Address
 from cenotaph_proof.errors import FormatError, KeyFileError, ServeError
 from cenotaph_proof.keys import SecretKey
+from cenotaph_proof.network.address import Address
 from cenotaph_proof.note import witness_note_keys
 
 if TYPE_CHECKING:
-    from cenotaph_proof.sending import Inbox
-    from cenotaph_proof.serving import Place
+    from cenotaph_proof.network.sending import Inbox
+    from cenotaph_proof.network.serving import Place
 
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
 
@@ -87,15 +87,15 @@ def _add_place(parser: argparse.ArgumentParser, default: str) -> None:
 
 
 def _place(options: argparse.Namespace) -> Place:
-    from cenotaph_proof.serving import Place
+    from cenotaph_proof.network.serving import Place
 
     host, port = Place.parse(options.listen)
     return Place(host, port, options.tls_cert, options.tls_key, options.behind_proxy)
 
 
 def _witness_serve(options: argparse.Namespace) -> int:
-    from cenotaph_proof.serving import serve  # not at the top: a verifier needs no event loop
-    from cenotaph_proof.witness_service import Operators, WitnessService
+    from cenotaph_proof.network.serving import serve  # not at the top: a verifier needs no event loop
+    from cenotaph_proof.network.witness_service import Operators, WitnessService
 
     key = SecretKey.load(options.key)
     if key.role != "log-witness":
@@ -119,8 +119,8 @@ def _witness_serve(options: argparse.Namespace) -> int:
 
 
 def _inbox_serve(options: argparse.Namespace) -> int:
-    from cenotaph_proof.inbox import InboxService
-    from cenotaph_proof.serving import serve
+    from cenotaph_proof.network.inbox import InboxService
+    from cenotaph_proof.network.serving import serve
 
     place = _place(options)
     if options.at is None and (place.behind_proxy or place.host in ("0.0.0.0", "::")):  # noqa: S104 - compared
@@ -136,7 +136,7 @@ def _inbox_serve(options: argparse.Namespace) -> int:
 
 
 def _fetch(options: argparse.Namespace) -> int:
-    from cenotaph_proof.sending import fetch
+    from cenotaph_proof.network.sending import fetch
 
     fetched = fetch(_inbox(options, options.address), options.key, options.to)
     learned = {"statements": fetched.statements, "new": fetched.new, "files": fetched.files}
@@ -145,7 +145,7 @@ def _fetch(options: argparse.Namespace) -> int:
 
 
 def _send(options: argparse.Namespace) -> int:
-    from cenotaph_proof.sending import fetched_from, send, unsent
+    from cenotaph_proof.network.sending import fetched_from, send, unsent
 
     address = options.address or (fetched_from(options.case) if options.case else None)
     if address is None:
@@ -159,7 +159,7 @@ def _send(options: argparse.Namespace) -> int:
 
 
 def _inbox(options: argparse.Namespace, address: Address) -> Inbox:
-    from cenotaph_proof.sending import Inbox
+    from cenotaph_proof.network.sending import Inbox
 
     return Inbox(address, SecretKey.load(options.key), lambda: int(time.time()), options.ca)
 

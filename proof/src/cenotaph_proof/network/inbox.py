@@ -15,15 +15,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from cenotaph_proof import bundle, canonical, envelope, exchange, statements
+from cenotaph_proof import bundle, canonical, envelope, statements
 from cenotaph_proof._durable import make_folder, write_file
-from cenotaph_proof.address import Address
 from cenotaph_proof.casebook import COUNTERSIGN
 from cenotaph_proof.errors import FormatError, ProofError, SignatureError
-from cenotaph_proof.exchange import Parts, Said
 from cenotaph_proof.folder import SO_FAR, CaseFolder
 from cenotaph_proof.keys import PublicKey
-from cenotaph_proof.serving import Answer, Request, say
+from cenotaph_proof.network import exchange
+from cenotaph_proof.network.address import Address
+from cenotaph_proof.network.exchange import Parts, Said
+from cenotaph_proof.network.serving import Answer, Request, say
 from cenotaph_proof.statements import Charter
 from cenotaph_proof.trust import from_charter
 
