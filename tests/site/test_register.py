@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from cenotaph.testing.ceremony import OPERATOR, START, Ceremony
 from cenotaph.testing.lying import LyingOperator
 from cenotaph_proof import bundle
 from cenotaph_proof.__main__ import main as proof_main
+from cenotaph_proof.keys import SecretKey
 from cenotaph_proof.log import Log
 
 DAY = 86_400
@@ -217,7 +219,7 @@ def test_a_forked_log_is_proven_and_stays_proven(tmp_path: Path, capsys: pytest.
     (to.parent / "bureau.pub").write_text(liar.ceremony.key(OPERATOR).public.to_text())
     pair = [str(to / "evidence" / name) for name in ("0001-before.txt", "0001-after.cenotaph")]
 
-    assert splits == [[], ["forked"], ["forked"], ["forked", "forked"]]
+    assert splits == [[], ["forked"], ["forked"], ["forked"]]
     assert (to / "evidence/0001-before.txt").read_bytes() == heads[0]
     assert (to / "evidence/0001-after.txt").read_bytes() == heads[1]
     assert proof_main(["compare", *pair, "--operator", str(to.parent / "bureau.pub")]) == 3
@@ -311,12 +313,12 @@ def test_a_checkpoint_that_the_operator_did_not_sign_is_not_remembered(
     (known,) = register.run(listed, tmp_path / "register", SOON + DAY)
 
     assert "not signed" in unsigned.problem
-    assert (unsigned.checkpoint, unsigned.seen) == ("", None)
+    assert (unsigned.heads, unsigned.seen) == ((), None)
     assert (known.problem, known.splits, known.seen) == ("", (), SOON + DAY)
 
 
 def test_what_was_found_stays_when_a_place_leaves_the_list(tmp_path: Path, honest: Ceremony) -> None:
-    """An operator who moves, or a list that forgets one, takes no evidence away."""
+    """An operator who moves, or a list that forgets one, takes no evidence away, and is held against it."""
     shorter = honest.fresh().run(last="plan")
     put(tmp_path / "site", honest.run())
     listed = the_list(tmp_path, ("Bureau", str(tmp_path / "site"), None))
@@ -326,12 +328,77 @@ def test_what_was_found_stays_when_a_place_leaves_the_list(tmp_path: Path, hones
     (tmp_path / "site").rename(tmp_path / "moved")
     listed = the_list(tmp_path, ("Bureau", str(tmp_path / "moved"), None))
 
-    found = register.run(listed, tmp_path / "register", SOON + 2 * DAY)
+    moved, gone = register.run(listed, tmp_path / "register", SOON + 2 * DAY)
 
-    (gone,) = [known for known in found if known.splits]
+    assert [s.why for s in moved.splits] == ["shrank"]
     assert (gone.rows, gone.problem) == ((), register.GONE)
     assert (tmp_path / "register" / gone.splits[0].files[0]).is_file()
     assert "no longer in the list" in read(tmp_path / "register/index.html").text
+
+
+class _Other(Ceremony):
+    """Another operator: the same names, other keys."""
+
+    def key(self, name: str, role: str | None = None) -> SecretKey:
+        theirs = super().key(f"another {name}", role or super().key(name).role)
+        return replace(theirs, organisation=name)
+
+
+def test_a_place_that_moves_is_held_against_what_the_old_one_showed(tmp_path: Path) -> None:
+    """A log is known by its origin: a new address does not make another history a first one."""
+    liar = LyingOperator()
+    proofs = liar.second_history()
+    heads = [bundle.read(_stream(p)).checkpoints[-1] for p in proofs]
+    place = str(put_site(tmp_path / "site", proofs[0], heads[0]))
+    register.run(the_list(tmp_path, ("Bureau", place, None)), tmp_path / "register", SOON)
+    other = str(put(tmp_path / "other", _Other().run(last="open")))
+    register.run(the_list(tmp_path, ("Other", other, None)), tmp_path / "register", SOON + DAY)
+    moved = str(put_site(tmp_path / "moved", proofs[1], heads[1]))
+
+    listed = the_list(tmp_path, ("Bureau", moved, None))
+    told = [register.run(listed, tmp_path / "register", SOON + day * DAY) for day in (2, 3)]
+
+    assert [[[s.why for s in known.splits] for known in found] for found in told] == [[["forked"]]] * 2
+    assert (tmp_path / "register/evidence/0001-before.txt").read_bytes() == heads[0]
+
+
+def test_a_log_that_was_replaced_is_still_known_when_it_comes_back(tmp_path: Path) -> None:
+    """Another log in between is told, and does not wash away what the first one had shown."""
+    liar = LyingOperator()
+    proofs = liar.second_history()
+    heads = [bundle.read(_stream(p)).checkpoints[-1] for p in proofs]
+    other = _Other().run(last="open")
+    listed = the_list(tmp_path, ("Bureau", str(tmp_path / "site"), None))
+    put_site(tmp_path / "site", proofs[0], heads[0])
+    register.run(listed, tmp_path / "register", SOON)
+    put(tmp_path / "site", other)
+    for day in (1, 2):
+        (replaced,) = register.run(listed, tmp_path / "register", SOON + day * DAY)
+    put_site(tmp_path / "site", proofs[1], heads[1])
+    (back,) = register.run(listed, tmp_path / "register", SOON + 3 * DAY)
+    put(tmp_path / "site", other)
+    (again,) = register.run(listed, tmp_path / "register", SOON + 4 * DAY)
+
+    assert [s.why for s in replaced.splits] == ["replaced"]
+    assert [s.why for s in back.splits] == ["replaced", "forked"]
+    assert again.splits == back.splits
+    assert (tmp_path / "register" / back.splits[1].files[0]).read_bytes() == heads[0]
+
+
+def test_less_of_one_history_after_two_were_shown_is_told_once(tmp_path: Path, honest: Ceremony) -> None:
+    """A place that goes on showing what fits nothing whole makes no new evidence every night."""
+    listed = the_list(tmp_path, ("Bureau", str(tmp_path / "site"), None))
+    first = honest.fresh(outside=3).run(last="plan")
+    second = honest.fresh().run(last="approve")
+    less = honest.fresh().run(last="challenge")
+    for day, shown in enumerate((first, second, less, less, less)):
+        put(tmp_path / "site", shown)
+        (known,) = register.run(listed, tmp_path / "register", SOON + day * DAY)
+
+    told = [(s.why, s.before, s.after) for s in known.splits]
+    sizes = [len(c.entries) for c in (first, second, less)]
+    assert sizes[0] < sizes[2] < sizes[1]
+    assert told == [("forked", sizes[0], sizes[1]), ("forked", sizes[0], sizes[2])]
 
 
 def test_an_operator_who_cannot_be_reached_keeps_its_place(tmp_path: Path, honest: Ceremony) -> None:

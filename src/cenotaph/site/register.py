@@ -1,7 +1,9 @@
 """The register: who announced, destroyed, gave up or went silent, from a list of operators' public places.
 
-Each place is checked as any reader would check it, with the trust file that the list gives it. What was seen
-last is kept: a log that later tells something else has two histories, and the proof of it stays.
+Each place is checked as any reader would check it, with the trust file that the list gives it. The newest
+checkpoint of every history that a place ever showed is kept, by the log's origin, and also when the place
+leaves the list: a log that later tells something else, here or elsewhere, has two histories, and the proof of
+it stays. Whoever wants to forget begins a register in an empty folder.
 """
 
 from __future__ import annotations
@@ -9,10 +11,11 @@ from __future__ import annotations
 import json
 import posixpath
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from itertools import count
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeAlias, get_args
 
 from cenotaph.errors import UsageError
 from cenotaph.site import figures, folder, looking, render
@@ -48,6 +51,9 @@ State = Literal[
     "does not verify",
 ]
 STATES: tuple[State, ...] = get_args(State)
+
+
+Why: TypeAlias = Literal["forked", "shrank", "replaced"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +98,7 @@ class Split:
     """Two histories of one log: when it was found, and how; how many entries each has, and the evidence."""
 
     found: int
-    why: Literal["forked", "shrank", "replaced"]
+    why: Why
     before: int
     after: int
     files: tuple[str, ...]
@@ -100,13 +106,14 @@ class Split:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What is known of one operator's place: its rows and checkpoint when it was seen last."""
+    """What is known of one operator's place: its rows when it was seen last, and the newest checkpoint of
+    every history that it ever showed, the one shown last at the end."""
 
     name: str
     at: str
     seen: int | None = None
     problem: str = ""  # why it was not seen this time
-    checkpoint: str = ""
+    heads: tuple[str, ...] = ()
     trusted: bool = False
     rows: tuple[Row, ...] = ()
     splits: tuple[Split, ...] = ()
@@ -121,25 +128,26 @@ def run(listed: Path, to: Path, now: int) -> list[Known]:
     """
     register = load(listed)
     before = _state(folder.read(to, OF, STATE))
-    number = 1 + max((_ordinal(n) for k in before.values() for s in k.splits for n in s.files), default=0)
+    listed_places = {operator.at for operator in register.operators}
+    gone = [replace(k, rows=(), problem=GONE) for at, k in before.items() if at not in listed_places]
+    numbers = count(
+        1 + max((_ordinal(n) for k in before.values() for s in k.splits for n in s.files), default=0)
+    )
     found: list[Known] = []
     for operator in register.operators:
-        known = before.get(operator.at, Known(operator.name, operator.at))
-        others = [k.checkpoint for k in (*found, *before.values()) if k.checkpoint and k.at != operator.at]
-        known = replace(known, name=operator.name)
-        known = visit(operator, _trust(operator), known, register, now, number, others)
-        number += bool(known.kept)
-        found.append(known)
-    listed_places = {operator.at for operator in register.operators}
-    gone = [
-        replace(k, rows=(), problem=GONE) for at, k in before.items() if at not in listed_places and k.splits
-    ]
-    found = [*_merged(found), *gone]
-    files = {name: to / name for known in found for split in known.splits for name in split.files}
+        known = replace(before.get(operator.at, Known(operator.name, operator.at)), name=operator.name)
+        others = [
+            k for k in (*found, *(before[at] for at in before.keys() & listed_places)) if k.at != operator.at
+        ]
+        found.append(visit(operator, _trust(operator), known, register, now, numbers, others, gone))
+    found = _merged(found)
+    told = [*found, *(k for k in gone if k.splits)]
+    files = {name: to / name for known in told for split in known.splits for name in split.files}
     new = {name: data for known in found for name, data in known.kept.items()}
     _check_kept(set(files) - set(new), to)
-    folder.write(to, OF, {**files, **new, STATE: _to_json(found), **pages(register, found, now)})
-    return found
+    state = _to_json([*found, *gone])
+    folder.write(to, OF, {**files, **new, STATE: state, **pages(register, told, now)})
+    return told
 
 
 def load(path: Path) -> Register:
@@ -175,12 +183,14 @@ def visit(
     known: Known,
     register: Register,
     now: int,
-    number: int,
-    others: Sequence[str] = (),
+    numbers: Iterator[int],
+    others: Sequence[Known] = (),
+    gone: Sequence[Known] = (),
 ) -> Known:
     """Look at one place. Whatever is wrong there is part of what is known afterwards.
 
-    `others` are checkpoints that were seen at other places: one log may have several.
+    `others` are places of the list, `gone` those that were in it once: one log may be seen at several.
+    Evidence is numbered from `numbers`.
     """
     try:
         seen = looking.look(looking.place(operator.at, register.base, register.timeout))
@@ -190,23 +200,24 @@ def visit(
     except ProofError as error:
         return replace(known, problem=_step(error), kept={})
     try:
-        operator_key = looking.operator_of(seen, held)
-        told = history.shown(operator_key, [seen.checkpoint], seen.entries)
-        split, follows = _split(known, seen, operator_key, told, now, number)
-        before = known.checkpoint
-        if split is None and all(s.why != "forked" for s in known.splits):
-            split, before = _beside(others, seen, operator_key, told, now, number)
+        histories = _Histories(looking.operator_of(seen, held), seen, known, others, gone)
     except ProofError as error:
         return replace(known, problem=_step(error), kept={})
+    told = histories.told()
+    splits = [
+        Split(now, why, _head(before).size, histories.size, _names(seen, next(numbers)))
+        for why, before in told
+    ]
+    evidence = [_kept(split, before, seen) for split, (_, before) in zip(splits, told, strict=True)]
     return replace(
         known,
         seen=now,
         problem="",
-        checkpoint=seen.checkpoint.decode() if follows else known.checkpoint,
+        heads=histories.remembered(),
         trusted=held is not None,
         rows=rows,
-        splits=(*known.splits, split) if split else known.splits,
-        kept=_kept(split, before, seen) if split else {},
+        splits=(*known.splits, *splits),
+        kept={name: data for files in evidence for name, data in files.items()},
     )
 
 
@@ -288,50 +299,88 @@ def _step(error: ProofError) -> str:
 # ── two histories ────────────────────────────────────────────────────────────────────────────────
 
 
-def _split(
-    known: Known, seen: looking.Seen, operator: PublicKey, told: history.Shown, now: int, number: int
-) -> tuple[Split | None, bool]:
-    """Whether the log tells something else than it told before, by the operator's own signatures; and whether
-    later runs are to hold it against what it tells now: not against less than was seen already."""
-    if not known.checkpoint:
-        return None, True
-    before = known.checkpoint.encode()
-    old, new = (note.Checkpoint.parse(note.parse_note(n).body) for n in (before, seen.checkpoint))
-    why: Literal["forked", "shrank", "replaced"]
-    if old.origin != new.origin:
-        why = "replaced"
-    else:
-        try:
-            found = history.compare_shown(history.shown(operator, [before]), told)
-        except SplitError:
-            why = "forked"
-        else:
-            if found.outcome == "one history":
-                return None, True
-            why = "shrank"
-            if any((s.why, s.before) == (why, old.size) for s in known.splits):
-                return None, False
-    return Split(now, why, old.size, new.size, _names(seen, number)), why != "shrank"
+class _Histories:
+    """What a place shows of a log, held against what was seen of it before, by the operator's own signatures.
+
+    `known` is this place, `others` are places of the list, `gone` those that were in it once.
+    """
+
+    def __init__(
+        self,
+        operator: PublicKey,
+        seen: looking.Seen,
+        known: Known,
+        others: Sequence[Known],
+        gone: Sequence[Known],
+    ) -> None:
+        self._known, self._note = known, seen.checkpoint.decode()
+        self._now = history.shown(operator, [seen.checkpoint], seen.entries)
+        self._mine, self._theirs, self._left = (
+            {h: _fits(operator, h, self._now) for k in places for h in k.heads if _is_of(operator, h)}
+            for places in ([known], others, gone)
+        )
+
+    @property
+    def size(self) -> int:
+        """How many entries the log has now."""
+        return self._now.size
+
+    def told(self) -> list[tuple[Why, str]]:
+        """What is to be told of this place that was not told before, each with the checkpoint seen before."""
+        replaced = [self._known.heads[-1]] if self._known.heads and not self._mine else []
+        told: list[tuple[Why, list[str]]] = [
+            ("replaced", replaced),
+            ("forked", self._forked()),
+            ("shrank", self._longer()),
+        ]
+        return [(why, head) for why, heads in told for head in heads]
+
+    def remembered(self) -> tuple[str, ...]:
+        """The heads to hold against what this place shows later: never less than was seen already."""
+        if self._is_less():
+            return self._known.heads
+        return (*(h for h in self._known.heads if self._mine.get(h) != "one history"), self._note)
+
+    def _is_less(self) -> bool:
+        return "one history" not in self._mine.values() and "open" in self._mine.values()
+
+    def _forked(self) -> list[str]:
+        found = {**self._mine, **self._left, **self._theirs}
+        heads = [head for head, fits in found.items() if fits == "forked"][:1]
+        before = [s for s in self._known.splits if s.why == "forked"]
+        if "one history" in self._mine.values() and before:
+            return []
+        if self._is_less() and any(
+            (s.before, s.after) == (_head(h).size, self.size) for s in before for h in heads
+        ):
+            return []
+        return heads
+
+    def _longer(self) -> list[str]:
+        """A place that shows less than another is an older copy of it. One that shows less than itself, or
+        comes where another one went, takes something back."""
+        held = self._mine or self._left
+        if {"one history", "forked"} & set(held.values()) or not held:
+            return []
+        head = max(held, key=lambda h: _head(h).size)
+        told = any((s.why, s.before) == ("shrank", _head(head).size) for s in self._known.splits)
+        return [] if told else [head]
 
 
-def _beside(
-    others: Sequence[str],
-    seen: looking.Seen,
-    operator: PublicKey,
-    told: history.Shown,
-    now: int,
-    number: int,
-) -> tuple[Split | None, str]:
-    """Whether another place of the same log tells another history; and the checkpoint that was seen there."""
-    for other in others:
-        old = note.Checkpoint.parse(note.parse_note(other.encode()).body)
-        if old.origin != note.log_origin(operator):
-            continue
-        try:
-            history.compare_shown(history.shown(operator, [other.encode()]), told)
-        except SplitError:
-            return Split(now, "forked", old.size, told.size, _names(seen, number)), other
-    return None, ""
+def _is_of(operator: PublicKey, head: str) -> bool:
+    return _head(head).origin == note.log_origin(operator)
+
+
+def _fits(operator: PublicKey, head: str, now: history.Shown) -> Literal["one history", "open", "forked"]:
+    """Whether a head that was seen before is in what is shown now, beyond it, or of another history."""
+    try:
+        return history.compare_shown(history.shown(operator, [head.encode()]), now).outcome
+    except SplitError:
+        return "forked"
+
+
+def _head(checkpoint: str) -> note.Checkpoint:
+    return note.Checkpoint.parse(note.parse_note(checkpoint.encode()).body)
 
 
 def _names(seen: looking.Seen, number: int) -> tuple[str, ...]:
@@ -373,7 +422,8 @@ def _state(data: bytes | None) -> dict[str, Known]:
 def _known(item: Mapping[str, Any]) -> Known:
     rows = tuple(_listed_row(row) for row in item["rows"])
     splits = tuple(Split(**{**s, "files": tuple(s["files"])}) for s in item["splits"])
-    return Known(**{**item, "rows": rows, "splits": splits})
+    heads = tuple(item["heads"])
+    return Known(**{**item, "rows": rows, "splits": splits, "heads": heads})
 
 
 def _listed_row(item: dict[str, Any]) -> Row:
