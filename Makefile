@@ -15,7 +15,8 @@ VENV ?= .venv
 ARGS ?=
 TESTS ?= tests
 WORKERS ?= 2
-PARSERS ?= canonical envelope statement signed policy request inclusion key trust http token proof
+PARSERS ?= canonical envelope statement signed notekey policy request inclusion key secret trust http asked parts copy \
+    token cmap drawing paper proof
 
 BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip --disable-pip-version-check --quiet

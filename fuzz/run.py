@@ -8,6 +8,7 @@ too long, or one that takes too much memory; it is written to fuzz/findings/.
 
 from __future__ import annotations
 
+import importlib.util
 import sys
 import tempfile
 from pathlib import Path
@@ -16,8 +17,11 @@ import atheris
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "tests"))
-with atheris.instrument_imports(include=["cenotaph_proof"]):
+with atheris.instrument_imports(include=["cenotaph_proof", "pyhanko.pdf_utils"]):
     from parsers import parsers
+
+    if importlib.util.find_spec("pyhanko"):
+        import pyhanko.pdf_utils.reader  # our own import of it, inside a function, would come too late
 
 
 def main() -> None:

@@ -34,3 +34,16 @@ def test_a_font_that_says_too_much_is_refused_at_once(cmap: bytes) -> None:
     with pytest.raises(FormatError):
         paper_text.glyphs(cmap)
     assert time.monotonic() - begun < 20
+
+
+def test_a_number_longer_than_any_is_refused() -> None:
+    """Three hundred digits are more than a float holds: no colour, size or place is meant."""
+    fonts = {"f0": {1: "A"}}
+    drawing = b"%b 0 0 scn BT /f0 12 Tf 1 0 0 1 99 99 Tm [<0001>] TJ ET"
+
+    assert paper_text.words(drawing.replace(b"%b 0 0", INK), fonts) == "A"
+    with pytest.raises(FormatError, match="cannot be read"):
+        paper_text.words(drawing % (b"9" * 310), fonts)
+
+
+INK = b"0.10980392 0.12941177 0.14901961"

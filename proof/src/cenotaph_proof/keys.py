@@ -9,6 +9,7 @@ anything, and two spellings of one point would be one signer under two names.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 import re
@@ -62,7 +63,7 @@ class PublicKey:
     @property
     def key_id(self) -> str:
         """SHA-256 of the raw Ed25519 key, in 64 lower-case hexadecimal digits."""
-        return hashlib.sha256(self.ed25519).hexdigest()
+        return _sha256(self.ed25519)
 
     def verify(self, signature: bytes, message: bytes) -> None:
         """Check an Ed25519 signature of this key.
@@ -215,10 +216,11 @@ def verify_ed25519(public_key: bytes, signature: bytes, message: bytes) -> None:
     if len(public_key) != 32 or len(signature) != 64:
         raise SignatureError("an Ed25519 key has 32 bytes and a signature 64")
     # (1) Key and nonce point are canonical and not of low order. (2) OpenSSL's cofactorless equation.
-    if not _is_sound_point(public_key) or not _is_sound_point(signature[:32]):
+    key = _verifier(public_key)
+    if key is None or not _is_sound_point(signature[:32]):
         raise SignatureError("an Ed25519 point is of low order or not canonical")
     try:
-        Ed25519PublicKey.from_public_bytes(public_key).verify(signature, message)
+        key.verify(signature, message)
     except (InvalidSignature, ValueError):
         raise SignatureError("the signature does not verify") from None
 
@@ -266,6 +268,21 @@ _P = 2**255 - 19
 # ones with a second spelling below p. RFC 7748 names the curve; the list is in spec/keys.md.
 _Y8 = 0x7A03AC9277FDC74EC6CC392CFA53202A0F67100D760B3CBA4FD84D3D706A17C7
 _LOW_ORDER_Y = frozenset({0, 1, _P - 1, _Y8, _P - _Y8})
+
+
+# A case has few keys and many signatures by each: what is asked of a key is asked once.
+_KEPT = 1024
+
+
+@functools.lru_cache(_KEPT)
+def _sha256(raw: bytes) -> str:
+    return hashlib.sha256(raw).hexdigest()
+
+
+@functools.lru_cache(_KEPT)
+def _verifier(public_key: bytes) -> Ed25519PublicKey | None:
+    """The key to verify with; None where its point is not sound."""
+    return Ed25519PublicKey.from_public_bytes(public_key) if _is_sound_point(public_key) else None
 
 
 def _is_sound_point(encoded: bytes) -> bool:

@@ -9,6 +9,7 @@ There are two ways to read one. `verify_checkpoint` is for proofs: our own logs,
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -99,7 +100,7 @@ class NoteKey:
     @property
     def key_hash(self) -> bytes:
         """The four bytes that stand for the key in a signature line."""
-        return hashlib.sha256(self.name.encode() + b"\n" + self._encoded).digest()[:4]
+        return _key_hash(self.name, self._encoded)
 
     @property
     def _encoded(self) -> bytes:
@@ -392,6 +393,11 @@ def parse_number(text: str) -> int:
     if not _NUMBER.fullmatch(text) or int(text) > MAX_INTEGER:
         raise FormatError("not a plain decimal number from 0 to 2^53 - 1")
     return int(text)
+
+
+@functools.lru_cache(1024)  # of the few keys of a log, asked for with every line
+def _key_hash(name: str, encoded: bytes) -> bytes:
+    return hashlib.sha256(name.encode() + b"\n" + encoded).digest()[:4]
 
 
 _CONTROL = re.compile("[\x00-\x1f]")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib.util
 import io
 import logging
+import struct
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -26,8 +27,19 @@ if TYPE_CHECKING:
     from pyhanko_certvalidator import ValidationContext
 
 MAGIC = b"%PDF-"
-# How asn1crypto and pyHanko's reader answer bytes that make no sense, beside errors of their own.
-_MALFORMED = (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError, OSError)
+# How asn1crypto and pyHanko's reader answer bytes that make no sense, beside errors of their own. The reader
+# asserts of a file what a sound one has, and calls what it does not know not implemented (a RuntimeError).
+_MALFORMED = (
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    AssertionError,
+    ArithmeticError,
+    RuntimeError,
+    OSError,
+    struct.error,
+)
 MAX_BYTES = 640 << 20
 MAX_PAGES = 2_000
 MAX_OBJECTS = 200_000

@@ -43,6 +43,7 @@ _ESCAPED = {
     b"\r\n": b"",
 }
 _DRAWS = {"m", "l", "c", "h", "S", "f", "B", "n", "w", "M", "J", "j", "d", "i", "CS", "SCN"}
+_MOST_NUMBER = 32  # bytes of one number: longer ones can be larger than a float
 _SECTION = re.compile(rb"begin(bfchar|bfrange)")
 _MOST_GLYPHS = 1 << 16  # of a font: a glyph's number has two bytes
 _MOST_DIGITS = 1024  # of a glyph's characters (ISO 32000-1, 9.10.3: 512 bytes)
@@ -266,6 +267,8 @@ def _bracket(
 
 def _value(match: re.Match[bytes]) -> float | bytes | str:
     if match["number"] is not None:
+        if len(match["number"]) > _MOST_NUMBER:
+            raise FormatError("a page's drawing cannot be read")
         return float(match["number"])
     if match["hex"] is not None:
         digits = match["hex"].decode()
