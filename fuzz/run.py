@@ -8,6 +8,7 @@ too long, or one that takes too much memory; it is written to fuzz/findings/.
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import sys
 import tempfile
@@ -21,7 +22,7 @@ with atheris.instrument_imports(include=["cenotaph_proof", "pyhanko.pdf_utils"])
     from parsers import parsers
 
     if importlib.util.find_spec("pyhanko"):
-        import pyhanko.pdf_utils.reader  # our own import of it, inside a function, would come too late
+        importlib.import_module("pyhanko.pdf_utils.reader")  # ours, inside a function, would come too late
 
 
 def main() -> None:
