@@ -62,6 +62,7 @@ BOUND, CONFIDENCE = 500_000, 750_000  # two chunks of a store, so that there is 
 TRUST, STRICTER, SOMEBODY_ELSE = "trust.toml", "trust-stricter.toml", "trust-somebody-else.toml"
 WITH_OWNER = "trust-with-owner.toml"
 QUORUM, ABSENT, OWN = "trust-quorum.toml", "trust-quorum-absent.toml", "trust-own-witnesses.toml"
+ONE_OWN, MISTYPED = "trust-own-witness.toml", "trust-mistyped-operator.toml"
 
 
 def _key(organisation: str, role: str) -> SecretKey:
@@ -252,6 +253,18 @@ def scenarios() -> dict[str, dict[str, Any]]:
         "trust-own-witnesses": _scenario(
             "the operator runs both log witnesses, one of them through the other", honest.proof(), 4, OWN
         ),
+        "trust-own-witness": _scenario(
+            "the operator runs one of the two log witnesses: the other is enough, and the verdict marks it",
+            honest.proof(),
+            "verified",
+            ONE_OWN,
+        ),
+        "trust-mistyped-operator": _scenario(
+            "log witnesses are run by an organisation that the trust file does not hold: the verdict says so",
+            honest.proof(),
+            "verified",
+            MISTYPED,
+        ),
     }
     for name, (why, step, change) in _BYTES.items():
         found[name] = _scenario(why, change(honest.proof()), step)
@@ -313,15 +326,20 @@ def _about_witnesses() -> dict[str, str]:
     )
     asked = f"{lines['daily']}{lines['tribune']}group all-press all daily tribune\nquorum all-press\n"
     everyone = _trust([*keys, absent], auditors=1)
-    own = _trust(keys, auditors=1)
-    for witness, by in ((PAPER, OPERATOR), (LIBRARY, PAPER)):
-        line = f'organisation = "{witness.organisation}"\n'
-        own = own.replace(line, f'{line}operated_by = "{by.organisation}"\n')
+    held, operator = _trust(keys, auditors=1), OPERATOR.organisation
     return {
         QUORUM: f"{everyone}quorum = '''\n{press}'''\n",
         ABSENT: f"{everyone}quorum = '''\n{asked}'''\n",
-        OWN: own,
+        OWN: _run(_run(held, PAPER, operator), LIBRARY, PAPER.organisation),
+        ONE_OWN: _run(held, PAPER, operator),
+        MISTYPED: _run(_run(held, PAPER, "Vector Bureua"), LIBRARY, PAPER.organisation),
     }
+
+
+def _run(trust: str, witness: SecretKey, by: str) -> str:
+    """The trust file, saying who runs a log witness."""
+    line = f'organisation = "{witness.organisation}"\n'
+    return trust.replace(line, f'{line}operated_by = "{by}"\n')
 
 
 def _trust(keys: list[Any], *, auditors: int) -> str:

@@ -71,6 +71,39 @@ def test_the_operators_own_witnesses_alone_are_not_enough(c):
         assert refused.value.step in ("verify 4", "verify 6")
 
 
+def test_a_witness_that_the_operator_runs_is_marked_where_it_is_counted(c):
+    """Whoever reads who saw the log reads there that one of them is the operator, by whatever name."""
+    verdict = verify.verify(io.BytesIO(c.proof()), c.trust(operated_by={PAPER: LIBRARY, LIBRARY: OPERATOR}))
+    plain = verify.verify(io.BytesIO(c.proof()), c.trust())
+
+    assert verdict.proven[0].text.startswith(
+        f"{LIBRARY} (run by the operator itself), {PAPER} (run by the operator itself), {UNIVERSITY} saw"
+    )
+    assert "run by" not in plain.proven[0].text
+
+
+@pytest.mark.parametrize(
+    ("operated_by", "told"),
+    [
+        ({PAPER: "Big Data Buraeu"}, [f"{PAPER} (run by Big Data Buraeu)"]),
+        (
+            {PAPER: LIBRARY, LIBRARY: "Somebody"},
+            [f"{LIBRARY} (run by Somebody)", f"{PAPER} (run by Somebody)"],
+        ),
+        ({PAPER: LIBRARY, LIBRARY: PAPER}, None),
+        ({PAPER: OPERATOR}, None),
+        ({}, None),
+    ],
+)
+def test_a_witness_run_by_somebody_unknown_is_told(c, operated_by, told):
+    """A misspelt operator would make its own witness count as independent, and nobody would see it."""
+    verdict = verify.verify(io.BytesIO(c.proof()), c.trust(operated_by=operated_by))
+
+    lines = [fact.text for fact in verdict.not_shown if fact.code == "not-shown.runners-unknown"]
+    assert lines == ([] if told is None else lines[:1])
+    assert told is None or lines[0].endswith(f"Counted as independent: {', '.join(told)}")
+
+
 def test_a_case_with_two_keys_a_witness_is_verified(both):
     """Through charter, log and proof file, with the keys of the trust file or the charter's own."""
     assert verified(both) == 0

@@ -144,6 +144,8 @@ def test_what_only_calls_itself_a_charter_is_no_earlier_attempt(core, tmp_path):
         ("", {}, None),
         ("", {WITNESSES[0]: OPERATOR}, None),
         ("", {WITNESSES[0]: OPERATOR, WITNESSES[1]: WITNESSES[0]}, "verify 4"),
+        ("", {WITNESSES[0]: "Big Data Buraeu", WITNESSES[1]: WITNESSES[0]}, None),
+        ("", {WITNESSES[0]: WITNESSES[1], WITNESSES[1]: WITNESSES[0]}, None),
         ("quorum = '''\n{witnesses}\nquorum w0\n'''", {}, None),
         ("quorum = '''\n{witnesses}\ngroup g 2 w0 w1\nquorum g\n'''", {}, None),
         ("quorum = '''\n{witnesses}\nquorum none\n'''", {}, None),

@@ -59,6 +59,17 @@ class Trust {
     }
     return found;
   }
+
+  /** Who runs a log witness in the end, where that is nobody of this file; null where it is somebody. */
+  unknownRunner(witness) {
+    const seen = new Set();
+    let by = witness;
+    while (this.operatedBy.has(by) && !seen.has(by)) {
+      seen.add(by);
+      by = this.operatedBy.get(by);
+    }
+    return this.parties.some((party) => party.organisation === by) ? null : by;
+  }
 }
 
 /** What a charter claims for itself: consistent at best, never verified. */

@@ -102,7 +102,9 @@ function provenLines(book) {
 }
 
 function appendOnly(book, first, last) {
-  const names = last.witnesses.length ? asList(last.witnesses) : phrase("who.nobody");
+  const own = book.trust.runBy(book.charter.operator);
+  const marked = last.witnesses.map((name) => (own.has(name) ? phrase("who.run-by-operator", { name }) : name));
+  const names = marked.length ? asList(marked) : phrase("who.nobody");
   const witnesses = phrase(book.trust.fromCharter ? "who.calling-themselves" : "who.names", { names });
   const args = { witnesses, statements: last.size, first: asTime(first.time), last: asTime(last.time) };
   return fact("proven.append-only", args, "verify 5");
@@ -315,11 +317,26 @@ function notShownLines(book) {
     const names = asList([...book.untrusted].sort(compareCodePoints));
     lines.push(fact("not-shown.untrusted", { names }, "verify 2"));
   }
+  append(lines, unknownRunners(book));
   if (book.unchecked.size) {
     const names = asList([...book.unchecked].sort(compareCodePoints));
     lines.push(fact("not-shown.cosignatures-unchecked", { names }, "verify 5"));
   }
   return lines;
+}
+
+/** Log witnesses that count as independent only as far as a name in the trust file is spelt right. */
+function unknownRunners(book) {
+  const held = book
+    .partiesOf("log-witness")
+    .filter((party) => book.counts(party))
+    .map((party) => party.organisation)
+    .sort(compareCodePoints);
+  const runs = held
+    .map((name) => ({ name, by: book.trust.unknownRunner(name) }))
+    .filter(({ by }) => by !== null)
+    .map((args) => phrase("who.run-by", args));
+  return runs.length ? [fact("not-shown.runners-unknown", { names: asList(runs) }, "verify 2")] : [];
 }
 
 function storeNotShown({ name, reached, asked, why_not_higher: why, unreachable, collections }) {

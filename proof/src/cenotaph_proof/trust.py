@@ -72,6 +72,15 @@ class Trust:
             found |= more
         return frozenset(found)
 
+    def unknown_runner(self, witness: str) -> str | None:
+        """Who runs a log witness in the end, where that is nobody of this file; None where it is somebody."""
+        seen: set[str] = set()
+        by = witness
+        while by in self.operated_by and by not in seen:
+            seen.add(by)
+            by = self.operated_by[by]
+        return None if any(p.organisation == by for p in self.parties) else by
+
 
 def unique_parties(parties: Iterable[PublicKey]) -> None:
     """One signing key of a kind an organisation, one role an organisation, one organisation a key.

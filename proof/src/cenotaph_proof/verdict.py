@@ -269,7 +269,16 @@ def _not_shown(case: Case) -> list[Fact]:
         lines.append(Fact("not-shown.timestamps-unchecked", {"stamps": case.stamps_unchecked}, "verify 5"))
     if case.untrusted:
         lines.append(Fact("not-shown.untrusted", {"names": several(sorted(case.untrusted))}, "verify 2"))
-    return lines
+    return [*lines, *_unknown_runners(case)]
+
+
+def _unknown_runners(case: Case) -> list[Fact]:
+    """Log witnesses that count as independent only as far as a name in the trust file is spelt right."""
+    assert case.trust is not None
+    held = sorted({p.organisation for p in case.parties("log-witness")} - case.untrusted)
+    named = [(name, case.trust.unknown_runner(name)) for name in held]
+    runs = [phrase("who.run-by", name=name, by=by) for name, by in named if by is not None]
+    return [Fact("not-shown.runners-unknown", {"names": several(runs)}, "verify 2")] if runs else []
 
 
 def _below(certificate: Certificate) -> list[Fact]:
@@ -322,5 +331,7 @@ def _heard(case: Case, line: people.Line) -> Fact:
 
 def _who(case: Case, witnesses: Sequence[str]) -> dict[str, Any]:
     assert case.trust is not None
-    names = several(witnesses) if witnesses else phrase("who.nobody")
+    own = case.trust.run_by(case.charter.operator)
+    marked = [phrase("who.run-by-operator", name=w) if w in own else w for w in witnesses]
+    names = several(marked) if marked else phrase("who.nobody")
     return phrase("who.calling-themselves" if case.trust.named_by_operator else "who.names", names=names)

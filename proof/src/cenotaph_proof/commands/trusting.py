@@ -9,6 +9,7 @@ import argparse
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from cenotaph_proof.errors import FormatError, KeyFileError
@@ -19,17 +20,24 @@ if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
 
 
-def write(parties: Sequence[PublicKey], approve: Mapping[str, int], witness: int) -> str:
-    """The text of a trust file that holds these keys.
+def write(
+    parties: Sequence[PublicKey],
+    approve: Mapping[str, int],
+    witness: int,
+    operated_by: Mapping[str, str] = MappingProxyType({}),
+) -> str:
+    """The text of a trust file that holds these keys, and says by whom a log witness is `operated_by`.
 
-    Raises: FormatError where an organisation is named twice, or there are too few for the thresholds.
+    Raises: FormatError where an organisation is named twice, there are too few for the thresholds, or who
+    operates a log witness is none of them.
     """
     unique_parties(parties)
     for role, count in {**approve, "log-witness": witness, "operator": 1}.items():
         have = sum(1 for p in parties if p.role == role)
         if have < count:
             raise FormatError(f"{have} keys of role {role} are given, and {count} asked for")
-    tables = "".join(_party(party) for party in parties)
+    _check_operated(parties, operated_by)
+    tables = "".join(_party(party, operated_by.get(party.organisation)) for party in parties)
     counts = ", ".join(f"{role} = {count}" for role, count in sorted(approve.items()))
     return f"{tables}[policy]\napprove = {{ {counts} }}\nwitness = {witness}\n"
 
@@ -48,6 +56,14 @@ def add_commands(commands: Commands) -> None:
     parser.add_argument("--auditors", type=int, default=DEFAULT_APPROVE["auditor"], help="that must approve")
     parser.add_argument("--notaries", type=int, default=DEFAULT_APPROVE["notary"], help="that must approve")
     parser.add_argument("--witnesses", type=int, default=1, help="that must cosign")
+    parser.add_argument(
+        "--operated-by",
+        nargs=2,
+        action="append",
+        default=[],
+        metavar=("WITNESS", "ORGANISATION"),
+        help="who runs a log witness, if that is another of these organisations; may be repeated",
+    )
     parser.add_argument("--out", type=Path, metavar="FILE", help="write it there, and over nothing")
     parser.set_defaults(run=_trust)
 
@@ -55,7 +71,8 @@ def add_commands(commands: Commands) -> None:
 def _trust(options: argparse.Namespace) -> int:
     approve = {"auditor": options.auditors, "notary": options.notaries}
     try:
-        text = write([PublicKey.load(path) for path in options.keys], approve, options.witnesses)
+        parties = [PublicKey.load(path) for path in options.keys]
+        text = write(parties, approve, options.witnesses, dict(options.operated_by))
     except FormatError as error:
         raise KeyFileError(error.message, hint=error.hint) from None
     if options.out is None:
@@ -67,12 +84,27 @@ def _trust(options: argparse.Namespace) -> int:
     return 0
 
 
-def _party(party: PublicKey) -> str:
+def _check_operated(parties: Sequence[PublicKey], operated_by: Mapping[str, str]) -> None:
+    """A name that is spelt otherwise would make the operator's own witness an independent one."""
+    roles = {p.organisation: p.role for p in parties}
+    for witness, by in operated_by.items():
+        if roles.get(witness) != "log-witness" or by == witness:
+            raise FormatError(f"{witness} is no log witness of these keys, or named as its own operator")
+        if by not in roles:
+            raise FormatError(
+                f"{by}, who is to run {witness}, is none of the organisations of these keys",
+                hint="spell it as its key file does; who is no party need not be named",
+            )
+
+
+def _party(party: PublicKey, operated_by: str | None) -> str:
     key = party.to_text()
     # A literal string of TOML keeps the key file as it is, line feed included; three apostrophes break it.
     quoted = _basic(key) if "'''" in key else f"'''\n{key}'''"
+    by = "" if operated_by is None else f"operated_by = {_basic(operated_by)}\n"
     return (
-        f'[[party]]\norganisation = {_basic(party.organisation)}\nrole = "{party.role}"\nkey = {quoted}\n\n'
+        f"[[party]]\norganisation = {_basic(party.organisation)}\n"
+        f'role = "{party.role}"\n{by}key = {quoted}\n\n'
     )
 
 
