@@ -37,6 +37,7 @@ test: lint ## pass every check, and every test but the slow ones (TESTS=tests/st
 
 slow: $(VENV)/dev.stamp ## the proofs that take longer: whole cases on volumes, a ceremony of many machines
 	$(PYTEST) -m slow -n $(WORKERS) $(TESTS)
+	CENOTAPH_COMMANDS=real $(PYTEST) -n $(WORKERS) tests/cli tests/acceptance # each from its script
 
 lint: $(VENV)/dev.stamp ## style, types, and who may import whom
 	$(BIN)/ruff check

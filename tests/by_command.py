@@ -18,6 +18,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import forking
+
 if TYPE_CHECKING:
     from cenotaph.testing.city import City
 
@@ -58,12 +60,14 @@ def command(
     """Run one of the installed commands off a terminal. No command ever shows a traceback."""
     words = [*before, str(BIN / str(line[0])), *map(str, line[1:])]
     surroundings = {**_clean(), **(env or {})}
-    done = subprocess.run(
-        words, check=False, capture_output=True, input=stdin.encode(), env=surroundings, cwd=cwd
-    )
-    ran = Ran(
-        tuple(map(str, line)), done.returncode, done.stdout.decode("utf-8"), done.stderr.decode("utf-8")
-    )
+    if not before and forking.can_fork(str(line[0]), surroundings):
+        ended, out, err = forking.run(words, surroundings, cwd, stdin.encode())
+    else:
+        done = subprocess.run(
+            words, check=False, capture_output=True, input=stdin.encode(), env=surroundings, cwd=cwd
+        )
+        ended, out, err = done.returncode, done.stdout, done.stderr
+    ran = Ran(tuple(map(str, line)), ended, out.decode("utf-8"), err.decode("utf-8"))
     assert "Traceback" not in ran.out + ran.err, str(ran)
     assert code is None or ran.code == code, str(ran)
     return ran

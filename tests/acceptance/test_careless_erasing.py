@@ -17,14 +17,16 @@ HERE = Path(__file__).parent
 @pytest.fixture(scope="module")
 def careless(tmp_path_factory: pytest.TempPathFactory, approved: CityCase) -> CityCase:
     """The same city, "destroyed" with DELETE and with copy and unlink, then probed and taken to certify."""
-    ground = approved.ground.copy(
-        tmp_path_factory.mktemp("careless") / "ground",
-        env={"PYTHONPATH": os.pathsep.join([str(HERE), os.environ.get("PYTHONPATH", "")])},
-    )
+    ground = approved.ground.copy(tmp_path_factory.mktemp("careless") / "ground")
+    here = {"PYTHONPATH": os.pathsep.join([str(HERE), os.environ.get("PYTHONPATH", "")])}
     digest = ground.run("plan", "--show").value["digest"]
     line = [sys.executable, HERE / "careless.py", "destroy", "--case", ground.case, "--confirm", digest[:8]]
     done = subprocess.run(
-        [*map(str, line)], check=False, capture_output=True, text=True, env={**os.environ, **ground.env}
+        [*map(str, line)],
+        check=False,
+        capture_output=True,
+        text=True,
+        env={**os.environ, **ground.env, **here},
     )
     assert done.returncode == 0, done.stdout + done.stderr
     ran: dict[str, Ran] = {"probe": ground.stage("probe", code=None)}
