@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import threading
-import zlib
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -16,6 +15,7 @@ from page_reader import DESK, FOLDER, PHONE, VIOLATIONS, Reader, axe, proof, sce
 from cenotaph_proof import report, trust, verify
 from cenotaph_proof.keys import SecretKey
 from cenotaph_proof.words import Words
+from plain_paper import plain_paper
 
 pytest.importorskip("axe_playwright_python", reason="axe is not installed")
 
@@ -185,19 +185,38 @@ def test_a_secret_key_is_not_read(opened):
     assert reader.page.locator("#chosen li").count() == 1
 
 
-@pytest.mark.parametrize("end", [b"\n", b"\r\n", b""])
-def test_a_printed_certificate_gives_its_proof_file(opened, end):
-    """The attachment of a PDF is taken out and checked, and it is said that the paper was not compared."""
+def test_a_printed_certificate_gives_its_proof_file(opened):
+    """The attachment of a PDF is taken out and checked; that the paper was not compared is said, and kept."""
     _, content = proof("honest")
-    font = zlib.compress(b"a font" * 1000)
-    streams = [(b"<< /Filter /FlateDecode >>", font), (b"<< /Filter /FlateDecode >>", zlib.compress(content))]
-    objects = [head + b"\nstream\r\n" + data + end + b"endstream\n" for head, data in streams]
-    reader = opened()
-    reader.give(("certificate.pdf", b"%PDF-1.7\n" + b"".join(objects)), trust_of("honest"))
+    said = {"en": "was not checked here; cenotaph-verify does that", "zh": "此处未作核查"}
+    for language in ("en", "zh"):
+        reader = opened(language)
+        reader.give(("certificate.pdf", plain_paper(attached=content)), trust_of("honest"))
+        saved = []
+        for button in reader.page.locator(".save button").all()[:2]:
+            with reader.page.expect_download() as download:
+                button.click()
+            saved.append(Path(download.value.path()).read_text("utf-8"))
 
-    assert reader.text("#verdict h2") == "VERIFIED"
-    assert "The printed page itself was not compared" in reader.text("#notes")
-    assert "proof file, taken out of a PDF" in reader.text("#chosen")
+        assert reader.page.locator("#verdict .banner.good").count() == 1
+        assert said[language] in reader.page.locator("#verdict .lines").last.text_content()
+        last = json.loads(saved[0])["not_shown"][-1]
+        assert (last["code"], last["step"]) == ("not-shown.paper-unread", "paper 4")
+        assert said[language] in last["text"]
+        assert saved[1].endswith(f"  - {last['text']}\n")
+    assert "certificate.pdf" in reader.text("#notes")
+
+
+def test_a_pdf_that_is_not_built_as_certificates_are_gives_nothing(opened):
+    """Two attachments, or tables that this page does not read: nothing is chosen, and what to do is said."""
+    _, content = proof("honest")
+    reader = opened()
+    reader.give(
+        ("certificate.pdf", plain_paper(attached=content).replace(b"[10 0 R]", b"[12 0 R]")), proof("honest")
+    )
+
+    assert "certificate.pdf is not built as certificates in PDF are" in reader.text("#notes")
+    assert reader.page.locator("#chosen li").count() == 1
 
 
 # ── on any screen, by keys, by ear ───────────────────────────────────────────────────────────────

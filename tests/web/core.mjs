@@ -25,7 +25,16 @@ function load() {
   })();
 }
 
+/** How the page finds the proof file that is attached to a PDF. */
+function loadPaper() {
+  const file = path.join(HERE, "..", "..", "web", "page", "paper.js");
+  return vm.runInThisContext(`(() => { "use strict";\n${fs.readFileSync(file, "utf8")}\nreturn proofInside; })`, {
+    filename: "web/page/paper.js",
+  })();
+}
+
 const core = load();
+const proofInside = loadPaper();
 const { Cenotaph, unhex, hex, utf8 } = core;
 
 /** What can be asked: each takes a request and returns what was learned, or raises a ProofError. */
@@ -39,6 +48,10 @@ const ANSWERS = {
   compare: async ({ one, other, trust }) => {
     const held = await heldIn(trust);
     return Cenotaph.compare(Buffer.from(one, "base64"), new Blob([Buffer.from(other, "base64")]), held);
+  },
+  paper: async ({ data }) => {
+    const { proof, note } = await proofInside(new Blob([Buffer.from(data, "base64")]));
+    return proof === undefined ? { note } : { proof: Buffer.from(proof).toString("base64") };
   },
   trust: async ({ text, files }) => {
     const trust = await core.readTrust(text, new Map(Object.entries(files ?? {})));

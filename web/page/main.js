@@ -1,6 +1,7 @@
 // What happens on the page: files come in, are told apart, checked, and the verdict is shown; nothing leaves.
 
 const state = { files: [], notes: [], shown: null, outcome: null, comparisons: [], run: 0 };
+const PAPER_UNREAD = { code: "not-shown.paper-unread", args: {}, step: "paper 4", evidence: [] }; // spec/paper.md, rule 11
 const place = (id) => document.getElementById(id);
 
 /** A later choice of files has made this check pointless. */
@@ -24,8 +25,8 @@ async function admit(item) {
 }
 
 async function attached(paper) {
-  const proof = await proofInside(paper.blob);
-  state.notes.push({ note: proof === null ? "page.paper.without" : "page.paper.taken", args: { name: paper.name }, fine: proof !== null });
+  const { proof = null, note = "page.paper.taken" } = await proofInside(paper.blob);
+  state.notes.push({ note, args: { name: paper.name }, fine: proof !== null });
   return proof === null ? null : { name: paper.name, kind: "proof", label: "paper", size: proof.length, blob: proof };
 }
 
@@ -77,6 +78,7 @@ async function checkAs(mine) {
   }
   const checked = await settled(Cenotaph.verify(state.shown.blob, held.value, { progress }));
   if (mine !== state.run) throw new Superseded();
+  if (checked.value !== undefined && state.shown.label === "paper") checked.value.not_shown.push(PAPER_UNREAD);
   state.outcome = { kind: checked.error ? "refused" : "verdict", error: checked.error, verdict: checked.value, name: state.shown.name };
   for (const other of proofs().filter((file) => file !== state.shown)) {
     working("page.working.compare", 0, 0);

@@ -225,7 +225,7 @@ function opening(line, inside) {
 function behind(fact, known) {
   const shown = element("div", { class: "behind" }, source(fact.step));
   if (fact.evidence.length === 0) {
-    if (fact.step !== "docs/limits.md") shown.append(saying("p", {}, "page.line.whole"));
+    if (fact.step.startsWith("verify ")) shown.append(saying("p", {}, "page.line.whole"));
     return shown;
   }
   shown.append(saying("h3", {}, "page.line.evidence"));
