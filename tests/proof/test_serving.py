@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 from cenotaph_proof.errors import ServeError
-from cenotaph_proof.network.serving import Place
+from cenotaph_proof.network.serving import Place, client_of
 from servers import Certificates, Server, make_certificates
 
 # A service that says what it was sent; patience is short, so that tests are.
@@ -56,10 +56,10 @@ serve(Place("127.0.0.1", 0, *files), start)
 """
 
 
-def started(errors: Path, *files: Path) -> Server:
+def started(errors: Path, *files: Path, serve: str = SERVE) -> Server:
     with errors.open("ab") as err:
         process = subprocess.Popen(
-            [sys.executable, "-c", SERVE, *map(str, files)], stdout=subprocess.PIPE, stderr=err
+            [sys.executable, "-c", serve, *map(str, files)], stdout=subprocess.PIPE, stderr=err
         )
     assert process.stdout is not None
     with selectors.DefaultSelector() as waiting:
@@ -226,6 +226,40 @@ def test_a_crowd_that_says_nothing_does_not_keep_others_out(server):
     finally:
         for connection in crowd:
             connection.close()
+
+
+@pytest.mark.parametrize(
+    ("host", "client"),
+    [
+        ("192.0.2.1", "192.0.2.1"),
+        ("::ffff:192.0.2.1", "192.0.2.1"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("2001:db8:1:2::1", "2001:db8:1:2::/64"),
+        ("2001:db8:1:3::1", "2001:db8:1:3::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("::1", "::1"),
+        ("127.0.0.2", "127.0.0.2"),
+    ],
+)
+def test_a_network_of_addresses_is_one_client(host, client):
+    """Who has a /64, as everybody with IPv6 has, could call from each of its addresses."""
+    assert client_of(host) == client
+
+
+def test_one_client_may_have_so_many_connections(tmp_path):
+    """Those beyond are closed at once; when one ends, another may come."""
+    few = "serving.MAX_FROM_ONE = 2\nserving.client_of = lambda host: '2001:db8::/64'\n"
+    alone = SERVE.replace("class Service", f"{few}class Service")
+    made = started(tmp_path / "errors", serve=alone)
+    try:
+        with closing(connect(made)), closing(connect(made)) as second:
+            time.sleep(0.1)
+            assert ask(made, b"GET / HTTP/1.1\r\nHost: h\r\n\r\n") == b""
+            second.close()
+            time.sleep(0.1)
+            assert is_well(made)
+    finally:
+        made.kill()
 
 
 def test_noise_does_not_stop_it(server):

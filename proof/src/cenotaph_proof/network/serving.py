@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ipaddress
 import json
 import re
 import signal
@@ -31,7 +32,7 @@ from cenotaph_proof.network.address import is_loopback
 MAX_HEAD = 16 << 10
 MAX_LINES = 64
 MAX_CLIENTS = 64  # connections at a time; more wait in the system's queue
-MAX_FROM_ONE = 16  # of them from one address
+MAX_FROM_ONE = 16  # of them from one client, as `client_of` counts them
 MAX_REQUESTS = 100  # on one connection
 HEAVY = 1 << 20  # bodies above this size are read two at a time
 PATIENCE = 10.0  # seconds for a request's head, a handshake, or an idle connection
@@ -127,6 +128,19 @@ class Place:
         return context
 
 
+def client_of(host: str) -> str:
+    """Whom an address counts as: an IPv6 address as its /64, an IPv4 one that is written in IPv6 as itself.
+
+    A site has a /64 at least, and mostly more (RFC 6177): 2^64 addresses, from any of which it may call.
+    """
+    address = ipaddress.ip_address(host.partition("%")[0])
+    if address.version == 4 or address.is_loopback:
+        return str(address)
+    if address.ipv4_mapped is not None:
+        return str(address.ipv4_mapped)
+    return str(ipaddress.ip_network((address, 64), strict=False))
+
+
 def serve(place: Place, start: Callable[[str], Service]) -> None:
     """Serve until SIGTERM or SIGINT; requests under way are still answered.
 
@@ -218,20 +232,20 @@ class _Server:
                 self._room.release()
                 await asyncio.sleep(0.1)
                 continue
-            host = str(address[0])
-            if self._crowds(host):
+            who = client_of(str(address[0]))
+            if self._crowds(who):
                 connection.close()
                 self._room.release()
                 continue
             task = asyncio.create_task(self._client(connection))
-            self._clients[task] = host
+            self._clients[task] = who
             task.add_done_callback(self._gone)
 
-    def _crowds(self, host: str) -> bool:
-        """Whether an address has as many connections as one may have. A proxy speaks for many."""
-        if self._place.behind_proxy or is_loopback(host):
+    def _crowds(self, who: str) -> bool:
+        """Whether a client has as many connections as one may have. A proxy speaks for many."""
+        if self._place.behind_proxy or is_loopback(who):
             return False
-        return list(self._clients.values()).count(host) >= MAX_FROM_ONE
+        return list(self._clients.values()).count(who) >= MAX_FROM_ONE
 
     def _gone(self, task: asyncio.Task[None]) -> None:
         del self._clients[task]
