@@ -94,10 +94,39 @@ def test_what_was_refused_is_kept_as_evidence(witness, tmp_path, operator):
     assert [head.size for head in kept] == [5, 5]
     assert {head.root for head in kept} == {merkle.root(LEAVES[:5]), merkle.root(FORKED[:5])}
 
-    for size in range(6, 15):
-        for other in range(15):
-            _refusal(witness, 5, [], _head(operator, size, [merkle.leaf_hash(b"%d" % other)] * size))
+    for number in range(120):
+        _refusal(witness, 5, [], _head(operator, 5, [merkle.leaf_hash(b"other %d" % number)] * 5))
     assert witness.refused() == 100
+
+
+def test_a_larger_head_without_its_proof_is_no_evidence(witness, tmp_path, operator):
+    """Anybody can bring an honest head and leave the proof out. It is counted against nobody, and crowds out
+    no evidence; it goes when the log has grown to it."""
+    folder = tmp_path / "state.refused"
+    honest = _head(operator, 9)
+    assert _refusal(witness, 5, [], honest).status == 422
+    for number in range(120):
+        _refusal(witness, 5, [], _head(operator, 9, [merkle.leaf_hash(b"other %d" % number)] * 9))
+    assert witness.refused() == 0
+    assert len(list(folder.iterdir())) == 100
+
+    _refusal(witness, 5, [], _head(operator, 5, FORKED))
+    assert witness.refused() == 1
+    (first,) = [path for path in folder.iterdir() if path.read_bytes() == honest]
+    witness.add_checkpoint(5, merkle.consistency_proof(LEAVES[:9], 5), honest, now=NOW + 1)
+    assert not first.exists()
+
+
+def test_a_larger_head_of_another_history_becomes_evidence(witness, tmp_path, operator):
+    """Once the log has grown to its size with another root, the two prove two histories."""
+    _refusal(witness, 5, merkle.consistency_proof(FORKED[:9], 5), _head(operator, 9, FORKED))
+    assert witness.refused() == 0
+
+    witness.add_checkpoint(5, merkle.consistency_proof(LEAVES[:9], 5), _head(operator, 9), now=NOW + 1)
+
+    assert witness.refused() == 1
+    kept = {path.suffix: path.read_bytes() for path in (tmp_path / "state.refused").iterdir()}
+    assert kept == {".refused": _head(operator, 9, FORKED), ".seen": _head(operator, 9)}
 
 
 def test_a_stranger_makes_no_evidence(witness, operator):

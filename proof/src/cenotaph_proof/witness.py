@@ -28,7 +28,8 @@ from cenotaph_proof.note import (
 
 STATE_FORMAT = "cenotaph-witness-state/v1"
 MAX_PROOF = 63
-MAX_REFUSED = 100  # heads kept as evidence
+MAX_REFUSED = 100  # heads kept as evidence, and as many that may become it
+OPEN, EVIDENCE, SEEN = ".open", ".refused", ".seen"  # files of heads, by what they show
 MAX_STATE = 64 << 20  # bytes: some hundred thousand logs
 
 
@@ -88,29 +89,57 @@ class Witness:
             if now < last.time:
                 raise WitnessError("the witness's clock is behind its last cosignature", status=503)
             lines = cosign(note, self._key, now)
-            heads[checkpoint.origin] = Head(checkpoint.size, checkpoint.root, now, signed)
+            seen = heads[checkpoint.origin] = Head(checkpoint.size, checkpoint.root, now, signed)
             _save(self._path, heads)
+            self._settle(seen, checkpoint.origin)
         return lines
 
     def refused(self) -> int:
-        """How many heads were kept that their operators signed and nobody showed to grow from those seen."""
-        folder = self._refused_folder()
-        return sum(path.suffix == ".refused" for path in folder.iterdir()) if folder.is_dir() else 0
+        """How many heads were kept of which this witness has seen another root for their size: each, with the
+        head beside it, is the operator's own proof of two histories."""
+        return len(self._kept(EVIDENCE))
 
     def _keep_refused(self, last: Head, refused: Head, origin: str) -> None:
-        """Keep a head that its operator signed and that does not follow the one seen, beside that one.
+        """Keep a head that its operator signed.
 
-        Two of one size are the proof of two histories; of a larger one the operator owes the proof that it
-        grew. Only so many are kept: an operator must not be able to fill the disk. Anybody may bring a head
-        that is public: each is kept once, without lines that a stranger added, and never the one seen.
+        Of the size that was seen, it is evidence. A larger one shows nothing yet: whoever brought it, and
+        anybody may, left out the proof that it grew. Only so many of either are kept: an operator must not be
+        able to fill the disk, nor a stranger to crowd out evidence. Each is kept once, without lines that a
+        stranger added, and never the one seen.
         """
-        if self.refused() >= MAX_REFUSED or (refused.size, refused.root) == (last.size, last.root):
+        if (refused.size, refused.root) == (last.size, last.root):
             return
         note = _note(origin, refused)
-        place = self._refused_folder() / f"{refused.size}-{hashlib.sha256(note).hexdigest()[:16]}"
-        write_file(place.with_suffix(".refused"), note)
-        if last.signed is not None:
-            write_file(place.with_suffix(".seen"), _note(origin, last))
+        if refused.size == last.size:
+            self._accuse(note, last, origin)
+        elif len(self._kept(OPEN)) < MAX_REFUSED:
+            write_file(self._place(note, refused.size, OPEN), note)
+
+    def _accuse(self, note: bytes, seen: Head, origin: str) -> None:
+        if len(self._kept(EVIDENCE)) >= MAX_REFUSED:
+            return
+        write_file(self._place(note, seen.size, EVIDENCE), note)
+        if seen.signed is not None:
+            write_file(self._place(note, seen.size, SEEN), _note(origin, seen))
+
+    def _settle(self, seen: Head, origin: str) -> None:
+        """Heads of the size that is now cosigned, refused before: each is the one that is, or evidence."""
+        body = Checkpoint(origin, seen.size, seen.root).body()
+        for path in self._kept(OPEN):
+            if not path.name.startswith(f"{seen.size}-"):
+                continue
+            refused = path.read_bytes()
+            if refused.startswith(f"{origin}\n".encode()):
+                if not refused.startswith(body):
+                    self._accuse(refused, seen, origin)
+                path.unlink()
+
+    def _kept(self, suffix: str) -> list[Path]:
+        folder = self._refused_folder()
+        return [path for path in folder.iterdir() if path.suffix == suffix] if folder.is_dir() else []
+
+    def _place(self, note: bytes, size: int, suffix: str) -> Path:
+        return self._refused_folder() / f"{size}-{hashlib.sha256(note).hexdigest()[:16]}{suffix}"
 
     def _refused_folder(self) -> Path:
         return self._path.with_name(f"{self._path.name}.refused")

@@ -90,7 +90,7 @@ class WitnessService:
             what = f"{head.size} {_utc(head.time)} /checkpoint/{log_origin(operator)}" if head else "not yet"
             yield f"{log_origin(operator)} {operator.organisation}: {what}\n"
         if refused:
-            yield f"\n{refused} heads were refused that an operator signed and nobody showed to have grown\n"
+            yield f"\n{refused} heads were refused that an operator signed besides another of the same size\n"
 
     def _newest(self, origin: str) -> Answer:
         said: dict[str, str | int] = {"route": "checkpoint"}
