@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import tracemalloc
+import zlib
 
 import pytest
 
@@ -19,6 +21,46 @@ def test_the_plain_paper_is_read() -> None:
 
     assert (sheet.pages, sheet.spoken, sheet.titles) == (("Abc",), ("D",), ("A", "A"))
     assert (sheet.outline, sheet.attachment, sheet.proof) == (("F",), "a.cenotaph", b"a proof\n")
+
+
+def _bomb(inflated: int, layers: int = 1) -> bytes:
+    """Zeros that were deflated, and deflated again."""
+    data = bytes(inflated)
+    for _ in range(layers):
+        data = zlib.compress(data, 9)
+    return data
+
+
+def _attached(data: bytes, filters: bytes) -> bytes:
+    """A paper with these bytes as they are in place of its attachment."""
+    old = re.compile(rb"11 0 obj\n.*?endstream\n", re.S)
+    stream = b"<</Filter %b /Length %d>>\nstream\n%b\nendstream\n" % (filters, len(data), data)
+    return with_table(old.sub(lambda _: b"11 0 obj\n" + stream, plain_objects()))
+
+
+@pytest.mark.parametrize(("layers", "filters"), [(1, b"/FlateDecode"), (2, b"[/FlateDecode /FlateDecode]")])
+def test_a_bomb_is_refused_before_it_goes_off(layers: int, filters: bytes) -> None:
+    """A small file that inflates to very much ends with a refusal, in little memory."""
+    paper = _attached(_bomb(64 << 20, layers), filters)
+    tracemalloc.start()
+    try:
+        with pytest.raises(FormatError, match="inflates to more than a paper of ours"):
+            paper_pdf.read(paper)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert most < 64 << 20
+
+
+def test_many_small_bombs_are_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All that a file inflates to is counted together, not stream by stream."""
+    paper = plain_paper(attached=b"a proof\n" * 1000)
+    assert paper_pdf.read(paper).proof
+    monkeypatch.setattr(paper_pdf, "MAX_OVER", 5000 - paper_pdf.MAX_TIMES * len(paper))
+
+    with pytest.raises(FormatError, match="inflates to more"):
+        paper_pdf.read(paper)
 
 
 def _table_is_a_page(pdf: bytes) -> bytes:

@@ -22,6 +22,7 @@ from cenotaph_proof.errors import FormatError, PaperError, SignatureError
 from cenotaph_proof.paper import text as paper_text
 
 if TYPE_CHECKING:
+    from pyhanko.pdf_utils.decode_limits import DecodeLimits
     from pyhanko.pdf_utils.reader import HistoricalResolver, PdfFileReader
     from pyhanko.sign.validation import EmbeddedPdfSignature
     from pyhanko_certvalidator import ValidationContext
@@ -43,6 +44,10 @@ _MALFORMED = (
 MAX_BYTES = 640 << 20
 MAX_PAGES = 2_000
 MAX_OBJECTS = 200_000
+# What a paper may inflate to: Deflate packs a thousand to one, and a paper is read in memory.
+MIB = 1 << 20
+MAX_RATIO, RATIO_FLOOR, MAX_STREAM = 100, 16 * MIB, 256 * MIB  # of one stream
+MAX_OVER, MAX_TIMES, MAX_INFLATED = 64 * MIB, 16, 512 * MIB  # of all: so much, and so many times the file
 SEAL = "paper 2"  # the step of spec/paper.md that errors about what was changed name
 CHANGED = "the PDF was changed after it was sealed"
 NO_PLAIN = "the PDF holds {what}, which no paper of ours does"
@@ -179,20 +184,32 @@ def check_seals(data: bytes, roots: Sequence[bytes] = ()) -> Sealed | None:
 def _reader(data: bytes) -> PdfFileReader:
     from pyhanko.pdf_utils.reader import PdfFileReader
 
-    reader = PdfFileReader(io.BytesIO(data), strict=True)
+    reader = PdfFileReader(io.BytesIO(data), strict=True, decode_limits=_limits(len(data)))
     if reader.encrypted:
         raise FormatError(NO_PLAIN.format(what="encryption"))
     return reader
 
 
+def _limits(size: int) -> DecodeLimits:
+    """What a file of this size may inflate to. What is read twice, for another revision, counts twice."""
+    from pyhanko.pdf_utils.decode_limits import DecodeLimits, DocumentDecodeBudget, StreamDecodeLimits
+
+    return DecodeLimits(
+        per_stream=StreamDecodeLimits(MAX_RATIO, RATIO_FLOOR, MAX_STREAM),
+        document_budget=DocumentDecodeBudget(min(MAX_OVER + MAX_TIMES * size, MAX_INFLATED), max_ratio=0),
+    )
+
+
 @contextmanager
 def _refusing() -> Iterator[None]:
     """What pyHanko and asn1crypto raise about bytes that are none: one refusal, in our words."""
-    from pyhanko.pdf_utils.misc import PdfError
+    from pyhanko.pdf_utils.misc import PdfDecodeLimitError, PdfError
     from pyhanko_certvalidator.errors import ValidationError
 
     try:
         yield
+    except PdfDecodeLimitError:
+        raise FormatError("the PDF inflates to more than a paper of ours does") from None
     except (PdfError, ValidationError) as error:
         raise FormatError(f"the PDF cannot be read ({type(error).__name__})") from None
     except (*_MALFORMED, zlib.error) as error:
