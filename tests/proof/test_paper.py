@@ -192,6 +192,8 @@ REWRITTEN = {
     "text that nobody sees": forger.drawn(forger.text(b"f0", 1, mode=3)),
     "text in the paper's colour": forger.drawn(forger.text(b"f0", 1, ink="1 1 1")),
     "another operator": forger.drawn(b"/sh0 sh"),
+    "a dashed line": forger.drawn(b"[1 2] 0 d"),
+    "a line of another kind": forger.drawn(b"1 J"),
     "an unbalanced page": forger.drawn(b"q"),
 }
 
@@ -215,6 +217,21 @@ def test_the_forger_can_also_write_an_honest_file(english: bytes, monkeypatch: p
     monkeypatch.setattr(paper_typeset, "can_typeset", lambda: False)
 
     assert codes(paper_check.check(copy, None)) >= {"proven.paper-text", "not-shown.paper-typeset"}
+
+
+def test_a_shape_over_the_words_is_found_by_setting_again_alone(
+    english: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The text below is right, and nobody sees it: without a typesetter the verdict says that this may be."""
+    square = b"q /c0 cs 1 1 1 scn 60 500 m 300 500 l 300 600 l 60 600 l h f Q"
+    forged = forger.rewritten(english, forger.drawn(square))
+    with monkeypatch.context() as without:
+        without.setattr(paper_typeset, "can_typeset", lambda: False)
+        lines = {fact.code: fact.text for fact in paper_check.check(forged, None).not_shown}
+
+    assert "Shapes drawn over the text" in lines["not-shown.paper-typeset"]
+    with pytest.raises(FormatError, match="drawn otherwise than they say"):
+        paper_check.check(forged, None)
 
 
 def test_other_numbers_are_refused_and_named(proof: bytes) -> None:

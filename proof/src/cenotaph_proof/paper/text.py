@@ -42,7 +42,9 @@ _ESCAPED = {
     b"\r": b"",
     b"\r\n": b"",
 }
-_DRAWS = {"m", "l", "c", "h", "S", "f", "B", "n", "w", "M", "J", "j", "d", "i", "CS", "SCN"}
+# What is drawn is not looked at: a font could show other digits just as well. Only setting the pages again
+# tells (spec/paper.md, step 5).
+_DRAWS = {"m", "l", "c", "h", "S", "f", "B", "n", "w", "M", "CS", "SCN"}
 _MOST_NUMBER = 32  # bytes of one number: longer ones can be larger than a float
 _SECTION = re.compile(rb"begin(bfchar|bfrange)")
 _MOST_GLYPHS = 1 << 16  # of a font: a glyph's number has two bytes
