@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -80,12 +81,15 @@ def verify_main(arguments: Sequence[str] | None = None) -> int:
     return verdict.exit_code
 
 
+_MOST_HELPERS = 3
+
+
 def _verified(path: Path, held: trust.Trust | None) -> Verdict:
     """The verdict on a proof file, or on a certificate in PDF with one inside."""
     with path.open("rb") as file:
         if _is_paper(file):
             return paper_check.check(file.read(), held)
-        return verify.verify(file, held)
+        return verify.verify(file, held, helpers=min(_MOST_HELPERS, (os.cpu_count() or 1) - 1))
 
 
 def _compare(one: Path, other: Path, held: trust.Trust | None) -> None:

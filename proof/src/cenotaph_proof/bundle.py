@@ -15,13 +15,15 @@ import functools
 import hashlib
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, BinaryIO
 
-from cenotaph_proof import canonical, envelope, note, statements
+from cenotaph_proof import ahead, canonical, envelope, note, statements
 from cenotaph_proof.case import Case
 from cenotaph_proof.errors import FormatError, OrderError, SignatureError
+from cenotaph_proof.keys import ROLES
 from cenotaph_proof.lines import Parts, Reader, base64_length, base64_line
 from cenotaph_proof.stamp import MAX_TOKEN, Stamp
 from cenotaph_proof.trust import Trust
@@ -106,8 +108,11 @@ def _read(reader: Reader) -> Bundle:
     return Bundle(header["case"], entries, checkpoints, Parts(digests, attachments), stamps)
 
 
-def replay(bundle: Bundle, trust: Trust | None = None) -> Case:
-    """Replay the log up to the bundle's end. Raises: ProofError of the rule that is broken."""
+def replay(bundle: Bundle, trust: Trust | None = None, helpers: int = 0) -> Case:
+    """Replay the log up to the bundle's end, with so many other processes that check signatures ahead.
+
+    Raises: ProofError of the rule that is broken.
+    """
     case = Case(trust)
     charter = _charter(bundle)
     notes = array("Q", (_size(n) for n in bundle.checkpoints))
@@ -115,27 +120,40 @@ def replay(bundle: Bundle, trust: Trust | None = None) -> Case:
     _ascend("checkpoints", notes)
     if any(size <= charter or size > len(bundle.entries) for size in (*notes[:1], *notes[-1:], *stamps)):
         raise FormatError("a checkpoint covers something other than this case's part of the log")
-    mine = hashlib.sha256(bundle.entries[charter]).hexdigest()
     used: set[str] = set()
     at, stamped = 0, 0
+    with ExitStack() as helped:
+        for index, detached in _fed(case, bundle, charter):
+            used.add(detached)
+            if index == charter:
+                keys = {party.key_id: party for party in case.parties(*ROLES)}
+                signatures = ahead.signatures(bundle.entries, charter + 1, keys, helpers)
+                case.vouched = helped.enter_context(signatures)
+            if at < len(notes) and notes[at] == index + 1:
+                _judge(functools.partial(case.observe, bundle.checkpoints[at]))
+                at += 1
+            while stamped < len(stamps) and stamps[stamped] == index + 1:
+                _judge(functools.partial(case.stamp, bundle.stamps[stamped]))
+                stamped += 1
+    case.vouched = ahead.nobody
+    if set(bundle.attachments) - used:
+        raise FormatError("the proof file carries a detached part that no statement names")
+    return case
+
+
+def _fed(case: Case, bundle: Bundle, charter: int) -> Iterator[tuple[int, str]]:
+    """Feeds the case one entry after the other: each one's index, and the detached part that it used."""
+    mine = hashlib.sha256(bundle.entries[charter]).hexdigest()
     for index, data in enumerate(bundle.entries):
         sealed = envelope.open_(data)
         outline = statements.outline(sealed.payload)
         if index == charter or (index > charter and _speaks_of(case, outline, mine)):
             case.admit(data, bundle.attachments, (sealed, outline))
-            used.add(outline.detached or "")
+            yield index, outline.detached or ""
         else:
             again = functools.partial(bundle.entries.__getitem__, index)
             case.skip(data, outline.kind, outline.charter, again)
-        if at < len(notes) and notes[at] == index + 1:
-            _judge(functools.partial(case.observe, bundle.checkpoints[at]))
-            at += 1
-        while stamped < len(stamps) and stamps[stamped] == index + 1:
-            _judge(functools.partial(case.stamp, bundle.stamps[stamped]))
-            stamped += 1
-    if set(bundle.attachments) - used:
-        raise FormatError("the proof file carries a detached part that no statement names")
-    return case
+            yield index, ""
 
 
 def _speaks_of(case: Case, outline: statements.Outline, charter: str) -> bool:

@@ -7,6 +7,7 @@ between is refused or judged as it now is; nobody is shown what was not checked.
 from __future__ import annotations
 
 import operator
+import os
 import tempfile
 from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -25,6 +26,7 @@ class Part(Sequence[T], Generic[T]):
         self._stream = stream
         self._places = places  # where each line starts, and where the last one ends
         self._read = read
+        self._file = _descriptor(stream)
 
     def __len__(self) -> int:
         return len(self._places) - 1
@@ -42,8 +44,13 @@ class Part(Sequence[T], Generic[T]):
             raise IndexError("no such line")
         number = index % len(self)
         start, end = self._places[number], self._places[number + 1]
+        return self._read(self._bytes(start, end - start))
+
+    def _bytes(self, start: int, size: int) -> bytes:
+        if self._file is not None:
+            return os.pread(self._file, size, start)  # moves nothing: other processes may read as well
         self._stream.seek(start)
-        return self._read(self._stream.read(end - start))
+        return self._stream.read(size)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Sequence) and len(self) == len(other) and all(map(operator.eq, self, other))
@@ -131,6 +138,14 @@ def base64_line(key: str, longest: int) -> Callable[[bytes], bytes]:
 def base64_length(longest: int) -> int:
     """How long a line with so many bytes in base64 can be: with its key, and room."""
     return -(-longest // 3) * 4 + 64
+
+
+def _descriptor(stream: BinaryIO) -> int | None:
+    """The file beneath a stream, where there is one and the system reads at an offset."""
+    try:
+        return stream.fileno() if hasattr(os, "pread") else None
+    except OSError:  # io.UnsupportedOperation: bytes in memory
+        return None
 
 
 def _spooled(stream: BinaryIO, most: int) -> BinaryIO:

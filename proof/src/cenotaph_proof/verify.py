@@ -31,27 +31,30 @@ from cenotaph_proof.trust import Trust
 from cenotaph_proof.verdict import Verdict
 
 
-def verify(stream: BinaryIO, trust: Trust | None) -> Verdict:
-    """Verify a proof file. Raises: ProofError whose `step` names the step that failed."""
-    return verdicts.of(replayed(stream, trust))
+def verify(stream: BinaryIO, trust: Trust | None, helpers: int = 0) -> Verdict:
+    """Verify a proof file, with so many other processes that check signatures ahead where it is large.
+
+    Raises: ProofError whose `step` names the step that failed.
+    """
+    return verdicts.of(replayed(stream, trust, helpers))
 
 
-def replayed(stream: BinaryIO, trust: Trust | None) -> Case:
+def replayed(stream: BinaryIO, trust: Trust | None, helpers: int = 0) -> Case:
     """Verify a proof file, and give its case. Raises: ProofError whose `step` names the step that failed."""
     try:
         bundle = bundles.read(stream)
     except ProofError as error:
         error.step = error.step or "verify 1"
         raise
-    case = replay(bundle, trust)
+    case = replay(bundle, trust, helpers)
     check_certified(case)
     return case
 
 
-def replay(bundle: Bundle, trust: Trust | None) -> Case:
+def replay(bundle: Bundle, trust: Trust | None, helpers: int = 0) -> Case:
     """Replay a case that may be under way. Raises: ProofError whose `step` names the step that failed."""
     try:
-        return bundles.replay(bundle, trust)
+        return bundles.replay(bundle, trust, helpers)
     except ProofError as error:
         error.step = error.step or _step_of(error)
         raise
