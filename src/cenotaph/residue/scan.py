@@ -18,7 +18,7 @@ from typing import BinaryIO, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from cenotaph.residue import carve_ext4, carve_parquet, carve_sqlite, columns, lanes, spills
+from cenotaph.residue import carve_ext4, carve_parquet, carve_postgres, carve_sqlite, columns, lanes, spills
 from cenotaph.residue.needles import Matches
 from cenotaph.residue.sqlite_pages import Ranges
 
@@ -29,7 +29,7 @@ CROWDED = "more streams at once than are decoded"
 UNREAD = "more files in a stream than are read"
 UNCARVED = "more pages and inodes than the bytes they lie in can hold"
 UNJOINED = "sqlite: more possible overflow pointers than are followed"
-LEFT_OUT = (SPENT, CROWDED, UNREAD, UNCARVED, UNJOINED)
+LEFT_OUT = (SPENT, CROWDED, UNREAD, UNCARVED, UNJOINED, carve_postgres.UNTRIED)
 """Problems that are no container's own: a limit was reached, and what came later was not decoded."""
 
 _LEAD = 2  # bytes before a match that a finder may look at
@@ -63,7 +63,8 @@ class Hit:
 
     offset: int
     length: int
-    lane: str  # "raw", "gzip", "zip", "zstd", "lz4", "bz2", "xz", "parquet", "arrow", "sqlite", "inode"
+    lane: str  # "raw", "gzip", "zip", "zstd", "lz4", "bz2", "xz", "parquet", "arrow", "sqlite", "inode",
+    # "pglz", "toast", "wal"
     encoding: str
     kind: str
     needle: int
@@ -318,6 +319,7 @@ class _Stream:
         self._rest = bytearray()
         self._children: list[_Child] = []
         self._overlap = max(search.finder.longest, _HEAD)
+        self._postgres = carve_postgres.Carver(search.finder.longest, self._told) if depth else None
         self._zeros = 0  # fed last, in a row
         self._passed = False  # the last of these zeros
 
@@ -358,6 +360,7 @@ class _Stream:
             return
         self._search(len(self._rest))
         self._cut_off()
+        self._carve(b"", self.position, last=True)
         if self.collected:
             _read_whole(
                 self.search, io.BytesIO(bytes(self.collected)), len(self.collected), self, len(self.collected)
@@ -392,6 +395,7 @@ class _Stream:
             self.search.findings.counted[CROWDED] += len(magics) - _MOST_TRIES
         for at, magic in magics[:_MOST_TRIES]:
             self._begin(magic, block, at, core)
+        self._carve(memoryview(block)[lead:core], self._done + lead)
         self._lead = min(core, _LEAD)
         self._done += core - self._lead
         del self._rest[: core - self._lead]
@@ -406,6 +410,15 @@ class _Stream:
             start = matches.start + self._done
             kept = self.attribution.inside(start, start + matches.length)
             _attribute(self.search.findings, self.lane, matches, start, kept)
+
+    def _told(self, problem: str) -> None:
+        self.search.findings.counted[problem] += 1
+
+    def _carve(self, piece: bytes | memoryview, at: int, *, last: bool = False) -> None:
+        """What PostgreSQL compressed or cut."""
+        if self._postgres is not None:
+            for lot in carve_postgres.lots(self._postgres.feed(piece, at, last=last)):
+                _read_lot(self.search, lot, self)
 
     def _begin(self, magic: bytes, block: bytes, at: int, core: int) -> None:
         if magic in lanes.STRUCTURED:
@@ -707,6 +720,29 @@ def _read_spills(search: _Search, store: spills.Store, stream: _Stream, most: in
         _attribute(search.findings, "sqlite", some, left[:, 0], kept)
     for payload, places in store.payloads():
         _read_payload(search, payload, places, stream)
+
+
+def _read_lot(search: _Search, lot: carve_postgres.Lot, stream: _Stream) -> None:
+    """What was compressed or cut by PostgreSQL, and what is compressed in that."""
+    search.findings.decoded += len(lot.data)
+    start, end = lot.span
+    try:
+        _Meter(search, stream.meter, end - start).add(len(lot.data))
+    except lanes.Stop as stop:
+        search.findings.counted[stop.problem] += 1
+        return
+    matches = search.finder.find(np.frombuffer(lot.data, dtype=np.uint8), len(lot.data))
+    matches = matches.only(lot.counts(matches.start, matches.length))
+    if stream.attribution is None:
+        stream.tally.add(lot.lane, matches)
+    elif len(matches.start):
+        kept = lot.inside(matches.start, stream.attribution.inside)
+        _attribute(search.findings, lot.lane, matches, lot.offsets(matches.start), kept)
+    inner = _Stream(search, lot.lane, stream.depth - 1, quiet=True)
+    for piece in lot.nested:
+        inner.feed(piece.data.ljust(-(-len(piece.data) // 8) * 8 + _HEAD, b"\x00"))
+    inner.finish()
+    stream.take(inner.tally, start, end)
 
 
 def _read_payload(search: _Search, payload: bytes, places: Ranges, stream: _Stream) -> None:
