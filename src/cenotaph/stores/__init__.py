@@ -10,7 +10,11 @@ from cenotaph.errors import UsageError
 from cenotaph.scope import Selection
 from cenotaph.store import Eraser, Reader
 
-MODULES = {"sqlite": "cenotaph.stores.sqlite", "files": "cenotaph.stores.files"}
+MODULES = {
+    "sqlite": "cenotaph.stores.sqlite",
+    "files": "cenotaph.stores.files",
+    "postgresql": "cenotaph.stores.postgres",
+}
 
 
 def open_reader(url: str, selection: Selection) -> Reader:
@@ -19,8 +23,15 @@ def open_reader(url: str, selection: Selection) -> Reader:
 
 
 def open_eraser(url: str, selection: Selection) -> Eraser:
-    """Open a store for erasing. Only `destroy` calls this, with an approved plan."""
-    return cast(Eraser, _module(url).open_eraser(url, selection))
+    """Open a store for erasing. Only `destroy` calls this, with an approved plan.
+
+    Raises: UsageError where this version only reads such stores; StoreError.
+    """
+    module = _module(url)
+    if not hasattr(module, "open_eraser"):
+        scheme = url.partition(":")[0]
+        raise UsageError(f"this version reads the stores of {scheme}: and does not erase them")
+    return cast(Eraser, module.open_eraser(url, selection))
 
 
 def _module(url: str) -> ModuleType:

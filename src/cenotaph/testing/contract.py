@@ -116,11 +116,8 @@ class Log:
             raise Stopped(event)
 
 
-class StoreContract:
-    """What `store.py` promises, one test a promise."""
-
-    kills = 40  # at most so many kill points a partition; all of them where there are fewer
-    survives_kills = True
+class ReaderContract:
+    """What `store.py` promises of a reader, one test a promise."""
 
     def make(self, folder: Path) -> Estate:
         """A fresh estate beneath `folder`, the same each time but for its place."""
@@ -129,8 +126,6 @@ class StoreContract:
     @pytest.fixture
     def estate(self, tmp_path: Path) -> Estate:
         return self.make(tmp_path)
-
-    # --- reading ---
 
     def test_the_same_batches_are_read_twice(self, estate: Estate) -> None:
         """Two readers give the same rows in the same order."""
@@ -197,7 +192,18 @@ class StoreContract:
                 for low, high in extent.kept.tolist():
                     assert not any(needle in data[low:high] for needle in estate.needles)
 
-    # --- erasing ---
+    def test_a_grade_below_the_highest_is_explained(self, estate: Estate) -> None:
+        """Whoever is refused a grade reads why."""
+        with opened(estate) as reader:
+            able = reader.capabilities
+        assert able.grade is Grade.L5 or able.why_not_higher
+
+
+class StoreContract(ReaderContract):
+    """What `store.py` promises of a reader and its eraser."""
+
+    kills = 40  # at most so many kill points a partition; all of them where there are fewer
+    survives_kills = True
 
     def test_the_seal_is_checked_before_begin_and_begin_comes_before_any_change(self, estate: Estate) -> None:
         """Stopped inside `begin`, the store is as it was, and the seal has been checked."""
@@ -326,12 +332,6 @@ class StoreContract:
             said.append(erase(estate, partition, sealed, Log()))
         said.append(reclaim(estate))
         assert clean(repr(said), estate)
-
-    def test_a_grade_below_the_highest_is_explained(self, estate: Estate) -> None:
-        """Whoever is refused a grade reads why."""
-        with opened(estate) as reader:
-            able = reader.capabilities
-        assert able.grade is Grade.L5 or able.why_not_higher
 
 
 # --- what the tests are made of -------------------------------------------------------------

@@ -1,0 +1,155 @@
+# ruff: noqa: S608 (names cannot be bound; `quoted` quotes them)
+"""Reading a PostgreSQL database: what it holds, where copies are, and its records. Changes nothing.
+
+Each call opens its own session and reads in one transaction, so that a partition is one state of the
+database.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from cenotaph.errors import PermanentStoreError
+from cenotaph.scope import Selection
+from cenotaph.store import Collection, Copy, Extent, Partition, Watermark
+from cenotaph.stores.postgres import copies, raw, rows, schema
+from cenotaph.stores.postgres.session import Place, Session, driver_errors
+
+KEYS_LOGGED = "the server may write bounds of partitions, which are keys, into its log: read as a superuser"
+
+
+def open_reader(url: str, selection: Selection) -> PostgresReader:
+    """Read the database at `postgresql://user@host:port/dbname`.
+
+    Raises:
+        UsageError: the URL is not one.
+        StoreError: the server does not answer, or refuses.
+    """
+    return PostgresReader(Place.of(url), selection)
+
+
+class PostgresReader:
+    """`store.Reader` for one database of a server."""
+
+    def __init__(self, place: Place, selection: Selection) -> None:
+        self._place = place
+        self._selection = selection
+        with self._session() as session:
+            self.capabilities = raw.capabilities(session)
+
+    def collections(self) -> Sequence[Collection]:
+        with self._reading() as view:
+            return [self._collection(view, ordinal) for ordinal in range(len(view.schema.tables))]
+
+    def copies(self, collection: Collection) -> Sequence[Copy]:
+        """Other places, in the database and around it, that may hold rows of the collection."""
+        with self._reading() as view:
+            return list(copies.found(view.session, _named(view, collection)))
+
+    def partitions(self, collection: Collection) -> Sequence[Partition]:
+        with self._reading() as view:
+            table = _named(view, collection)
+            with driver_errors(f"collection {collection.ordinal}"):
+                return [
+                    Partition(
+                        collection.ordinal, index, self._count(view, table, bounds).selected, bounds.dump()
+                    )
+                    for index, bounds in enumerate(rows.boundaries(view.session, table))
+                ]
+
+    def batches(self, partition: Partition) -> Iterator[pa.RecordBatch]:
+        """As `store.Reader.batches`; nothing where the table is gone."""
+        bounds = rows.Bounds.load(partition.bounds)
+        with self._reading() as view, driver_errors(f"collection {partition.collection}"):
+            table = view.schema.table(schema.collection_name(bounds.schema, bounds.relation))
+            if table is not None:
+                yield from rows.selected(view.session, table, bounds, self._selection)
+
+    def watermark(self, collection: Collection) -> Watermark:
+        """The number of rows of the table, and the sum of the transactions that wrote them."""
+        with self._reading() as view:
+            table = _named(view, collection)
+            with driver_errors(f"collection {collection.ordinal}"):
+                found = view.session.rows(
+                    f"SELECT count(*), coalesce(sum(xmin::text::int8), 0) FROM {table.sql()}"
+                )
+        return Watermark("rows {} transactions {}".format(*found[0]))
+
+    def raw(self) -> Iterator[Extent]:
+        with self._session() as session:
+            found = list(raw.extents(session, schema.read(session), self._selection))
+        yield from found
+
+    def close(self) -> None:
+        """Nothing stays open between calls."""
+
+    @contextmanager
+    def _session(self) -> Iterator[Session]:
+        session = Session(self._place)
+        try:
+            with driver_errors("the database"):
+                yield session
+        finally:
+            session.close()
+
+    @contextmanager
+    def _reading(self) -> Iterator[_View]:
+        with self._session() as session:
+            yield _View(session, schema.read(session))
+
+    def _collection(self, view: _View, ordinal: int) -> Collection:
+        table = view.schema.tables[ordinal]
+        with driver_errors(f"collection {ordinal}"):
+            counts = self._count(view, table, rows.Bounds.of(table))
+        notes = [] if view.session.quiet else [KEYS_LOGGED]
+        if counts.unconverted:
+            notes.append(f"{counts.unconverted} values could not be compared with the row condition")
+        return Collection(
+            ordinal,
+            table.name,
+            "table",
+            table.columns,
+            counts.selected,
+            counts.held,
+            counts.kept,
+            table.bytes,
+            table.order,
+            tuple(notes),
+        )
+
+    def _count(self, view: _View, table: schema.Table, bounds: rows.Bounds) -> _Counts:
+        whole = self._selection.whole(table.name, table.names())
+        if whole or not self._selection.includes(table.name):
+            count = rows.count(view.session, table, bounds)
+            return _Counts(count, 0, 0, 0) if whole else _Counts(0, 0, count, 0)
+        total = np.zeros(4, dtype=np.int64)
+        with self._session() as session:  # reading rows ends the session that reads them
+            for batch in rows.batches(session, table, bounds):
+                masks = self._selection.masks(table.name, batch)
+                chosen, held = int(masks.selected.sum()), int(masks.held.sum())
+                total += (chosen, held, batch.num_rows - chosen - held, masks.unconverted)
+        return _Counts(*total.tolist())
+
+
+class _View(NamedTuple):
+    session: Session
+    schema: schema.Schema
+
+
+class _Counts(NamedTuple):
+    selected: int
+    held: int
+    kept: int
+    unconverted: int
+
+
+def _named(view: _View, collection: Collection) -> schema.Table:
+    table = view.schema.table(collection.name)
+    if table is None:
+        raise PermanentStoreError(f"collection {collection.ordinal} is no longer there", hint="survey again")
+    return table

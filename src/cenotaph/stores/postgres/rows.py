@@ -1,0 +1,153 @@
+# ruff: noqa: S608 (names cannot be bound; `quoted` quotes them)
+"""Rows of a table as Arrow batches, within bounds that a partition was given in the inventory.
+
+Tables with a key are cut at keys, which stay where they are while others write. Without one there are only
+places in the file, which move when a row is written again: what moved is drift.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import TypeAlias
+
+import numpy as np
+import pyarrow as pa
+
+from cenotaph.errors import PermanentStoreError
+from cenotaph.scope import Selection
+from cenotaph.stores.postgres.copy import BLOCK_ROWS, Block
+from cenotaph.stores.postgres.schema import Table
+from cenotaph.stores.postgres.session import Session, quoted
+
+PARTITION_RECORDS = 262_144
+MOST_BOUNDS = 1 << 20  # bytes of JSON
+BATCH_BYTES = 32 << 20
+
+Key: TypeAlias = tuple[str, ...]
+"""A key's values as the server writes them as text."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """The rows of one partition: after one key, up to and including another; or from one block of the
+    table's file up to, and without, another. Open where None."""
+
+    schema: str = field(repr=False)
+    relation: str = field(repr=False)
+    after: Key | None = field(default=None, repr=False)
+    upto: Key | None = field(default=None, repr=False)
+    first: int | None = None
+    stop: int | None = None
+
+    @classmethod
+    def of(cls, table: Table) -> Bounds:
+        """The whole table."""
+        return cls(table.schema, table.relation)
+
+    def dump(self) -> str:
+        """As JSON.
+
+        Raises:
+            PermanentStoreError: the keys of the table are too long to be written down.
+        """
+        parts = [self.schema, self.relation, self.after, self.upto, self.first, self.stop]
+        text = json.dumps(parts, ensure_ascii=False, separators=(",", ":"))
+        if len(text.encode("utf-8", "surrogatepass")) > MOST_BOUNDS:
+            raise PermanentStoreError("a table's primary key is longer than 512 KiB")
+        return text
+
+    @classmethod
+    def load(cls, text: str) -> Bounds:
+        schema, relation, after, upto, first, stop = json.loads(text)
+        return cls(schema, relation, _key(after), _key(upto), first, stop)
+
+
+def batches(session: Session, table: Table, bounds: Bounds) -> Iterator[pa.RecordBatch]:
+    """Every row within the bounds, in the order of the key, or of the table's file. Ends the session."""
+    order = f" ORDER BY {', '.join(quoted(part.name) for part in table.key)}" if table.key else ""
+    where = condition(session, table, bounds)
+    query = f"SELECT {', '.join(table.values)} FROM {table.sql()} WHERE {where}{order}"
+    for block in session.copy(query):
+        for piece in block.slices(BLOCK_ROWS, BATCH_BYTES):
+            yield batch(piece, table)
+
+
+def selected(
+    session: Session, table: Table, bounds: Bounds, selection: Selection
+) -> Iterator[pa.RecordBatch]:
+    """The rows within the bounds that are in scope and not held."""
+    whole = selection.whole(table.name, table.names())
+    for piece in batches(session, table, bounds):
+        chosen = piece
+        if not whole:
+            mask = selection.masks(table.name, piece).selected
+            chosen = piece if mask.all() else piece.take(pa.array(np.flatnonzero(mask)))
+        if chosen.num_rows:
+            yield chosen
+
+
+def batch(block: Block, table: Table) -> pa.RecordBatch:
+    """The rows of a block as Arrow has them."""
+    fields = block.columns(len(table.columns))
+    arrays = [decode(column) for decode, column in zip(table.decoders, fields, strict=True)]
+    if not arrays:  # a table without columns has rows all the same
+        nothing = pa.array([{}] * len(block.starts), pa.struct([]))
+        return pa.RecordBatch.from_struct_array(nothing)
+    return pa.RecordBatch.from_arrays(arrays, names=table.names())
+
+
+def condition(session: Session, table: Table, bounds: Bounds) -> str:
+    """An SQL condition for the rows within the bounds, without a value in its text."""
+    keys = [(sign, key) for sign, key in ((">", bounds.after), ("<=", bounds.upto)) if key is not None]
+    marks = iter(session.bind([value for _, key in keys for value in key]))
+    parts = []
+    for sign, _ in keys:
+        names = ", ".join(quoted(part.name) for part in table.key)
+        values = ", ".join(f"{next(marks)}::{part.type}" for part in table.key)
+        parts.append(f"({names}) {sign} ({values})")
+    if bounds.first is not None:
+        parts.append(f"ctid >= '({bounds.first:d},0)'::tid")
+    if bounds.stop is not None:
+        parts.append(f"ctid < '({bounds.stop:d},0)'::tid")
+    return " AND ".join(parts) or "true"
+
+
+def count(session: Session, table: Table, bounds: Bounds) -> int:
+    where = condition(session, table, bounds)
+    return int(session.one(f"SELECT count(*) FROM {table.sql()} WHERE {where}"))
+
+
+def boundaries(session: Session, table: Table) -> Sequence[Bounds]:
+    """Ranges of about `PARTITION_RECORDS` rows now that together take every row, also of later days."""
+    total = count(session, table, Bounds.of(table))
+    return _by_key(session, table, total) if table.key else _by_block(session, table, total)
+
+
+def _by_key(session: Session, table: Table, total: int) -> Sequence[Bounds]:
+    names = [quoted(part.name) for part in table.key]
+    found = session.rows(
+        "SELECT n, " + ", ".join(f"k{i}::text" for i in range(len(names))) + " FROM ("
+        f"SELECT row_number() OVER (ORDER BY {', '.join(names)}), {', '.join(names)} FROM {table.sql()}"
+        ") AS numbered (n, " + ", ".join(f"k{i}" for i in range(len(names))) + ")"
+        " WHERE n % $1 = 0 AND n < $2",
+        PARTITION_RECORDS,
+        total,
+    )
+    cuts: list[Key | None] = [None, *(tuple(key) for _, *key in sorted(found)), None]
+    return [Bounds(table.schema, table.relation, after, upto) for after, upto in pairwise(cuts)]
+
+
+def _by_block(session: Session, table: Table, total: int) -> Sequence[Bounds]:
+    blocks = session.one(
+        "SELECT pg_relation_size($1::int8::regclass) / current_setting('block_size')::int8", table.oid
+    )
+    step = max(1, blocks * PARTITION_RECORDS // max(total, 1))
+    cuts: list[int | None] = [None, *(range(step, blocks, step) if total > PARTITION_RECORDS else ()), None]
+    return [Bounds(table.schema, table.relation, first=first, stop=stop) for first, stop in pairwise(cuts)]
+
+
+def _key(values: list[str] | None) -> Key | None:
+    return None if values is None else tuple(values)

@@ -1,0 +1,283 @@
+"""Sessions that read one database of a PostgreSQL server: their settings, their errors, and COPY's bytes.
+
+What surprised the author: the driver hands over COPY's stream one row at a time, which costs more than
+the server's own work, while the protocol frames rows so that blocks of them can be taken from the socket
+and cut by arithmetic (Frontend/Backend Protocol, "Message Formats"); COPY takes no parameters, so keys go
+into settings of the session's own, since SQL text is what servers write into logs and statistics; and a
+sort that spills writes rows to temporary files, which are then freed with their content.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import psycopg
+from psycopg import conninfo, pq
+
+from cenotaph.errors import PermanentStoreError, StoreError, TransientStoreError, UsageError
+from cenotaph.stores.postgres.copy import Block, Stream
+
+CONNECT_SECONDS = 10
+_OLDEST = 130000  # log_parameter_max_length, which keeps keys out of the server's log
+_SETTINGS = {
+    "default_transaction_read_only": "on",
+    "row_security": "off",  # an error, where a policy would hide rows
+    "search_path": "pg_catalog",  # nobody's own function or operator stands in for the server's
+    "statement_timeout": "0",
+    "idle_in_transaction_session_timeout": "0",
+    "lock_timeout": "30s",
+    "DateStyle": "ISO, YMD",  # keys travel as text, and come back as the same values
+    "IntervalStyle": "postgres",
+    "TimeZone": "UTC",
+    "extra_float_digits": "3",
+    "bytea_output": "hex",
+    "lc_monetary": "C",
+    "synchronize_seqscans": "off",  # tables without a key are read from their beginning
+    "enable_sort": "off",  # order comes from indexes: a sort may write rows to temporary files
+    "enable_incremental_sort": "off",
+    "enable_hashagg": "off",
+    "jit": "off",
+}
+_QUIET = {"log_parameter_max_length": "0", "temp_file_limit": "0"}  # a superuser's, or granted
+_BOUND = "cenotaph.bound_"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """One database of one server, as libpq is told of it."""
+
+    conninfo: str = field(repr=False)
+    database: str = field(repr=False)  # empty where a service file names it
+
+    @classmethod
+    def of(cls, url: str) -> Place:
+        """From `postgresql://user@host:port/dbname?…` (libpq, "Connection URIs").
+
+        Raises:
+            UsageError: another scheme, no database, or more than one host.
+        """
+        if not url.startswith("postgresql://"):
+            raise UsageError("the store's URL does not begin with postgresql://")
+        try:
+            told = conninfo.conninfo_to_dict(url)
+        except psycopg.ProgrammingError:  # its text quotes the URL
+            raise UsageError(
+                "the store's URL is not one that libpq reads", hint="postgresql://USER@HOST:PORT/DATABASE"
+            ) from None
+        if not told.get("dbname") and not told.get("service"):
+            raise UsageError("the store's URL names no database", hint="postgresql://USER@HOST:PORT/DATABASE")
+        if "," in f"{told.get('host') or ''}{told.get('hostaddr') or ''}{told.get('port') or ''}":
+            raise UsageError("the store's URL names more than one host: a store is a database of one server")
+        told.setdefault("connect_timeout", CONNECT_SECONDS)
+        return cls(conninfo.make_conninfo("", **told), str(told.get("dbname") or ""))
+
+
+class Session:
+    """A connection in one read-only transaction, which sees one state of the database until `close`.
+
+    Raises (all of it): StoreError. `what` of an error is told by `driver_errors` around the calls.
+    """
+
+    def __init__(self, place: Place) -> None:
+        with driver_errors("the server"):
+            self._link = psycopg.connect(
+                place.conninfo,
+                autocommit=True,
+                prepare_threshold=None,
+                cursor_factory=psycopg.RawCursor,  # $1, and a % in a name is a %
+                application_name="cenotaph",
+            )
+        try:
+            with driver_errors("the server"):
+                self._settle()
+        except BaseException:
+            self._link.close()
+            raise
+
+    @property
+    def version(self) -> int:
+        """Such as 150018."""
+        return self._link.info.server_version
+
+    @property
+    def host(self) -> str:
+        """Where the socket leads: a directory for a Unix socket, or an address."""
+        return (
+            self._link.info.host if self._link.info.host.startswith(("/", "@")) else self._link.info.hostaddr
+        )
+
+    @property
+    def encoding(self) -> str:
+        return self._link.info.parameter_status("server_encoding") or ""
+
+    def rows(self, query: str, *values: object) -> list[tuple[Any, ...]]:
+        """Everything a query finds. Values are bound, never written into its text."""
+        return self._link.execute(query.encode(), values or None).fetchall()
+
+    def one(self, query: str, *values: object) -> Any:
+        """The only value that a query finds."""
+        return self.rows(query, *values)[0][0]
+
+    def bind(self, values: Sequence[str]) -> list[str]:
+        """SQL expressions of type text for these values, for statements that take no parameters."""
+        names = [f"{_BOUND}{number}" for number in range(len(values))]
+        for name, value in zip(names, values, strict=True):
+            self.rows("SELECT set_config($1, $2, false) IS NULL", name, value)
+        return [f"current_setting('{name}')" for name in names]
+
+    def copy(self, query: str) -> Iterator[Block]:
+        """The rows of a query as COPY BINARY sends them, some MiB at a time. Ends the session."""
+        command = f"COPY ({query}) TO STDOUT (FORMAT BINARY)".encode()
+        link = self._link.pgconn
+        # what is encrypted can only be taken from the library, a row at a time
+        blocks = _by_row(link, command) if self._encrypted() else _by_block(link, command)
+        try:
+            yield from blocks
+        finally:
+            self._link.close()
+
+    def close(self) -> None:
+        self._link.close()
+
+    def _settle(self) -> None:
+        if self.version < _OLDEST:
+            raise PermanentStoreError("the server is older than PostgreSQL 13, which is the oldest read here")
+        settings = dict(_SETTINGS)
+        # nothing is converted from SQL_ASCII, but it would be checked; and then it is an error
+        settings["client_encoding"] = "SQL_ASCII" if self.encoding == "SQL_ASCII" else "UTF8"
+        self._set(settings)
+        self.quiet = True
+        for name, value in _QUIET.items():
+            try:
+                self._set({name: value})
+            except psycopg.errors.InsufficientPrivilege:
+                self.quiet = False
+        self._link.execute(b"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+
+    def _set(self, settings: dict[str, str]) -> None:
+        self.rows(
+            "SELECT set_config(name, value, false) FROM unnest($1::text[], $2::text[]) AS s (name, value)",
+            list(settings),
+            list(settings.values()),
+        )
+
+    def _encrypted(self) -> bool:
+        if self._link.pgconn.ssl_in_use:
+            return True
+        return bool(self.rows("SELECT 1 FROM pg_stat_gssapi WHERE pid = pg_backend_pid() AND encrypted"))
+
+
+@contextlib.contextmanager
+def driver_errors(what: str) -> Iterator[None]:
+    """Give an error of the driver or the server its meaning; its text may quote data, or an address, and
+    goes no further."""
+    try:
+        yield
+    except psycopg.Error as error:
+        raise _meaning(error.sqlstate, isinstance(error, psycopg.OperationalError), what) from None
+    except OSError:
+        raise TransientStoreError(f"{what}: the connection broke", hint="run again") from None
+
+
+def quoted(name: str) -> str:
+    """A name as SQL writes it."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+_RECEIVE = 1 << 20
+
+
+def _by_block(link: pq.abc.PGconn, command: bytes) -> Iterator[Block]:
+    """Take the protocol's bytes from the socket. The library has none of them: it reads only when it is
+    asked, and the answer to the query before was read to its end."""
+    link.nonblocking = 0
+    link.send_query(command)
+    with socket.socket(fileno=socket.dup(link.socket)) as stream:
+        stream.setblocking(True)
+        messages = Stream()
+        piece = bytearray(_RECEIVE)
+        while not messages.ended:
+            got = stream.recv_into(piece)
+            if not got:
+                raise TransientStoreError("the server closed the connection", hint="run again")
+            yield from messages.feed(memoryview(piece)[:got])
+            if messages.failed is not None:
+                raise _meaning(messages.failed, False, "the server")
+        yield from messages.finish()
+
+
+_ROWS_TAKEN = 16_384
+_BYTES_TAKEN = 4 << 20
+
+
+def _by_row(link: pq.abc.PGconn, command: bytes) -> Iterator[Block]:
+    result = link.exec_(command)
+    if result.status != pq.ExecStatus.COPY_OUT:
+        state = result.error_field(pq.DiagnosticField.SQLSTATE)
+        raise _meaning(state.decode() if state else None, False, "the server")
+    messages = Stream()
+    parts: list[bytes] = []
+    size = 0
+    while True:
+        length, row = link.get_copy_data(0)
+        if length > 0:
+            parts += [b"d", (length + 4).to_bytes(4, "big"), bytes(row)]
+            size += length
+        if length <= 0 or size >= _BYTES_TAKEN or len(parts) >= 3 * _ROWS_TAKEN:
+            yield from messages.feed(memoryview(b"".join(parts)))
+            parts, size = [], 0
+        if length <= 0:
+            break
+    while (last := link.get_result()) is not None:
+        if last.status == pq.ExecStatus.FATAL_ERROR:
+            state = last.error_field(pq.DiagnosticField.SQLSTATE)
+            raise _meaning(state.decode() if state else None, state is None, "the server")
+    yield from messages.finish()
+
+
+_CLASSES = {
+    "08": "the connection broke",
+    "40": "the server undid the transaction",
+    "53": "the server has no room, memory or connections left",
+    "58": "the server had a system error",
+}
+
+
+def _meaning(state: str | None, operational: bool, what: str) -> StoreError:
+    """By SQLSTATE (PostgreSQL, appendix A)."""
+    state = state or ""
+    if state == "53400":
+        return PermanentStoreError(
+            f"{what} cannot be read without writing rows to temporary files",
+            hint="give the table a primary key, or vacuum it",
+        )
+    if state in ("57014", "55P03", "57P01", "57P02", "57P03", "25P03"):
+        return TransientStoreError(
+            f"{what} cannot be read now: {_WAITING.get(state, 'the server stops or starts')}",
+            hint="run again",
+        )
+    if state[:2] in _CLASSES:
+        return TransientStoreError(f"{what}: {_CLASSES[state[:2]]} ({state})", hint="run again")
+    if state == "42501":
+        return PermanentStoreError(
+            f"{what} may not be read by this role, or not all of its rows",
+            hint="GRANT SELECT on it, USAGE on its schema, and BYPASSRLS where it has row-level security",
+        )
+    if state[:2] == "28":
+        return PermanentStoreError(f"the server refuses this role ({state})", hint="see its pg_hba.conf")
+    if state == "3D000":
+        return PermanentStoreError("the server has no database of this name", hint="correct the store's url")
+    if state[:2] == "XX":
+        return PermanentStoreError(f"{what} is damaged: the server cannot read all of it ({state})")
+    if operational and not state:
+        return TransientStoreError(
+            f"{what} does not answer, or refuses the connection", hint="see whether it runs, then run again"
+        )
+    return PermanentStoreError(f"{what} cannot be read ({state or 'the driver gives no reason'})")
+
+
+_WAITING = {"57014": "the statement was cancelled", "55P03": "another session has locked it"}
