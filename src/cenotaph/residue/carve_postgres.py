@@ -145,6 +145,10 @@ class Carver:
         """All that begins in the first `end` bytes that wait."""
         block = self._rest
         data = np.frombuffer(block, dtype=np.uint8)
+        if end >= postgres_wal.PAGE and not data[:end].any():
+            yield from self._logged(last=True)
+            self._rest, self._start = block[end:], self._start + end
+            return
         outside = np.ones(end // postgres_wal.GRID + 1, dtype=bool)
         yield from self._log(data, block, end, outside)
         yield from self._values(data, block, end, outside)

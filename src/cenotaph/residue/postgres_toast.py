@@ -19,6 +19,8 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from cenotaph.residue.postgres_values import matching
+
 SPAN = 16  # bytes from where a chunk is recognized to its length
 LONGEST = 1 << 15  # bytes of a chunk: the largest page
 _MOST_COPIES = 64  # of one chunk, that are joined to others
@@ -116,11 +118,11 @@ def _nearest(free: list[int] | None, near: int) -> int:
 
 def _at_phase(data: _Bytes, phase: int) -> tuple[_Ints, ...]:
     count = (len(data) - phase) // 8
-    words = data[phase : phase + 8 * count]
+    aligned = data[phase : phase + 8 * count]
     if phase:
-        words = words.copy()  # numpy compares what is aligned several times faster
-    words = words.view("<u8")
-    nth = np.flatnonzero((words[: max(0, count - 2)] & _MASK) == _ROW)
+        aligned = aligned.copy()  # numpy compares what is aligned several times faster
+    words = aligned.view("<u8")
+    nth = matching(words[: max(0, count - 2)], _MASK, _ROW)
     key = words[nth + 1]
     value, number = (key & np.uint64(0xFFFFFFFF)).astype(np.int64), (key >> np.uint64(32)).astype(np.int64)
     told = (words[nth + 2] & np.uint64(0xFFFFFFFF)).astype(np.int64)

@@ -29,7 +29,13 @@ LANES = ("pglz", "lz4")
 _MOST_RATIO = (pglz.MOST_RATIO, 255)  # decoded bytes per byte
 _SIZE = (1 << 30) - 1
 _LEAST = 5  # bytes: shorter streams save nothing
-_WORTH = 8  # decoded bytes of a damaged stream that are worth a search
+_WORTH = 16  # decoded bytes of a damaged stream that are worth a search
+_MASK, _COMPRESSED = (
+    np.uint32(0xFFFE0003),
+    np.uint32(2),
+)  # a length below 32 KiB, and the mark in its lowest bits
+_TILE = 1 << 15  # words
+_FIRST_TAG = np.array([(control & -control).bit_length() - 1 if control else 8 for control in range(256)])
 
 _Ints: TypeAlias = npt.NDArray[np.int64]
 _Bytes: TypeAlias = npt.NDArray[np.uint8]
@@ -110,25 +116,52 @@ def lz4_beginning(packed: bytes, size: int) -> tuple[bytes, int]:
     return bytes(out[:size]), min(at, end)
 
 
+def matching(
+    words: npt.NDArray[np.uint32] | npt.NDArray[np.uint64],
+    mask: np.uint32 | np.uint64,
+    value: np.uint32 | np.uint64,
+) -> _Ints:
+    """Ordinals of the words that have this value under a mask, in pieces that stay in a core's cache."""
+    found: list[_Ints] = []
+    room = np.empty(min(_TILE, len(words)), dtype=words.dtype)
+    for at in range(0, len(words), _TILE):
+        tile = words[at : at + _TILE]
+        same = np.bitwise_and(tile, mask, out=room[: len(tile)]) == value
+        if same.any():
+            found.append(np.flatnonzero(same) + at)
+    return np.concatenate([*found, np.zeros(0, dtype=np.int64)])
+
+
 # --- headers
 
 
 def _at_phase(data: _Bytes, phase: int) -> tuple[_Ints, ...]:
     count = (len(data) - phase) // 4
     words = data[phase : phase + 4 * count].view("<u4")
-    nth = np.flatnonzero((words[: max(0, count - 2)] & np.uint32(0xFFFE0003)) == 2)
-    length = (words[nth] >> 2).astype(np.int64)
+    nth = matching(words[: max(0, count - 2)], _MASK, _COMPRESSED)
     told = words[nth + 1]
+    some = (told >> 30 == LZ4) | ((told >> 30 == PGLZ) & (data[nth * 4 + phase + HEADER] & 1 == 0))
+    nth, told = nth[some], told[some]
+    length = (words[nth] >> 2).astype(np.int64)
     size, method = (told & np.uint32(_SIZE)).astype(np.int64), (told >> 30).astype(np.int64)
     packed = length - HEADER
-    at = nth * 4 + phase
-    good = (packed >= _LEAST) & (method <= LZ4)
     # PostgreSQL keeps what saved a quarter (pglz), or two bytes with the header (LZ4).
-    good &= np.where(method == PGLZ, packed * 4 <= size * 3, packed + 6 < size)
+    good = (packed >= _LEAST) & np.where(method == PGLZ, packed * 4 <= size * 3, packed + 6 < size)
     good &= size <= packed * np.where(method == PGLZ, *_MOST_RATIO)
+    at = nth * 4 + phase
+    at, length, size, method = at[good], length[good], size[good], method[good]
+    good = (method == LZ4) | _begun(data, at + HEADER)
     at, length, size, method = at[good], length[good], size[good], method[good]
     good = (method == LZ4) | _sound(data, at + HEADER)
     return at[good], length[good], size[good], method[good]
+
+
+def _begun(data: _Bytes, at: _Ints) -> npt.NDArray[np.bool_]:
+    """Which pglz streams do not repeat something before there is something: most others end here."""
+    literals = _FIRST_TAG[data[np.minimum(at, len(data) - 1)]]
+    tag = np.minimum(at + 1 + literals, len(data) - 2)
+    offset = (data[tag].astype(np.int64) & 0xF0) << 4 | data[tag + 1]
+    return np.asarray((literals == 8) | ((offset > 0) & (offset <= literals)), dtype=bool)
 
 
 def _sound(data: _Bytes, at: _Ints) -> npt.NDArray[np.bool_]:
