@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import shutil
 import subprocess
@@ -330,6 +331,15 @@ def test_a_seal_that_nobody_vouches_for_is_told_so(sealed: bytes, seals: Seals, 
 
     assert {"not-shown.paper-seal-unknown", "not-shown.paper-stamp-unknown"} <= codes(found)
     assert found.attested[-1].text.startswith("a key calling itself Big Data Bureau sealed this PDF")
+
+
+def test_a_seal_is_checked_also_where_an_event_loop_runs(sealed: bytes) -> None:
+    """In a notebook, or in a server: an honest paper is not called malformed for where it is read."""
+
+    async def somewhere() -> set[str]:
+        return codes(paper_check.check(sealed, None))
+
+    assert "attested.paper-sealed" in asyncio.run(somewhere())
 
 
 def test_a_seal_adds_to_the_file_and_changes_nothing(english: bytes, sealed: bytes) -> None:

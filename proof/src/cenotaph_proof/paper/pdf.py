@@ -12,10 +12,12 @@ import io
 import logging
 import struct
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from cenotaph_proof.errors import FormatError, PaperError, SignatureError
@@ -442,7 +444,7 @@ def _check_coverage(signature: Any) -> None:
 def _check_stamp(signature: EmbeddedPdfSignature, roots: Sequence[bytes]) -> None:
     from pyhanko.sign.validation import validate_pdf_timestamp
 
-    status = validate_pdf_timestamp(signature, _context(roots, None), skip_diff=True)
+    status = _apart(partial(validate_pdf_timestamp, signature, _context(roots, None), skip_diff=True))
     if not (status.intact and status.valid):
         raise SignatureError("a time stamp of the PDF does not verify")
 
@@ -452,7 +454,8 @@ def _signer(reader: PdfFileReader, signature: EmbeddedPdfSignature, roots: Seque
     from pyhanko.sign.validation import validate_pdf_signature
 
     def status(at: datetime | None) -> Any:
-        return validate_pdf_signature(signature, _context(roots, at), _context(roots, at), skip_diff=True)
+        believed = _context(roots, at), _context(roots, at)
+        return _apart(partial(validate_pdf_signature, signature, *believed, skip_diff=True))
 
     found = status(None)
     stamped = found.timestamp_validity
@@ -470,6 +473,12 @@ def _signer(reader: PdfFileReader, signature: EmbeddedPdfSignature, roots: Seque
         authority=_name(stamped.signing_cert.subject) if stamped is not None else None,
         stamp_vouched=bool(stamped is not None and stamped.trusted),
     )
+
+
+def _apart(check: Callable[[], Any]) -> Any:
+    """What it returns, from a thread of its own: pyHanko starts an event loop, and ours may run one already."""
+    with ThreadPoolExecutor(1) as own:
+        return own.submit(check).result()
 
 
 def _context(roots: Sequence[bytes], at: datetime | None) -> ValidationContext:
