@@ -476,7 +476,7 @@ def _signer(reader: PdfFileReader, signature: EmbeddedPdfSignature, roots: Seque
 
 
 def _apart(check: Callable[[], Any]) -> Any:
-    """What it returns, from a thread of its own: pyHanko starts an event loop, and ours may run one already."""
+    """Its result, from a thread of its own: pyHanko starts an event loop, and ours may run one already."""
     with ThreadPoolExecutor(1) as own:
         return own.submit(check).result()
 
