@@ -2,6 +2,8 @@
 
 A dictionary, a run length or a compressed page hides a value from any search of the file. Here every
 value is written as text, integers also as 64 bits in both byte orders; values are separated by newlines.
+What a dictionary, a list or a union holds is written once, as it is stored, not once for each row that names
+it: a row of a few bytes may name a megabyte. What is behind a null or outside every list is there as well.
 
 Formats: https://parquet.apache.org/docs/file-format/ and the Arrow columnar format, "IPC File Format".
 """
@@ -12,20 +14,26 @@ import bisect
 import functools
 import io
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from typing import BinaryIO
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from cenotaph.arrow import sound
+from cenotaph.arrow import TooLargeError, sound, sound_bytes
+from cenotaph.parquet import Budget, Chunk, chunks, rows_at_once
 
 PARQUET, ARROW = b"PAR1", b"ARROW1\x00\x00"
 ROWS = 8192
+PIECE = 8 << 20  # bytes of texts that are joined at once
+MOST_BATCH = 1 << 30  # decoded bytes of a batch of an Arrow file
 
 _Count = Callable[[str], None]
-_File = tuple[str, int, Callable[[], int], Iterator[bytes]]
-_MOST_FOOTER = 256 << 20
+_File = tuple[str, int, Callable[[], int], Iterator[bytes | memoryview]]
+_MOST_FOOTER = 64 << 20
 _MOST_TRIES = 4096  # ends tried in vain for beginnings of Parquet files, per stream
 
 
@@ -42,51 +50,89 @@ def files(source: BinaryIO, length: int, marks: list[tuple[int, bytes]], count: 
         elif magic == PARQUET and at >= behind and _at(source, at + 4, 1) == b"\x15":
             # Thrift's first field of the first page header; else "PAR1" is an end, or a word in a text
             later = ends[bisect.bisect_right(ends, at + 12) :][:tries]
-            found = _parquet(source, at, later)
+            found = _parquet(source, at, later, count)
             if found is None:
                 tries -= len(later)
                 count("parquet file without its footer, or damaged")
                 continue
-            behind, file = found
-            yield "parquet", at, functools.partial(int, behind), _parquet_values(file, count)
+            behind, pieces = found
+            yield "parquet", at, functools.partial(int, behind), pieces
 
 
-def values(array: pa.Array) -> Iterator[bytes]:
+def values(array: pa.Array) -> Iterator[bytes | memoryview]:
     """The values of a column as the search wants them."""
+    for leaf in _leaves(array):
+        if pa.types.is_null(leaf.type) or leaf.type == pa.binary(0):
+            continue  # as long as it says to be, without a byte
+        for start in range(0, len(leaf), ROWS):
+            yield from _flat(leaf.slice(start, ROWS))
+
+
+def _leaves(array: pa.Array) -> Iterator[pa.Array]:
+    """The arrays without children that a column is made of, each as it is stored."""
     type_ = array.type
-    if pa.types.is_dictionary(type_) or isinstance(type_, pa.BaseExtensionType):
-        plain = array.dictionary_decode() if pa.types.is_dictionary(type_) else array.storage
-        yield from values(plain)
-    elif pa.types.is_struct(type_):
-        for column in array.flatten():
-            yield from values(column)
+    if isinstance(type_, pa.BaseExtensionType):
+        yield from _leaves(array.storage)
+    elif pa.types.is_dictionary(type_):
+        yield from _leaves(array.dictionary)
+    elif pa.types.is_struct(type_) or pa.types.is_union(type_):
+        for index in range(type_.num_fields):
+            yield from _leaves(array.field(index))
     elif pa.types.is_map(type_):
-        yield from values(array.keys)
-        yield from values(array.items)
-    elif pa.types.is_nested(type_):
-        if hasattr(array, "flatten"):
-            yield from values(array.flatten())
+        yield from _leaves(array.keys)
+        yield from _leaves(array.items)
+    elif pa.types.is_nested(type_) or pa.types.is_run_end_encoded(type_):
+        yield from _leaves(array.values)
     else:
-        yield from _flat(array)
+        yield array
 
 
-def _flat(array: pa.Array) -> Iterator[bytes]:
+def _flat(array: pa.Array) -> Iterator[bytes | memoryview]:
     array = array.drop_null()
-    if not len(array) or pa.types.is_null(array.type):
+    if not len(array):
         return
     if pa.types.is_integer(array.type):
         wide = array.cast(pa.int64(), safe=False).to_numpy(zero_copy_only=False)
         yield wide.astype("<i8").tobytes()
         yield wide.astype(">i8").tobytes()
-    yield _joined(array)
+    if pa.types.is_timestamp(array.type):
+        array = array.cast(pa.timestamp(array.type.unit))  # a zone may be any word
+    yield from _joined(array if _is_text(array.type) else array.cast(pa.large_string()))
 
 
-def _joined(array: pa.Array) -> bytes:
-    raw = array if _is_bytes(array.type) else array.cast(pa.large_string())
-    raw = raw.cast(pa.large_binary())
-    offsets = pa.array([0, len(raw)], type=pa.int64())
-    joined = pc.binary_join(pa.LargeListArray.from_arrays(offsets, raw), pa.scalar(b"\n", pa.large_binary()))
-    return bytes(joined[0].as_py()) + b"\n"
+def _joined(texts: pa.Array) -> Iterator[bytes | memoryview]:
+    """All texts with a newline after each, in pieces."""
+    for start, end in pairwise(_cuts(_lengths(texts))):
+        if end - start == 1:
+            yield memoryview(texts[start].as_buffer())
+            yield b"\n"
+            continue
+        raw = texts.slice(start, end - start)
+        raw = (raw if _is_bytes(raw.type) else raw.cast(pa.large_string())).cast(pa.large_binary())
+        offsets = pa.array([0, len(raw)], type=pa.int64())
+        rows = pa.LargeListArray.from_arrays(offsets, raw)
+        yield bytes(pc.binary_join(rows, pa.scalar(b"\n", pa.large_binary()))[0].as_py()) + b"\n"
+
+
+def _lengths(texts: pa.Array) -> npt.NDArray[np.int64]:
+    if pa.types.is_binary_view(texts.type) or pa.types.is_string_view(texts.type):
+        first, last = texts.offset, texts.offset + len(texts)
+        views = np.frombuffer(texts.buffers()[1], np.int32)  # a view: its length, then where it lies
+        return views[4 * first : 4 * last : 4].astype(np.int64)
+    return np.asarray(pc.binary_length(texts).to_numpy(zero_copy_only=False), np.int64)
+
+
+def _cuts(lengths: npt.NDArray[np.int64]) -> list[int]:
+    """Where to cut texts so that no run of them is longer than `PIECE`, or it is one text."""
+    group = np.cumsum(lengths) // PIECE
+    long = np.flatnonzero(lengths > PIECE)
+    ends = np.flatnonzero(np.diff(group)) + 1
+    cuts: list[int] = np.unique(np.concatenate([[0, len(lengths)], ends, long, long + 1])).tolist()
+    return cuts
+
+
+def _is_text(type_: pa.DataType) -> bool:
+    return _is_bytes(type_) or any(is_text(type_) for is_text, _ in _TEXTS)
 
 
 def _is_bytes(type_: pa.DataType) -> bool:
@@ -99,9 +145,13 @@ def _is_bytes(type_: pa.DataType) -> bool:
     return any(test(type_) for test in tests)
 
 
-def _batch(batch: pa.RecordBatch) -> Iterator[bytes]:
+def _batch(batch: pa.RecordBatch, damaged: Callable[[], None]) -> Iterator[bytes | memoryview]:
+    """The values of every column that has any; of one that has none to read, it is told."""
     for column in batch.columns:
-        yield from values(column)
+        try:
+            yield from values(column)
+        except _UNREADABLE:
+            damaged()
 
 
 def _untrusted(batch: pa.RecordBatch) -> pa.RecordBatch:
@@ -144,41 +194,91 @@ _TEXTS = (
 _LISTS = ((pa.types.is_list, pa.list_), (pa.types.is_large_list, pa.large_list))
 
 
-def _parquet(source: BinaryIO, at: int, ends: list[int]) -> tuple[int, pq.ParquetFile] | None:
+def _parquet(
+    source: BinaryIO, at: int, ends: list[int], count: _Count
+) -> tuple[int, Iterator[bytes | memoryview]] | None:
     for end in ends:
         footer = int.from_bytes(_at(source, end - 8, 4), "little")
         if not 0 < footer <= min(_MOST_FOOTER, end - at - 12):
             continue
+        window = Window(source, at, end - at)
         try:
-            return end, pq.ParquetFile(Window(source, at, end - at))
-        except (pa.ArrowException, OSError, ValueError):
+            return end, _parquet_values(_opened(window), chunks(window), window, count)
+        except _UNREADABLE:
             continue
     return None
 
 
-def _parquet_values(file: pq.ParquetFile, count: _Count) -> Iterator[bytes]:
-    for group in range(file.num_row_groups):
-        try:
-            for batch in file.iter_batches(ROWS, row_groups=[group]):
-                yield from _batch(batch)
-        except (pa.ArrowException, OSError, ValueError):
-            count("parquet row group is damaged")
+def _opened(window: Window) -> pq.ParquetFile:
+    """The file, with the dictionaries of what repeats as they are: a row may name a value a million times."""
+    metadata = pq.read_metadata(window)
+    columns = (metadata.schema.column(index) for index in range(len(metadata.schema)))
+    repeated = [
+        c.path
+        for c in columns
+        if c.max_repetition_level and c.physical_type == "BYTE_ARRAY" and c.logical_type.type != "DECIMAL"
+    ]
+    return pq.ParquetFile(window, metadata=metadata, read_dictionary=repeated, pre_buffer=False)
+
+
+def _parquet_values(
+    file: pq.ParquetFile, groups: list[list[Chunk]], source: Window, count: _Count
+) -> Iterator[bytes | memoryview]:
+    budget = Budget.of(source.seek(0, 2))
+    places: dict[str, list[int]] = {}
+    for index in range(len(file.schema)):
+        places.setdefault(file.schema.column(index).path, []).append(index)
+    for number, group in enumerate(groups):
+        for path, columns in places.items():
+            try:
+                wanted = [(group[index], file.schema.column(index)) for index in columns]
+                rows = min(rows_at_once(source, chunk, column, budget, ROWS) for chunk, column in wanted)
+                yield from _parquet_column(file, number, path, rows)
+            except TooLargeError:
+                count(TOO_LARGE)
+            except (IndexError, *_UNREADABLE):
+                count("parquet row group is damaged")
+
+
+def _parquet_column(file: pq.ParquetFile, group: int, path: str, rows: int) -> Iterator[bytes | memoryview]:
+    last = None
+    for batch in file.iter_batches(rows, row_groups=[group], columns=[path], use_threads=False):
+        for column in batch.columns:
+            if pa.types.is_dictionary(column.type):
+                if last is not None and column.dictionary.equals(last):
+                    continue
+                last = column.dictionary
+            yield from values(column)
 
 
 def _arrow(source: BinaryIO, length: int, at: int, count: _Count) -> _File:
     """After its magic an Arrow file is an Arrow stream; its footer is not needed."""
     window = Window(source, at + 8, length - at - 8)
 
-    def read() -> Iterator[bytes]:
+    def damaged() -> None:
+        count("arrow file is damaged or cut off")
+
+    def read() -> Iterator[bytes | memoryview]:
+        readable, why = sound_bytes(window, MOST_BATCH)
+        if isinstance(why, TooLargeError):
+            count(TOO_LARGE)
+        elif why is not None:
+            damaged()
+        window.cut(readable)
+        window.seek(0)
         try:
             with pa.ipc.open_stream(window) as stream:
                 for batch in map(_untrusted, stream):
-                    for start in range(0, batch.num_rows, ROWS):
-                        yield from _batch(batch.slice(start, ROWS))
-        except (pa.ArrowException, OSError, ValueError, EOFError):
-            count("arrow file is damaged or cut off")
+                    yield from _batch(batch, damaged)
+        except _UNREADABLE:
+            if why is None:
+                damaged()
 
     return "arrow", at, lambda: at + 8 + window.tell(), read()
+
+
+TOO_LARGE = "parquet or arrow file decodes to more than is read of one"
+_UNREADABLE = (pa.ArrowException, OSError, ValueError, EOFError, MemoryError)
 
 
 class Window(io.RawIOBase):
@@ -187,6 +287,10 @@ class Window(io.RawIOBase):
     def __init__(self, source: BinaryIO, start: int, length: int) -> None:
         super().__init__()
         self._source, self._start, self._length, self._at = source, start, max(0, length), 0
+
+    def cut(self, length: int) -> None:
+        """End here at the latest."""
+        self._length = min(length, self._length)
 
     def readable(self) -> bool:
         return True

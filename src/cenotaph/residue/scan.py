@@ -29,6 +29,7 @@ CROWDED = "more streams at once than are decoded"
 UNREAD = "more files in a stream than are read"
 UNCARVED = "more pages and inodes than the bytes they lie in can hold"
 UNJOINED = "sqlite: more possible overflow pointers than are followed"
+_TOO_MUCH = "stream decodes to more than is read of it"
 LEFT_OUT = (SPENT, CROWDED, UNREAD, UNCARVED, UNJOINED, carve_postgres.UNTRIED)
 """Problems that are no container's own: a limit was reached, and what came later was not decoded."""
 
@@ -42,6 +43,7 @@ _WINDOW = 64 << 20  # bytes in which pages of SQLite are looked for their kin
 _MOST_PAGES = 1 << 16  # possible headers of pages that wait for a carver
 _TILE = 512  # zeros are left out of the search in pieces of this size
 _FAIR = 32  # what honest containers decode to, many times over, per byte read
+_SMALL = 1 << 17  # a Parquet or Arrow file of fewer bytes may decode to as much as one of so many
 _RUN = 1 << 16  # from this size on, zeros are looked for in what is fed
 
 
@@ -213,6 +215,11 @@ class _Search:
     limits: Limits
     findings: Findings
     fed: int = 0  # bytes of the root stream so far
+
+    def check_spent(self) -> None:
+        """Raises `lanes.Stop` when all containers together decoded to more than is read of them."""
+        if self.findings.decoded > self.limits.total + _FAIR * self.fed:
+            raise lanes.Stop(SPENT)
 
 
 class _Attribution:
@@ -544,11 +551,10 @@ class _Meter:
     def add(self, size: int) -> None:
         """Raises `lanes.Stop` where a limit is reached."""
         limits = self.search.limits
-        if self.search.findings.decoded > limits.total + _FAIR * self.search.fed:
-            raise lanes.Stop(SPENT)
+        self.search.check_spent()
         self.decoded += size
         if self.decoded > limits.decoded or self.decoded > limits.ratio * max(self.fed, 4096):
-            raise lanes.Stop("stream decodes to more than is read of it")
+            raise lanes.Stop(_TOO_MUCH)
         if self.outer is not None:
             self.outer.add(size)
 
@@ -690,13 +696,26 @@ def _read_whole(search: _Search, source: BinaryIO, length: int, stream: _Stream,
 
     for lane, start, end, pieces in columns.files(source, length, stream.marks, count):
         inner = _Stream(search, lane, stream.depth - 1)
-        for piece in pieces:
-            search.findings.decoded += len(piece)
-            inner.feed(piece)
+        try:
+            for piece in pieces:
+                _feed_metered(search, inner, piece, max(_SMALL, end() - start))
+        except lanes.Stop as stop:
+            count(stop.problem)
         inner.finish()
         stream.take(inner.tally, start, end())
     for store in spills.stores(source, length, stream.marks, count, fresh, search.limits.database):
         _read_spills(search, store, stream)
+
+
+def _feed_metered(search: _Search, inner: _Stream, piece: bytes | memoryview, size: int) -> None:
+    """Search a piece of what a file of so many bytes decodes to. Raises `lanes.Stop` when it is too much."""
+    for at in range(0, len(piece), BLOCK):
+        part = piece[at : at + BLOCK]
+        search.findings.decoded += len(part)
+        search.check_spent()
+        if inner.position + len(part) > search.limits.ratio * size:
+            raise lanes.Stop(_TOO_MUCH)
+        inner.feed(part)
 
 
 def _read_spills(search: _Search, store: spills.Store, stream: _Stream, most: int = 1 << 62) -> None:

@@ -1,0 +1,323 @@
+"""What a Parquet file says of its pages, looked at before one is decoded: pyarrow allocates what they say.
+
+A page of thirty kilobytes may decode to a gigabyte, a few bytes be a run of two thousand million values, and
+a dictionary give a million rows the same megabyte. So footer and page headers are read here first, and say
+how many rows can be decoded at once. Of a damaged footer pyarrow 26 cannot be asked where a column lies:
+`RowGroupMetaData.column` lets an exception of C++ through, and the process ends.
+
+Format: https://parquet.apache.org/docs/file-format/ and parquet.thrift (`PageHeader`); Thrift's "Compact
+protocol encoding" document.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import pyarrow.parquet as pq
+
+from cenotaph.arrow import Bytes, TooLargeError
+
+MOST_PAGE = 256 << 20  # decoded bytes of one page
+AT_ONCE = 512 << 20  # decoded bytes of a column that are held at once
+_MOST_HEADER = 1 << 20
+_MOST_PAGES = 1 << 18  # of one column in one row group
+_MOST_BATCHES = 1 << 17  # of one column in one row group
+_MOST_NESTED = 1 << 25  # values of one column that repeats, in one row group
+_DELTA_BYTE_ARRAY = 7  # a value may begin as the one before it: how long it is, only decoding tells
+_DATA, _DICTIONARY, _DATA_V2 = 0, 2, 3
+_DETAILS = {5: _DATA, 7: _DICTIONARY, 8: _DATA_V2}  # field of `PageHeader` → type of page that has it
+_ENCODING = {_DATA: 2, _DICTIONARY: 2, _DATA_V2: 4}  # field of that header
+
+
+@dataclass(slots=True)
+class Budget:
+    """What the pages of one file may still decode to."""
+
+    decoded: int
+    values: int
+
+    @classmethod
+    def of(cls, size: int) -> Budget:
+        """For a file of so many bytes: two hundred times its size, and a gigabyte whatever its size."""
+        return cls(max(1 << 30, 200 * size), max(1 << 27, 200 * size))
+
+    def take(self, page: Page) -> None:
+        """Raises: TooLargeError."""
+        self.decoded -= page.decoded
+        self.values -= page.values
+        if self.decoded < 0 or self.values < 0:
+            raise TooLargeError("the pages of a file decode to more than is read of one")
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """What a page header says: the type of page, its sizes in bytes, its values and their encoding."""
+
+    kind: int
+    header: int
+    compressed: int
+    decoded: int
+    values: int
+    encoding: int
+
+    def weight(self, rows: int) -> int:
+        """Bytes that at most `rows` values of this page may decode to."""
+        return self.decoded * (min(self.values, rows) if self.encoding == _DELTA_BYTE_ARRAY else 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A column in one row group, as the footer has it: where its pages begin, their bytes, its values."""
+
+    start: int
+    compressed: int
+    values: int
+
+
+def chunks(file: Bytes) -> list[list[Chunk]]:
+    """The columns of each row group of a file.
+
+    Raises:
+        ValueError: its footer cannot be read.
+    """
+    end = file.seek(0, os.SEEK_END)
+    file.seek(max(0, end - 8))
+    length = int.from_bytes(file.read(4), "little")
+    if length > end - 8:
+        raise ValueError("a footer longer than its file")
+    file.seek(end - 8 - length)
+    thrift = _Thrift(file.read(length))
+    groups: list[list[Chunk]] = []
+    for field, kind in thrift.fields():
+        if (field, kind) == (4, _LIST):
+            groups = [_group(thrift) for _ in thrift.structs()]
+        else:
+            thrift.skip(kind)
+    if any(chunk.start + chunk.compressed > end for group in groups for chunk in group):
+        raise ValueError("a column outside of its file")
+    return groups
+
+
+def rows_at_once(
+    stream: Bytes,
+    chunk: Chunk,
+    column: pq.ColumnSchema,
+    budget: Budget,
+    most: int,
+) -> int:
+    """How many rows of a column chunk, at most `most`, decode in bounded memory.
+
+    Raises:
+        TooLargeError: not even one, or the chunk takes more than the file's budget.
+        ValueError: its page headers cannot be read.
+    """
+    pages = []
+    for page in _pages(stream, chunk):
+        budget.take(page)
+        pages.append(page)
+        if page.decoded > MOST_PAGE or len(pages) > _MOST_PAGES:
+            raise TooLargeError("a page decodes to more than is read of one")
+    data = [page for page in pages if page.kind != _DICTIONARY]
+    # A value of fixed length, or of the dictionary, is decoded anew for each row that has it.
+    longest = max([page.decoded for page in pages if page.kind == _DICTIONARY], default=0)
+    if column.physical_type == "FIXED_LEN_BYTE_ARRAY":
+        longest = column.length
+    if column.max_repetition_level:
+        _check_nested(chunk, data, longest if column.physical_type != "BYTE_ARRAY" else 0)
+        return most
+    rows = most
+    while rows > 1 and max(rows * longest, _widest(data, rows)) > AT_ONCE:
+        rows //= 2
+    if sum(page.values for page in data) > rows * _MOST_BATCHES:
+        raise TooLargeError("a column decodes to more than is read of one")
+    return rows
+
+
+def _check_nested(chunk: Chunk, data: Sequence[Page], longest: int) -> None:
+    """A row of a column that repeats may hold the whole chunk. Dictionaries of texts are not expanded."""
+    values = sum(page.values for page in data)
+    decoded = sum(page.weight(page.values) for page in data) + values * longest
+    size = chunk.compressed
+    if values > max(_MOST_NESTED, 8 * size) or decoded > max(AT_ONCE, 4 * size):
+        raise TooLargeError("a column that repeats decodes to more than is read of one")
+
+
+def _widest(data: Sequence[Page], rows: int) -> int:
+    """The most bytes that so many values in a row decode to, as far as the sizes of pages tell."""
+    most = total = inside = first = 0  # inside: values of the pages between the first and the last
+    for last, page in enumerate(data):
+        total += page.weight(rows)
+        if last - first > 1:
+            inside += data[last - 1].values
+        while first < last and inside > rows - 2:
+            total -= data[first].weight(rows)
+            first += 1
+            inside -= data[first].values if first < last else inside
+        most = max(most, total)
+    return most
+
+
+def _pages(stream: Bytes, chunk: Chunk) -> Iterator[Page]:
+    """The pages of a chunk as a reader of Parquet comes to them: until all its values are there."""
+    at, end, left = chunk.start, chunk.start + chunk.compressed, chunk.values
+    while at < end and left > 0:
+        stream.seek(at)
+        page = read_header(stream.read(min(1 << 10, end - at)), whole=end - at <= 1 << 10)
+        if page is None:
+            stream.seek(at)
+            page = read_header(stream.read(min(_MOST_HEADER, end - at)), whole=True)
+        assert page is not None
+        yield page
+        at += page.header + page.compressed
+        left -= page.values if page.kind != _DICTIONARY else 0
+
+
+# ── Thrift ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def read_header(data: bytes, *, whole: bool) -> Page | None:
+    """The page header that `data` begins with; None where it is cut off and `data` is not the `whole`.
+
+    Raises:
+        ValueError: it is none.
+    """
+    try:
+        return _header(_Thrift(data))
+    except _CutOffError:
+        if whole:
+            raise
+        return None
+
+
+class _CutOffError(ValueError):
+    pass
+
+
+class _Thrift:
+    """Reads the compact protocol as leniently as pyarrow does. Raises ValueError for what is not it."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data, self.at = data, 0
+
+    def byte(self) -> int:
+        if self.at >= len(self._data):
+            raise _CutOffError("cut off")
+        self.at += 1
+        return self._data[self.at - 1]
+
+    def varint(self) -> int:
+        value = 0
+        for nth in range(10):
+            byte = self.byte()
+            value |= (byte & 0x7F) << 7 * nth
+            if byte < 0x80:
+                return value
+        raise ValueError("longer than 64 bits")
+
+    def number(self) -> int:
+        value = self.varint()
+        return value >> 1 ^ -(value & 1)
+
+    def fields(self) -> Iterator[tuple[int, int]]:
+        """Number and type of each field of a struct; whoever asks reads or skips its value."""
+        last = 0
+        while head := self.byte():
+            last = last + (head >> 4) if head >> 4 else self.number()
+            yield last, head & 15
+
+    def skip(self, kind: int, depth: int = 8) -> None:
+        if kind in (_I16, _I32, _I64):
+            self.varint()
+        elif kind == _BINARY:
+            self._pass(self.varint())
+        elif kind == _STRUCT and depth:
+            for _, inner in self.fields():
+                self.skip(inner, depth - 1)
+        elif kind in _FIXED:
+            self._pass(_FIXED[kind])
+        elif kind in (_LIST, _SET) and depth:
+            count, inner = self._elements()
+            for _ in range(count):
+                self.skip(inner if inner not in (1, 2) else 3, depth - 1)  # a boolean in a list has a byte
+        else:
+            raise ValueError("a type that neither footers nor page headers have")
+
+    def structs(self) -> range:
+        """The structs of a list; whoever asks reads each."""
+        count, kind = self._elements()
+        if kind != _STRUCT and count:
+            raise ValueError("a list of something else")
+        return range(count)
+
+    def _elements(self) -> tuple[int, int]:
+        head = self.byte()
+        count = head >> 4 if head >> 4 < 15 else self.varint()
+        if count > len(self._data):
+            raise ValueError("a list longer than its file")
+        return count, head & 15
+
+    def _pass(self, length: int) -> None:
+        self.at += length
+        if self.at > len(self._data):
+            raise _CutOffError("cut off")
+
+
+_I16, _I32, _I64, _BINARY, _LIST, _SET, _STRUCT = 4, 5, 6, 8, 9, 10, 12
+_FIXED = {1: 0, 2: 0, 3: 1, 7: 8}  # booleans, a byte, a double
+
+
+def _header(thrift: _Thrift) -> Page:
+    numbers: dict[int, int] = {}
+    details: dict[int, dict[int, int]] = {}
+    for field, kind in thrift.fields():
+        if field in _DETAILS and kind == _STRUCT:
+            details[_DETAILS[field]] = _numbers(thrift, _I32)
+        elif kind == _I32:
+            numbers[field] = thrift.number()
+        else:
+            thrift.skip(kind)
+    if not {1, 2, 3} <= numbers.keys() or min(numbers[2], numbers[3]) < 0:
+        raise ValueError("not a page header")
+    about = details.get(numbers[1], {})
+    if numbers[1] in _ENCODING and about.get(1, -1) < 0:
+        raise ValueError("a page without a number of values")
+    encoding = about.get(_ENCODING.get(numbers[1], 0), -1)
+    return Page(numbers[1], thrift.at, numbers[3], numbers[2], about.get(1, 0), encoding)
+
+
+def _numbers(thrift: _Thrift, wanted: int) -> dict[int, int]:
+    """The fields of a struct that are numbers of one kind."""
+    found: dict[int, int] = {}
+    for field, kind in thrift.fields():
+        if kind == wanted:
+            found[field] = thrift.number()
+        else:
+            thrift.skip(kind)
+    return found
+
+
+def _group(thrift: _Thrift) -> list[Chunk]:
+    """`RowGroup`: its first field is the list of its columns."""
+    columns: list[Chunk] = []
+    for field, kind in thrift.fields():
+        if (field, kind) == (1, _LIST):
+            columns = [_column(thrift) for _ in thrift.structs()]
+        else:
+            thrift.skip(kind)
+    return columns
+
+
+def _column(thrift: _Thrift) -> Chunk:
+    """`ColumnChunk`, of whose fields the third is `ColumnMetaData`."""
+    about: dict[int, int] = {}
+    for field, kind in thrift.fields():
+        if (field, kind) == (3, _STRUCT):
+            about = _numbers(thrift, _I64)
+        else:
+            thrift.skip(kind)
+    if not {5, 7, 9} <= about.keys() or min(about[5], about[7], about[9]) < 0:
+        raise ValueError("a column that lies nowhere")
+    dictionary = about.get(11, 0)
+    return Chunk(dictionary if 0 < dictionary < about[9] else about[9], about[7], about[5])
