@@ -261,3 +261,13 @@ def test_the_widest_run_of_rows_is_found_whatever_the_pages() -> None:
     assert [parquet._widest(pages, rows) for rows in (1, 2, 3, 5, 6, 100)] == [40, 60, 65, 65, 70, 75]
     growing = [parquet.Page(0, 9, 9, 10, 50, 7)]
     assert [parquet._widest(growing, rows) for rows in (1, 8, 100)] == [10, 80, 500]
+
+
+def test_a_column_whose_name_is_not_utf8_does_not_end_the_scan(needles: Needles) -> None:
+    """Its file is told; what lies behind it is searched."""
+    data = _parquet({"store_schema": False}, name=pa.array(PHONES)).replace(b"name", b"nam\xff")
+
+    findings = _scan(data + "\n".join(PHONES).encode(), needles)
+
+    assert len(findings.residue) == 50
+    assert "parquet file without its footer, or damaged (1 times)" in findings.problems

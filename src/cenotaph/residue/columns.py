@@ -203,7 +203,8 @@ def _parquet(
             continue
         window = Window(source, at, end - at)
         try:
-            return end, _parquet_values(_opened(window), chunks(window), window, count)
+            file = _opened(window)
+            return end, _parquet_values(file, _places(file), chunks(window), window, count)
         except _UNREADABLE:
             continue
     return None
@@ -221,13 +222,22 @@ def _opened(window: Window) -> pq.ParquetFile:
     return pq.ParquetFile(window, metadata=metadata, read_dictionary=repeated, pre_buffer=False)
 
 
-def _parquet_values(
-    file: pq.ParquetFile, groups: list[list[Chunk]], source: Window, count: _Count
-) -> Iterator[bytes | memoryview]:
-    budget = Budget.of(source.seek(0, 2))
+def _places(file: pq.ParquetFile) -> dict[str, list[int]]:
+    """The columns by path; two may have one. Raises: UnicodeDecodeError."""
     places: dict[str, list[int]] = {}
     for index in range(len(file.schema)):
         places.setdefault(file.schema.column(index).path, []).append(index)
+    return places
+
+
+def _parquet_values(
+    file: pq.ParquetFile,
+    places: dict[str, list[int]],
+    groups: list[list[Chunk]],
+    source: Window,
+    count: _Count,
+) -> Iterator[bytes | memoryview]:
+    budget = Budget.of(source.seek(0, 2))
     for number, group in enumerate(groups):
         for path, columns in places.items():
             try:
