@@ -1,4 +1,4 @@
-"""A private PostgreSQL server for the tests of its bytes, and what its tools say of them."""
+"""A private PostgreSQL server for the tests of its bytes, and such bytes made by hand."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import lz4.block
 import pytest
 
 BIN = Path("/usr/lib/postgresql/15/bin")
@@ -96,3 +97,58 @@ def _run(tool: str, *arguments: object) -> None:
     command = [*_AS_POSTGRES, BIN / tool, *map(str, arguments)]
     done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, cwd="/", check=False)
     assert done.returncode == 0, done.stderr.decode()
+
+
+def chunk(value: int, number: int, content: bytes) -> bytes:
+    """A row of a TOAST table as it lies in a page."""
+    header = bytes(18) + b"\x03\x00\x02\x08\x18\x00"
+    length = (len(content) + 4 << 2).to_bytes(4, "little")
+    row = header + value.to_bytes(4, "little") + number.to_bytes(4, "little") + length + content
+    return row.ljust(-(-len(row) // 8) * 8, b"\x00")
+
+
+def value(text: bytes, method: str = "lz4") -> bytes:
+    """A compressed value as it lies in a row."""
+    packed = lz4.block.compress(text, store_size=False) if method == "lz4" else slow_pglz(text)
+    told = len(text) | (1 << 30 if method == "lz4" else 0)
+    data = (len(packed) + 8 << 2 | 2).to_bytes(4, "little") + told.to_bytes(4, "little") + packed
+    return data.ljust(-(-len(data) // 8) * 8, b"\x00")
+
+
+def slow_pglz(text: bytes) -> bytes:
+    """A pglz stream of text: literals, and tags for what repeats the 40 bytes before it."""
+    items: list[bytes] = []
+    at = 0
+    while at < len(text):
+        if at >= 40 and text[at : at + 17] == text[at - 40 : at - 23]:
+            items.append(bytes([14, 40]))
+            at += 17
+        else:
+            items.append(text[at : at + 1])
+            at += 1
+    out = b""
+    for first in range(0, len(items), 8):
+        eight = items[first : first + 8]
+        out += bytes([sum((len(item) == 2) << nth for nth, item in enumerate(eight))]) + b"".join(eight)
+    return out
+
+
+def record(previous: int, packed: bytes, method: int, hole: tuple[int, int] = (0, 0)) -> bytes:
+    """A log record with the compressed image of one page; `hole` is offset and length of its free middle."""
+    image = len(packed).to_bytes(2, "little") + hole[0].to_bytes(2, "little") + bytes([method | 3])
+    block = b"\x00\x10\x00\x00" + image + hole[1].to_bytes(2, "little") + bytes(16)
+    size = 24 + len(block) + len(packed)
+    head = size.to_bytes(4, "little") + bytes(4) + previous.to_bytes(8, "little") + bytes(8)
+    data = head + block + packed
+    return data.ljust(-(-len(data) // 8) * 8, b"\x00")
+
+
+def log(body: bytes, continued: int = 0, first: int = 1 << 24) -> bytes:
+    """Log pages of version 15 full of this content; `continued` bytes of it are of a record before."""
+    out, address = b"", first
+    while body:
+        begin = b"\x10\xd1" + (1 if continued else 0).to_bytes(2, "little") + (1).to_bytes(4, "little")
+        head = begin + address.to_bytes(8, "little") + continued.to_bytes(4, "little") + bytes(4)
+        out += head + body[:8168]
+        body, address = body[8168:], address + 8192
+    return out.ljust(-(-len(out) // 8192) * 8192, b"\x00")

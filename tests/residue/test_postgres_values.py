@@ -12,7 +12,7 @@ import lz4.block
 import numpy as np
 import pyarrow as pa
 import pytest
-from postgres_bytes import Server, needs_server, server
+from postgres_bytes import Server, chunk, needs_server, server, slow_pglz, value
 
 from cenotaph.residue import pglz, postgres_values
 from cenotaph.residue.needles import NeedleBuilder, Needles
@@ -138,9 +138,9 @@ def test_the_decompressor_agrees_with_the_server_on_every_value(written):
     texts = written.server.sql("SELECT x FROM inline_pglz ORDER BY ctid").split("\n")
     assert len(packed) == len(texts) == N
 
-    for value, text in zip(packed, texts, strict=True):
-        size = int.from_bytes(value[4:8], "little")
-        assert pglz.decompress(value[8:], size).decode() == text
+    for shown, text in zip(packed, texts, strict=True):
+        size = int.from_bytes(shown[4:8], "little")
+        assert pglz.decompress(shown[8:], size).decode() == text
 
 
 @needs_server
@@ -166,40 +166,6 @@ def test_chunks_of_many_values_interleaved_are_joined_by_number():
     assert cut == 2
     assert len(findings.residue) == N
     assert findings.counts["toast", "utf-8", "phone", False] == 2 * cut
-
-
-def chunk(value: int, number: int, content: bytes) -> bytes:
-    """A row of a TOAST table as it lies in a page."""
-    header = bytes(18) + b"\x03\x00\x02\x08\x18\x00"
-    length = (len(content) + 4 << 2).to_bytes(4, "little")
-    row = header + value.to_bytes(4, "little") + number.to_bytes(4, "little") + length + content
-    return row.ljust(-(-len(row) // 8) * 8, b"\x00")
-
-
-def value(text: bytes, method: str = "lz4") -> bytes:
-    """A compressed value as it lies in a row."""
-    packed = lz4.block.compress(text, store_size=False) if method == "lz4" else slow_pglz(text)
-    told = len(text) | (1 << 30 if method == "lz4" else 0)
-    data = (len(packed) + 8 << 2 | 2).to_bytes(4, "little") + told.to_bytes(4, "little") + packed
-    return data.ljust(-(-len(data) // 8) * 8, b"\x00")
-
-
-def slow_pglz(text: bytes) -> bytes:
-    """A pglz stream of text: literals, and tags for what repeats the 40 bytes before it."""
-    items: list[bytes] = []
-    at = 0
-    while at < len(text):
-        if at >= 40 and text[at : at + 17] == text[at - 40 : at - 23]:
-            items.append(bytes([14, 40]))
-            at += 17
-        else:
-            items.append(text[at : at + 1])
-            at += 1
-    out = b""
-    for first in range(0, len(items), 8):
-        eight = items[first : first + 8]
-        out += bytes([sum((len(item) == 2) << nth for nth, item in enumerate(eight))]) + b"".join(eight)
-    return out
 
 
 TEXT = b"".join(phone.encode().ljust(40, b"-") for phone in VALUES[:1]) * 20

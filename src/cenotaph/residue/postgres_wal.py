@@ -126,8 +126,32 @@ class Run:
     def images(self, last: bool) -> Iterator[Image]:
         """Compressed images in the records not followed before; with `last` also in one that is cut off."""
         modern = bool(self._pages) and self._pages[0].magic >= _FIFTEEN
-        for start, end in self._records(last):
+        for start, end in self.records(last):
             yield from _images(bytes(self.body[start:end]), start, modern)
+
+    def records(self, last: bool) -> Iterator[tuple[int, int]]:
+        """Where records begin and end in `body`, each of them once; with `last` also one that is cut off."""
+        at, before = self._record, 0
+        if at is None:
+            at = self._resumed(0)
+        while at is not None:
+            size, previous = self._header(at)
+            if not size or (before and previous != before):
+                at, before = self._resumed(at + 1), 0
+                continue
+            if at + size > len(self.body) and not last:
+                break
+            yield at, min(at + size, len(self.body))
+            before = self.address(at)
+            at = -(-(at + size) // 8) * 8
+            if at + _RECORD_SIZE > len(self.body):
+                break
+        self._record = at
+
+    def address(self, at: int) -> int:
+        """Where in the log (its LSN) this byte of `body` lies."""
+        row = bisect_right(self.begins, at) - 1
+        return self._pages[row].address + self._pages[row].header + at - self.begins[row]
 
     def keep(self, done: int, most: int) -> int:
         """Forget whole pages before `done`, but keep a record that goes on, if it has at most so many bytes.
@@ -143,25 +167,6 @@ class Run:
         if self._record is not None:
             self._record = self._record - gone if self._record >= gone else None
         return gone
-
-    def _records(self, last: bool) -> Iterator[tuple[int, int]]:
-        """Where records begin and end, each of them once."""
-        at, before = self._record, 0
-        if at is None:
-            at = self._resumed(0)
-        while at is not None:
-            size, previous = self._header(at)
-            if not size or (before and previous != before):
-                at, before = self._resumed(at + 1), 0
-                continue
-            if at + size > len(self.body) and not last:
-                break
-            yield at, min(at + size, len(self.body))
-            before = self._address(at)
-            at = -(-(at + size) // 8) * 8
-            if at + _RECORD_SIZE > len(self.body):
-                break
-        self._record = at
 
     def _resumed(self, after: int) -> int | None:
         """Where the first record begins that a page from `after` on names: behind what it continues."""
@@ -179,11 +184,7 @@ class Run:
         known = manager < 32 or manager >= 128
         if not _RECORD_SIZE <= size <= _LONGEST_RECORD or padding or not known:
             return 0, 0
-        return (size, previous) if previous < self._address(at) else (0, 0)
-
-    def _address(self, at: int) -> int:
-        row = bisect_right(self.begins, at) - 1
-        return self._pages[row].address + self._pages[row].header + at - self.begins[row]
+        return (size, previous) if previous < self.address(at) else (0, 0)
 
 
 def _images(record: bytes, offset: int, modern: bool) -> Iterator[Image]:
