@@ -19,7 +19,7 @@ from cenotaph.errors import PermanentStoreError
 Longs: TypeAlias = npt.NDArray[np.int64]
 Octets: TypeAlias = npt.NDArray[np.uint8]
 
-BLOCK_BYTES = 4 << 20
+BLOCK_BYTES = 2 << 20
 BLOCK_ROWS = 65_536
 MALFORMED = "the server's rows do not have the form that COPY BINARY prescribes"
 
@@ -98,7 +98,7 @@ class Stream:
         self.ended = False  # the server is ready for another query
         self.failed: str | None = None  # SQLSTATE
 
-    def feed(self, piece: memoryview) -> Iterator[Block]:
+    def feed(self, piece: bytes) -> Iterator[Block]:
         """Take the next bytes, and give what rows they complete."""
         self._waiting += piece
         if len(self._waiting) >= self._needed or self._waiting[-6:-1] == _READY:
@@ -132,15 +132,20 @@ class Stream:
             begin = at + 5
             if octets[at] != _DATA:
                 self._other(octets[at:end].tobytes())
-            elif self._begun and octets[begin:end].tobytes() == _TRAILER:
+                at = end
+                continue
+            headed = not self._begun
+            if headed:  # what is sent first travels with it: a row, or the trailer
+                begin = self._header(octets, begin, end)
+            if octets[begin:end].tobytes() == _TRAILER:
                 self._complete = True
-            elif self._begun:
+            elif headed and begin < end:
+                starts.append(np.array([begin]))
+                ends.append(np.array([end]))
+            elif not headed:
                 found, end = _chain(octets, at, size)
                 starts.append(found + 5)
                 ends.append(np.append(found[1:], end))
-            elif (begin := self._header(octets, begin, end)) < end:  # the first row travels with it
-                starts.append(np.array([begin]))
-                ends.append(np.array([end]))
             at = end
         return np.concatenate(starts), np.concatenate(ends), at
 
@@ -178,8 +183,11 @@ def _chain(octets: Octets, first: int, size: int) -> tuple[Longs, int]:
 
     Every byte that could begin one is taken; one that does not follow another is part of a value.
     """
-    last = max(first + 1, size - 7)
-    maybe = np.flatnonzero(octets[first:last] == _DATA) + first
+    part = octets[first : max(first + 1, size - 7)]
+    begins = part[:-1] == _DATA
+    begins &= part[1:] == 0  # of its length; a row of 16 MiB and more begins a chain of its own
+    begins[:1] = True
+    maybe = np.flatnonzero(begins) + first if len(begins) else np.array([first])
     widths = view(octets, ">i2")
     maybe = maybe[widths[maybe + 5] == widths[first + 5]]
     after = maybe + 1 + view(octets, ">u4")[maybe + 1].astype(np.int64)

@@ -10,7 +10,9 @@ sort that spills writes rows to temporary files, which are then freed with their
 from __future__ import annotations
 
 import contextlib
+import queue
 import socket
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -189,6 +191,7 @@ def quoted(name: str) -> str:
 
 
 _RECEIVE = 1 << 20
+_AHEAD = 8  # pieces received before they are asked for, so that the server works meanwhile
 
 
 def _by_block(link: pq.abc.PGconn, command: bytes) -> Iterator[Block]:
@@ -198,16 +201,53 @@ def _by_block(link: pq.abc.PGconn, command: bytes) -> Iterator[Block]:
     link.send_query(command)
     with socket.socket(fileno=socket.dup(link.socket)) as stream:
         stream.setblocking(True)
+        pieces = _Ahead(stream)
         messages = Stream()
-        piece = bytearray(_RECEIVE)
-        while not messages.ended:
-            got = stream.recv_into(piece)
-            if not got:
-                raise TransientStoreError("the server closed the connection", hint="run again")
-            yield from messages.feed(memoryview(piece)[:got])
-            if messages.failed is not None:
-                raise _meaning(messages.failed, False, "the server")
+        try:
+            while not messages.ended:
+                yield from messages.feed(pieces.next())
+                if messages.failed is not None:
+                    raise _meaning(messages.failed, False, "the server")
+        finally:
+            pieces.stop()
         yield from messages.finish()
+
+
+class _Ahead(threading.Thread):
+    """Receives while its reader works on what came before."""
+
+    def __init__(self, stream: socket.socket) -> None:
+        super().__init__(name="copy", daemon=True)
+        self._stream = stream
+        self._pieces: queue.Queue[bytes] = queue.Queue(_AHEAD)
+        self._stopped = False
+        self.start()
+
+    def run(self) -> None:
+        last = b"?"
+        while last and not self._stopped:
+            try:
+                last = self._stream.recv(_RECEIVE)
+            except OSError:
+                last = b""
+            self._pieces.put(last)
+
+    def next(self) -> bytes:
+        """Raises: TransientStoreError at the end of the stream."""
+        piece = self._pieces.get()
+        if not piece:
+            raise TransientStoreError("the server closed the connection", hint="run again")
+        return piece
+
+    def stop(self) -> None:
+        """Nobody reads on. The server is told by the connection's end."""
+        self._stopped = True
+        with contextlib.suppress(OSError):
+            self._stream.shutdown(socket.SHUT_RDWR)
+        while self.is_alive():
+            with contextlib.suppress(queue.Empty):
+                self._pieces.get(timeout=0.01)
+        self.join()
 
 
 _ROWS_TAKEN = 16_384
@@ -228,7 +268,7 @@ def _by_row(link: pq.abc.PGconn, command: bytes) -> Iterator[Block]:
             parts += [b"d", (length + 4).to_bytes(4, "big"), bytes(row)]
             size += length
         if length <= 0 or size >= _BYTES_TAKEN or len(parts) >= 3 * _ROWS_TAKEN:
-            yield from messages.feed(memoryview(b"".join(parts)))
+            yield from messages.feed(b"".join(parts))
             parts, size = [], 0
         if length <= 0:
             break

@@ -43,7 +43,7 @@ def oids(fields: Fields) -> pa.Array:
 
 def booleans(fields: Fields) -> pa.Array:
     values = numbers(fields, "u1")
-    if (values > 1).any():
+    if (values[fields.lengths >= 0] > 1).any():
         raise PermanentStoreError(MALFORMED)
     bits = pa.py_buffer(np.packbits(values.astype(np.bool_), bitorder="little"))
     return pa.Array.from_buffers(pa.bool_(), len(fields), [_bitmap(fields), bits])
@@ -157,8 +157,9 @@ def numerics(fields: Fields) -> pa.Array:
     if not use.any():
         nothing = pa.nulls(len(fields), pa.decimal128(1, 0))
         return _mixed(nothing, odd, _NUMERIC, fields)
-    digits = _Digits(at, np.where(use, count, 0), np.where(use, weight, -1), sign == 0x4000)
-    plain = digits.decimals(fields, use, int(whole[use].max()), int(scale[use].max()))
+    negative = use & (sign == 0x4000)
+    digits = _Digits(fields.octets, at, np.where(use, count, 0), np.where(use, weight, -1), negative)
+    plain = digits.decimals(use, int(whole[use].max()), int(scale[use].max()))
     return _mixed(plain, odd, _NUMERIC, fields)
 
 
@@ -245,41 +246,64 @@ def _is_text(raw: bytes) -> bool:
 
 
 class _Digits:
-    """The base-10,000 digits of numerics as text, which Arrow reads as decimals."""
+    """The base-10,000 digits of numerics (numeric_send)."""
 
-    def __init__(self, at: Longs, count: Longs, weight: Longs, negative: Bools) -> None:
-        self._at, self._count, self._weight, self._negative = at, count, weight, negative
+    def __init__(self, octets: Octets, at: Longs, count: Longs, weight: Longs, negative: Bools) -> None:
+        self._digits, self._at = view(octets, ">u2"), at + 8
+        self._count, self._weight, self._negative = count, weight, negative
 
-    def decimals(self, fields: Fields, use: Bools, whole: int, scale: int) -> pa.Array:
-        before = max(1, -(-whole // 4))  # groups of four digits
-        behind = -(-scale // 4)
-        rows = len(fields)
-        text = np.empty((rows, 2 + 4 * (before + behind)), np.uint8)
+    def decimals(self, use: Bools, whole: int, scale: int) -> pa.Array:
+        """Decimals with so many digits before the point and behind; null where not `use`."""
+        before, behind, digits = max(1, -(-whole // 4)), -(-scale // 4), max(1, whole + scale)
+        kind = pa.decimal128(digits, scale) if digits <= 38 else pa.decimal256(digits, scale)
+        powers = range(before - 1, -1 - behind, -1)
+        if len(powers) <= _GROUPS_OF_INT64:
+            values = self._integers(powers, 10 ** (4 * behind - scale))
+        else:
+            values = self._texts(powers, before, scale).cast(kind).buffers()[1]
+        bitmap = None if use.all() else pa.py_buffer(np.packbits(use, bitorder="little"))
+        return pa.Array.from_buffers(kind, len(use), [bitmap, values])
+
+    def _integers(self, powers: range, surplus: int) -> pa.Buffer:
+        total = np.zeros(len(self._at), np.int64)
+        for power in powers:
+            total *= 10_000
+            total += self._group(power)
+        if surplus > 1:
+            total //= surplus
+        np.negative(total, out=total, where=self._negative)
+        words = np.empty((len(total), 2), np.int64)  # 128 bits, the low half first
+        words[:, 0], words[:, 1] = total, total >> 63
+        return pa.py_buffer(words)
+
+    def _texts(self, powers: range, before: int, scale: int) -> pa.Array:
+        """As Arrow reads them."""
+        rows, width = len(self._at), 1 + 4 * before + (1 + scale if scale else 0)
+        text = np.empty((rows, 2 + 4 * len(powers)), np.uint8)
         text[:, 0] = np.where(self._negative, ord("-"), ord("0"))
         text[:, 1 + 4 * before] = ord(".")
-        for group in range(before + behind):
+        for group, power in enumerate(powers):
             at = 1 + 4 * group + (group >= before)
-            text[:, at : at + 4] = _GROUPS[self._group(fields.octets, before - 1 - group)]
-        width = 1 + 4 * before + (1 + scale if scale else 0)
+            text[:, at : at + 4] = _GROUPS[self._group(power)]
         chosen = np.ascontiguousarray(text[:, :width])
         ends = pa.py_buffer(np.arange(0, (rows + 1) * width, width, dtype=np.int64))
-        texts = pa.Array.from_buffers(pa.large_string(), rows, [None, ends, pa.py_buffer(chosen)])
-        digits = max(1, whole + scale)
-        kind = pa.decimal128(digits, scale) if digits <= 38 else pa.decimal256(digits, scale)
-        plain = texts.cast(kind)
-        bitmap = None if use.all() else pa.py_buffer(np.packbits(use, bitorder="little"))
-        return pa.Array.from_buffers(kind, rows, [bitmap, plain.buffers()[1]])
+        return pa.Array.from_buffers(pa.large_string(), rows, [None, ends, pa.py_buffer(chosen)])
 
-    def _group(self, octets: Octets, power: int) -> npt.NDArray[Any]:
+    def _group(self, power: int) -> Longs:
         """The digits that stand before 10,000 ** power."""
         index = self._weight - power
         there = (index >= 0) & (index < self._count)
-        found = np.where(there, view(octets, ">u2")[np.where(there, self._at + 8 + 2 * index, 0)], 0)
-        if (found > 9_999).any():
+        index *= 2
+        index += self._at
+        index *= there  # elsewhere the first bytes of the block are read, and left out
+        found = self._digits[index].astype(np.int64)
+        found *= there
+        if found.max(initial=0) > 9_999:
             raise PermanentStoreError(MALFORMED)
         return found
 
 
+_GROUPS_OF_INT64: Final = 4
 _STEPS: Final = 64  # elements taken of all arrays at once, before long ones are followed one by one
 
 
