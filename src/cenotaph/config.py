@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import parse_qsl, urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import PydanticCustomError
@@ -30,7 +31,8 @@ from cenotaph_proof.testimony import MOST_APPS
 from cenotaph_proof.trust import seconds, unique_parties
 
 LIMIT = 1 << 20
-SCHEMES = ("sqlite", "files")
+PLACES = ("sqlite", "files")  # kinds of store that lie in a file or folder
+SCHEMES = (*PLACES, "postgresql")
 SHARED = (
     "restart",
     "wal",
@@ -125,7 +127,9 @@ class StoreTable(_Table):
 
     @property
     def kind(self) -> str:
-        return self.url.split(":", 1)[0]
+        """The scheme of its address; of one given by reference, a server's: only those have secrets."""
+        scheme = self.url.split(":", 1)[0]
+        return "postgresql" if scheme in ("env", "file") else scheme
 
     @property
     def names_published(self) -> bool:
@@ -265,14 +269,29 @@ class CaseFile(_Table):
         raise UsageError(f"the case names no store {name}")
 
     def url(self, store: StoreTable, *, erase: bool = False) -> str:
-        """The store's address with an absolute path, secrets resolved."""
+        """The store's address with an absolute path, secrets resolved.
+
+        Raises: UsageError where a reference leads nowhere, or to another kind of address.
+        """
         text = resolve((store.erase_url if erase else None) or store.url, self.base)
         scheme, _, rest = text.partition(":")
-        return f"{scheme}:{(self.base / rest).absolute()}" if scheme in SCHEMES else text
+        if scheme != store.kind:
+            raise UsageError(f"store {store.name}: its address is not one of {store.kind}:")
+        return f"{scheme}:{(self.base / rest).absolute()}" if scheme in PLACES else text
 
     def path(self, store: StoreTable) -> Path:
         """Where a store of files or a SQLite database lies, as an absolute path."""
-        return Path(self.url(store).partition(":")[2])
+        place = self.place(store)
+        assert place is not None
+        return place
+
+    def place(self, store: StoreTable) -> Path | None:
+        """As `path`; None for a store that a server keeps."""
+        return Path(self.url(store).partition(":")[2]) if store.kind in PLACES else None
+
+    def places(self) -> tuple[Path, ...]:
+        """Where the stores lie that no server keeps."""
+        return tuple(place for place in map(self.place, self.store) if place is not None)
 
     def selection(self, store: StoreTable) -> Selection:
         """What of a store goes: its scope less the holds."""
@@ -402,7 +421,10 @@ def resolve(text: str, base: Path) -> str:
             raise UsageError(f"the case refers to the environment variable {name}, which is not set")
         return os.environ[name]
     if text.startswith("file:"):
-        return reference_path(text, base).read_text("utf-8").strip()
+        try:
+            return reference_path(text, base).read_text("utf-8").strip()
+        except (OSError, UnicodeDecodeError):
+            raise UsageError("a file that the case refers to is not there, or is not text") from None
     if text.startswith("cmd:"):
         raise UsageError("cmd: references are not followed in a case file", hint="use env: or file:")
     return text
@@ -431,6 +453,19 @@ def _predicate(text: str | None, where: str) -> Predicate | None:
         raise UsageError(f"rows of {where}: {error.message}", hint=error.hint) from None
 
 
+def _tells_password(url: str) -> bool:
+    """Whether a server's address has a password in it, as libpq reads one."""
+    if not url.startswith("postgresql:"):
+        return False
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # brackets that are no address: the store refuses it
+        return False
+    return parts.password is not None or any(
+        name in ("password", "sslpassword") for name, _ in parse_qsl(parts.query, keep_blank_values=True)
+    )
+
+
 def _check(case: CaseFile) -> None:
     names = [s.name for s in case.store]
     if len(set(names)) != len(names):
@@ -441,7 +476,12 @@ def _check(case: CaseFile) -> None:
         if store.kind not in SCHEMES:
             raise UsageError(
                 f"store {store.name}: this version knows the stores {', '.join(SCHEMES)}",
-                hint='write url = "sqlite:PATH" or "files:PATH"',
+                hint='write url = "sqlite:PATH", "files:PATH" or "postgresql://USER@HOST/DATABASE"',
+            )
+        if any(map(_tells_password, (store.url, store.erase_url or ""))):
+            raise UsageError(
+                f"store {store.name}: a password stands in its url, and the case file is no place for one",
+                hint='write url = "env:NAME" or "file:PATH", or leave it to PGPASSFILE',
             )
         unknown = set(store.shared) - set(SHARED)
         if unknown:
@@ -529,8 +569,8 @@ def _check_volumes(case: CaseFile) -> None:
         raise UsageError("two [[volume]] tables have the same name or the same path")
     for store in case.store:
         for kept in (k for v in volumes for k in v.kept):
-            place = case.path(store)
-            if _within(place, kept) or _within(kept, place):
+            place = case.place(store)
+            if place is not None and (_within(place, kept) or _within(kept, place)):
                 raise UsageError(f"store {store.name} and what a [[volume]] keeps lie in each other")
     taken = {v.name for v in volumes} & {s.name for s in case.store}
     if taken:
@@ -545,7 +585,7 @@ def _check_volumes(case: CaseFile) -> None:
 
 def _check_apart(case: CaseFile) -> None:
     """No store inside another, and none that holds what the case itself needs."""
-    places = {s.name: Path(os.path.realpath(case.path(s))) for s in case.store}
+    places = {s.name: Path(os.path.realpath(case.path(s))) for s in case.store if s.kind in PLACES}
     for name, place in places.items():
         for what, path in _own(case):
             if _within(Path(os.path.realpath(path)), place):

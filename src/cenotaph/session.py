@@ -114,7 +114,8 @@ class Session:
         if other is None:
             return True
         try:
-            return os.path.samefile(other.partition(":")[2], self.config.path(self.config.find(store)))
+            place = self.config.place(self.config.find(store))
+            return place is not None and os.path.samefile(other.partition(":")[2], place)
         except OSError:
             return False
 

@@ -62,7 +62,9 @@ def grounds(config: CaseFile) -> tuple[Ground, ...]:
     for named in config.volumes():
         volume = _identified(named)
         stores = tuple(
-            s for s in config.store if wants(s) and identify.holds(volume, standing(config.path(s)))
+            s
+            for s in config.store
+            if wants(s) and (place := config.place(s)) is not None and identify.holds(volume, standing(place))
         )
         if stores:
             found.append(_ground(config, named, volume, stores))

@@ -103,7 +103,8 @@ def _witnesses(desk: Desk) -> Iterator[Check]:
 def _stores(desk: Desk, opener: OpenReader) -> Iterator[Check]:
     for store in desk.config.store:
         what = f"store {store.name}"
-        if not desk.config.path(store).exists():
+        place = desk.config.place(store)
+        if place is not None and not place.exists():
             yield Check(what, False, "there is nothing at its address", "correct its url in case.toml")
             continue
         try:
@@ -118,8 +119,9 @@ def _stores(desk: Desk, opener: OpenReader) -> Iterator[Check]:
             continue
         why = f"; not higher: {capability.why_not_higher}" if capability.why_not_higher else ""
         yield Check(what, True, f"{count} collections, can reach {capability.grade.name}{why}")
-        path = desk.config.path(store)
-        folder = path if path.is_dir() else path.parent
+        if place is None:
+            continue
+        folder = place if place.is_dir() else place.parent
         if not os.access(folder, os.W_OK | os.X_OK):
             yield Check(
                 what, False, "its folder cannot be written, so it cannot be erased", "chmod or chown it"

@@ -70,7 +70,7 @@ def collections(values: Iterable[str]) -> set[tuple[str, int]]:
 def found(folder: Path, roots: Iterable[Path], as_json: bool) -> None:
     """Print stores that nobody declared, each with a [[store]] table to paste."""
     desk = Desk(folder)
-    declared = [*(desk.config.path(s) for s in desk.config.store), desk.path, desk.config.log_path()]
+    declared = [*desk.config.places(), desk.path, desk.config.log_path()]
     items = []
     for item in find(roots, declared):
         items.append(

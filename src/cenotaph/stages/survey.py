@@ -47,7 +47,7 @@ class SurveyTask:
     name: str
     kind: str
     url: str = field(repr=False)
-    path: Path = field(repr=False)
+    path: Path | None = field(repr=False)  # None for a store that a server keeps
     base: Path = field(repr=False)
     selection: Selection = field(repr=False)
     subjects: dict[str, str] = field(repr=False)
@@ -95,7 +95,7 @@ def survey(desk: Desk, opener: OpenReader, tell: Tell = quiet) -> Entry:
 
 def survey_store(task: SurveyTask) -> Surveyed:
     """Survey one store; runs in a child process. A store that is not there is an error, not empty."""
-    if not task.path.exists():
+    if task.path is not None and not task.path.exists():
         raise UsageError(
             f"there is nothing at the address of store {task.name}",
             hint="correct its url in case.toml, or take the store out",
@@ -103,13 +103,13 @@ def survey_store(task: SurveyTask) -> Surveyed:
     with naming(task.name), closing(task.opener(task.url, task.selection)) as reader:
         parts = [_survey_collection(task, reader, c) for c in reader.collections()]
         capability = reader.capabilities
-    exposed = exposures(task.path, kind=task.kind)
+    exposed = exposures(task.path, kind=task.kind) if task.path is not None else ()
     return Surveyed(
         EstateStore(
             task.name,
             tuple(p.clear for p in parts),
             tuple(copy for p in parts for copy in p.copies),
-            estates.anchor(task.path, task.base),
+            estates.anchor(task.path, task.base) if task.path is not None else None,
         ),
         InventoryStore(
             name=task.name,
@@ -117,7 +117,7 @@ def survey_store(task: SurveyTask) -> Surveyed:
             why_not_higher=capability.why_not_higher[:1000],
             collections=tuple(p.published for p in parts),
             exposures=tuple(e.sentence for e in exposed),
-            last_write=_month(task.path),
+            last_write=_month(task.path) if task.path is not None else None,
         ),
         tuple(p.sketches for p in parts),
     )
@@ -246,7 +246,7 @@ def _look_alikes(found: Sequence[Surveyed]) -> tuple[LookAlike, ...]:
 
 def _undeclared(desk: Desk) -> int:
     roots = [desk.config.base / root for root in desk.config.case.search]
-    declared = [desk.config.path(s) for s in desk.config.store]
+    declared = desk.config.places()
     own = [desk.path, desk.config.log_path()]
     return sum(1 for found in find(roots, [*declared, *own]) if found.personal) if roots else 0
 
@@ -258,7 +258,7 @@ def _task(desk: Desk, opener: OpenReader, name: str, key: bytes) -> SurveyTask:
         name=name,
         kind=store.kind,
         url=desk.config.url(store),
-        path=desk.config.path(store),
+        path=desk.config.place(store),
         base=desk.config.base,
         selection=desk.config.selection(store),
         subjects=store.subject,
