@@ -28,6 +28,7 @@ SMALL = {
     "max_connections": "20",
     "shared_buffers": "16MB",
     "min_wal_size": "2MB",
+    "max_wal_size": "4MB",
     "wal_level": "minimal",
     "max_wal_senders": "0",
     "checkpoint_timeout": "1h",

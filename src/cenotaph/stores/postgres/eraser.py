@@ -1,0 +1,301 @@
+# ruff: noqa: S608 (names cannot be bound; `quoted` quotes them)
+"""Erasing from a PostgreSQL database: rows in one transaction a partition, then the bytes they leave.
+
+What surprised the author: ON DELETE CASCADE and SET NULL change rows of tables that nobody named, as the
+owner of the table and silently, so that such rows have to be looked for before the first one goes; and in a
+cycle of foreign keys no order is right, which leaves a session that acts as a replica, where none is checked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection as Some
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import psycopg
+import pyarrow as pa
+
+from cenotaph.errors import DriftError, PermanentStoreError
+from cenotaph.scope import Selection
+from cenotaph.store import (
+    Class,
+    Collection,
+    Column,
+    Erasure,
+    Partition,
+    PartitionSeal,
+    Progress,
+    Reclamation,
+)
+from cenotaph.stores.postgres import reclaim, references, rows, schema, types
+from cenotaph.stores.postgres.schema import Schema, Table
+from cenotaph.stores.postgres.session import Place, Session, driver_errors, quoted
+from cenotaph.stores.postgres.writing import Writer
+
+PLACES_AT_ONCE = 10_000
+
+
+def open_eraser(url: str, selection: Selection, shared: Some[str] = ()) -> PostgresEraser:
+    """Erase from the database at `postgresql://user@host:port/dbname`.
+
+    Raises:
+        UsageError: the URL is not one.
+        StoreError: the server does not answer, or refuses.
+    """
+    return PostgresEraser(Place.of(url), selection, frozenset(shared))
+
+
+class PostgresEraser:
+    """`store.Eraser` and `store.Ordered` for one database of a server."""
+
+    def __init__(self, place: Place, selection: Selection, shared: frozenset[str]) -> None:
+        self._place, self._selection, self._shared = place, selection, shared
+        self._writer: Writer | None = None
+
+    def order(self, collections: Sequence[Collection]) -> list[int]:
+        """Ordinals: tables that refer to others before those."""
+        found = schema.read(self._open())
+        ordinals = {
+            table.oid: collection.ordinal
+            for collection in collections
+            if (table := found.table(collection.name)) is not None
+        }
+        gone = [c.ordinal for c in collections if c.ordinal not in ordinals.values()]
+        in_order = references.order(list(ordinals), references.read(self._open()))
+        return [*gone, *(ordinals[oid] for oid in in_order)]
+
+    def erase(self, partition: Partition, sealed: PartitionSeal, progress: Progress) -> Erasure:
+        """As `store.Eraser.erase`. All of a partition goes in one transaction, or nothing of it."""
+        writer, what = self._open(), f"collection {partition.collection}"
+        bounds = rows.Bounds.load(partition.bounds)
+        with driver_errors(what):
+            known = schema.read(writer)
+            table = known.table(schema.collection_name(bounds.schema, bounds.relation))
+            if table is None:
+                raise DriftError(f"{what} is no longer there", hint="survey and seal again")
+            with writer.transaction():
+                writer.lock(table, what)
+                rest = _Rest(writer, table, bounds, self._selection, what)
+                with self._reading() as session:
+                    remaining = rest.check(session, sealed, progress)
+                if progress.begun is None:
+                    progress.begin({"records": sealed.records})
+                notes = rest.delete(known) if remaining else ()
+            self._read_empty(table, bounds, what)
+        progress.advance(sealed.records, 0)
+        if remaining not in (0, sealed.records):
+            notes += (f"{sealed.records - remaining} records had gone before they could be erased",)
+        as_sealed = remaining in (0, sealed.records)
+        return Erasure(sealed.records, Class.AS_SEALED if as_sealed else Class.UNKNOWN, 0, 0, notes)
+
+    def reclaim(self, collections: Sequence[Collection]) -> Reclamation:
+        """As `store.Eraser.reclaim`: rewrites the tables, and what of the server the case shares."""
+        with driver_errors("the server"):
+            return reclaim.run(self._open(), [c.name for c in collections], self._shared)
+
+    def close(self) -> None:
+        if self._writer is not None:
+            writer, self._writer = self._writer, None
+            writer.close()
+
+    def _open(self) -> Writer:
+        if self._writer is None:
+            self._writer = Writer(self._place)
+        return self._writer
+
+    def _reading(self) -> Any:
+        return _closing(self._place)
+
+    def _read_empty(self, table: Table, bounds: rows.Bounds, what: str) -> None:
+        with self._reading() as session:
+            if next(rows.selected(session, table, bounds, self._selection), None) is not None:
+                raise PermanentStoreError(
+                    f"{what} still has records after they were deleted", hint="see who writes to it"
+                )
+
+
+class _closing:
+    """A reading session that ends with the block."""
+
+    def __init__(self, place: Place) -> None:
+        self._session = Session(place)
+
+    def __enter__(self) -> Session:
+        return self._session
+
+    def __exit__(self, *_: object) -> None:
+        self._session.close()
+
+
+class _Rest:
+    """The selected rows of one partition, as they are found beneath the lock."""
+
+    def __init__(
+        self, writer: Writer, table: Table, bounds: rows.Bounds, selection: Selection, what: str
+    ) -> None:
+        self._writer, self._table, self._bounds = writer, table, bounds
+        self._selection, self._what = selection, what
+        self._whole = selection.whole(table.name, table.names())
+        self._places: list[str] = []
+        self._found = 0
+
+    def check(self, session: Session, sealed: PartitionSeal, progress: Progress) -> int:
+        """Show the rows to the seal; how many there are."""
+        if progress.begun is None:
+            sealed.check(self._batches(session))
+            return sealed.records
+        return sealed.check_remaining(self._batches(session))
+
+    def delete(self, known: Schema) -> tuple[str, ...]:
+        """Delete what was checked; what there is to note.
+
+        Raises:
+            DriftError: another number of rows went than was checked; the caller rolls back.
+            PermanentStoreError: something else would change with them.
+        """
+        self._refuse_rules()
+        found = references.read(self._writer)
+        alone = self._goes_without_checks(known, found)
+        if not alone:
+            self._refuse_followers(found)
+        suspended = self._suspend_triggers()
+        try:
+            gone = self._delete_all() if self._whole else self._delete_each()
+            self._writer.run("SET CONSTRAINTS ALL IMMEDIATE")
+        except psycopg.errors.ForeignKeyViolation:
+            raise PermanentStoreError(
+                f"{self._what}: records that stay refer to some of these",
+                hint="take the tables that refer to it into the scope, or leave it out of the plan",
+            ) from None
+        if gone != self._found:
+            raise DriftError(f"{self._what} changed while it was locked: {gone} rows for {self._found}")
+        self._resume_triggers(suspended)
+        notes: tuple[str, ...] = ()
+        if suspended:
+            notes += (
+                f"{len(suspended)} triggers did not run: what they maintain is erased where it is in scope",
+            )
+        if not self._writer.silent:
+            notes += ("the server may have logged statements of the erasing session, without values",)
+        return notes
+
+    def _batches(self, session: Session) -> Iterator[pa.RecordBatch]:
+        if self._whole:
+            for piece in rows.selected(session, self._table, self._bounds, self._selection):
+                self._found += piece.num_rows
+                yield piece
+            return
+        for piece in rows.selected(session, _located(self._table), self._bounds, self._selection):
+            self._found += piece.num_rows
+            self._places += _places(piece.column(0))
+            yield piece.select(range(1, piece.num_columns))
+
+    def _refuse_rules(self) -> None:
+        if self._writer.rows(
+            "SELECT 1 FROM pg_rewrite WHERE ev_class = $1::int8 AND ev_type = '4' AND ev_enabled <> 'D'",
+            self._table.oid,
+        ):
+            raise PermanentStoreError(
+                f"{self._what} has a rule that rewrites deletions", hint="its owner can disable the rule"
+            )
+
+    def _goes_without_checks(self, known: Schema, found: Sequence[references.Reference]) -> bool:
+        """In a cycle of foreign keys whose tables all go whole, no foreign key is checked on the way."""
+        cycle = references.in_cycles(found).get(self._table.oid)
+        tables = {table.oid: table for table in known.tables}
+        if cycle is None or not all(
+            self._selection.whole(tables[oid].name, tables[oid].names()) for oid in cycle
+        ):
+            return False
+        outside = [r for r in found if r.parent == self._table.oid and r.child not in cycle]
+        self._refuse_referring(outside)
+        try:
+            self._writer.run("SET LOCAL session_replication_role = replica")
+        except psycopg.errors.InsufficientPrivilege:
+            raise PermanentStoreError(
+                f"{self._what} is in a cycle of foreign keys, which this role cannot suspend",
+                hint="GRANT SET ON PARAMETER session_replication_role TO it (PostgreSQL 15), or a superuser",
+            ) from None
+        return True
+
+    def _refuse_followers(self, found: Sequence[references.Reference]) -> None:
+        self._refuse_referring([r for r in found if r.parent == self._table.oid and r.follows])
+
+    def _refuse_referring(self, found: Sequence[references.Reference]) -> None:
+        for reference in found:
+            if self._is_referred_to(reference):
+                raise PermanentStoreError(
+                    f"{self._what}: records of another table refer to some of these, and would change with"
+                    " them, or be left without them",
+                    hint="take that table into the scope, or leave this one out of the plan",
+                )
+
+    def _is_referred_to(self, reference: references.Reference) -> bool:
+        """Whether a row that stays refers to one that goes."""
+        on = reference.joined("c", "p")
+        mine = reference.child == self._table.oid
+        if self._whole:
+            where = rows.condition(self._writer, self._table, self._bounds)
+            gone = f"(SELECT * FROM {self._table.sql()} WHERE {where})"
+            return bool(
+                self._writer.rows(f"SELECT 1 FROM {gone} p JOIN ONLY {reference.name} c ON {on} LIMIT 1")
+            )
+        stays = "AND c.ctid <> ALL ($2::text[]::tid[])" if mine else ""
+        return any(
+            self._writer.rows(
+                f"SELECT 1 FROM {self._table.sql()} p JOIN ONLY {reference.name} c ON {on}"
+                f" WHERE p.ctid = ANY ($1::text[]::tid[]) {stays} LIMIT 1",
+                some,
+                *([self._places] if mine else []),
+            )
+            for some in self._some_places()
+        )
+
+    def _suspend_triggers(self) -> list[tuple[str, str]]:
+        found = [
+            (str(name), str(state))
+            for name, state in self._writer.rows(
+                "SELECT tgname::text, tgenabled::text FROM pg_trigger WHERE tgrelid = $1::int8"
+                " AND NOT tgisinternal AND tgenabled <> 'D' ORDER BY tgname",
+                self._table.oid,
+            )
+        ]
+        if found:
+            self._writer.run(f"ALTER TABLE {self._table.sql()} DISABLE TRIGGER USER")
+        return found
+
+    def _resume_triggers(self, suspended: Sequence[tuple[str, str]]) -> None:
+        how = {"O": "ENABLE", "A": "ENABLE ALWAYS", "R": "ENABLE REPLICA"}
+        for name, state in suspended:
+            self._writer.run(f"ALTER TABLE {self._table.sql()} {how[state]} TRIGGER {quoted(name)}")
+
+    def _delete_all(self) -> int:
+        where = rows.condition(self._writer, self._table, self._bounds)
+        return self._writer.run(f"DELETE FROM {self._table.sql()} WHERE {where}")
+
+    def _delete_each(self) -> int:
+        statement = f"DELETE FROM {self._table.sql()} WHERE ctid = ANY ($1::text[]::tid[])"
+        return sum(self._writer.run(statement, some) for some in self._some_places())
+
+    def _some_places(self) -> Iterator[list[str]]:
+        for start in range(0, len(self._places), PLACES_AT_ONCE):
+            yield self._places[start : start + PLACES_AT_ONCE]
+
+
+def _located(table: Table) -> Table:
+    """The table with the place of each row before its columns."""
+    return replace(
+        table,
+        columns=(Column("ctid", "tid"), *table.columns),
+        values=("ctid", *table.values),
+        decoders=(types.tagged("postgres:tid"), *table.decoders),
+    )
+
+
+def _places(column: pa.Array) -> list[str]:
+    """Block and line of each row, as the server writes them."""
+    fixed = column.storage.cast(pa.binary(6))
+    raw = np.frombuffer(fixed.buffers()[1], np.dtype([("block", ">u4"), ("line", ">u2")]))
+    return [f"({block},{line})" for block, line in raw[fixed.offset : fixed.offset + len(fixed)].tolist()]

@@ -1,0 +1,102 @@
+"""The session that erases: one transaction a partition, and nothing of what it does in the server's log.
+
+What surprised the author: a lock that only keeps writers out (EXCLUSIVE) lets a second session read the
+table as it is beneath the lock, so that reading for the seal needs no code of its own; vacuum waits for it
+too, so that rows stay where they are until they go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psycopg
+
+from cenotaph.errors import TransientStoreError
+from cenotaph.stores.postgres.schema import Table
+from cenotaph.stores.postgres.session import Place, Session, driver_errors
+
+LOCK_SECONDS = 5  # after which the case's own patience counts
+_WRITES = {"default_transaction_read_only": "off", "lock_timeout": f"{LOCK_SECONDS}s"}
+# What a server would write of this session into its log or its statistics; a superuser's, or granted.
+_SILENT = {
+    "log_statement": "none",
+    "log_min_duration_statement": "-1",
+    "log_min_error_statement": "panic",
+    "log_min_messages": "panic",
+    "log_parameter_max_length_on_error": "0",
+    "log_temp_files": "-1",
+    "pg_stat_statements.track": "none",
+    "auto_explain.log_min_duration": "-1",
+}
+
+
+class Writer(Session):
+    """A connection that may change the database, outside of any transaction until `transaction`."""
+
+    def __init__(self, place: Place) -> None:
+        self.silent = True
+        super().__init__(place)
+
+    def _settle(self) -> None:
+        super()._settle()
+        self.run("ROLLBACK")
+        self._set(_WRITES)
+        for name, value in _SILENT.items():
+            try:
+                self._set({name: value})
+            except psycopg.errors.InsufficientPrivilege:
+                self.silent = False
+        self.silent = self.silent and self.quiet
+
+    def run(self, statement: str, *values: object) -> int:
+        """Run one statement; how many rows it touched. Values are bound, never written into its text."""
+        return self._link.execute(statement.encode(), values or None).rowcount
+
+    def settings(self, **values: str) -> None:
+        self._set(values)
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Committed at the end, undone by an error."""
+        self.run("BEGIN")
+        try:
+            yield
+        except BaseException:
+            self.undo()
+            raise
+        self.run("COMMIT")
+
+    def undo(self) -> None:
+        """Roll back, as far as there is still a connection: without one the server does."""
+        if not self._link.closed:
+            try:
+                self.run("ROLLBACK")
+            except psycopg.OperationalError:
+                self._link.close()
+
+    def lock(self, table: Table, what: str) -> None:
+        """Keep everybody who writes out of the table until the transaction ends.
+
+        Raises: TransientStoreError saying who is in the way.
+        """
+        try:
+            with driver_errors(what):
+                self.run(f"LOCK TABLE {table.sql()} IN EXCLUSIVE MODE")
+        except TransientStoreError as error:
+            raise TransientStoreError(
+                f"{what} is in use: {self._in_the_way(table)} would have to end first",
+                hint="end them, or run again later",
+            ) from error
+
+    def _in_the_way(self, table: Table) -> str:
+        """The processes that hold locks on a table; no names, which may be people's."""
+        self.undo()
+        with driver_errors("the server"):
+            found = self.rows(
+                "SELECT DISTINCT pid FROM pg_locks WHERE relation = $1::int8 AND granted AND pid IS NOT NULL"
+                " AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) ORDER BY 1",
+                table.oid,
+            )
+        numbers = [str(pid) for (pid,) in found]
+        return f"server process {', '.join(numbers)}" if numbers else "a transaction that was prepared"
