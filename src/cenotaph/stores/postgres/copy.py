@@ -125,7 +125,7 @@ class Stream:
         starts, ends, at = [_NONE], [_NONE], 0
         while at + 5 <= size:
             end = at + 1 + _length(octets, at)
-            if end < at + 5:
+            if not at + 5 <= end <= at + _MOST_MESSAGE:
                 raise PermanentStoreError(MALFORMED)
             if end > size:
                 break
@@ -139,10 +139,14 @@ class Stream:
                 begin = self._header(octets, begin, end)
             if octets[begin:end].tobytes() == _TRAILER:
                 self._complete = True
-            elif headed and begin < end:
+            elif headed and begin == end:
+                pass
+            elif end - begin < 2:
+                raise PermanentStoreError(MALFORMED)
+            elif headed:
                 starts.append(np.array([begin]))
                 ends.append(np.array([end]))
-            elif not headed:
+            else:
                 found, end = _chain(octets, at, size)
                 starts.append(found + 5)
                 ends.append(np.append(found[1:], end))
@@ -171,6 +175,7 @@ _DATA = ord("d")
 _READY = b"Z\0\0\0\x05"
 _TRAILER = b"\xff\xff"
 _HEADER = 19
+_MOST_MESSAGE = 1 << 31  # the protocol's lengths are signed
 _NONE: Longs = np.zeros(0, np.int64)
 
 
