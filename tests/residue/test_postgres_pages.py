@@ -1,0 +1,202 @@
+"""PostgreSQL's pages: the bytes of rows that are there, as the server and its own inspector say."""
+
+from __future__ import annotations
+
+import io
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from postgres_bytes import Server, needs_server, server
+
+from cenotaph.residue import postgres_pages
+from cenotaph.residue.needles import NeedleBuilder
+from cenotaph.residue.postgres_pages import State
+from cenotaph.residue.scan import scan
+
+fuzz = settings(max_examples=150, deadline=None)
+
+
+@pytest.fixture(scope="module")
+def people() -> Iterator[Server]:
+    """A table of 3,000 people, every third deleted, some changed, one rolled back; two indexes."""
+    with server() as running:
+        running.sql(
+            """
+            CREATE EXTENSION pageinspect;
+            CREATE TABLE people(n int PRIMARY KEY, name text, town text);
+            CREATE INDEX people_town ON people(town);
+            INSERT INTO people SELECT i, 'name-'||md5(i::text), 'town-'||i%7 FROM generate_series(1, 3000) i;
+            DELETE FROM people WHERE n % 3 = 0;
+            UPDATE people SET name='changed-'||md5(n::text) WHERE n % 10 = 1;
+            BEGIN;
+            INSERT INTO people SELECT 10000+i, 'never-'||i, 'town-1' FROM generate_series(1, 50) i;
+            ROLLBACK;
+            """
+        )
+        running.sql("SELECT count(*) FROM people")  # sets hint bits
+        yield running
+
+
+def there(running: Server) -> np.ndarray:
+    lines = running.sql("SELECT ctid FROM people").split("\n")
+    pairs = np.array([line.strip("()").split(",") for line in lines], dtype=np.int64)
+    return np.sort(postgres_pages.tids(pairs[:, 0], pairs[:, 1]))
+
+
+def ranges(path: Path, tids: np.ndarray, index: bool = False) -> np.ndarray:
+    data = path.read_bytes()
+    found, refused = postgres_pages.live_ranges(io.BytesIO(data), len(data), tids, index=index)
+    assert refused == 0
+    return found
+
+
+def within(data: bytes, found: np.ndarray) -> bytes:
+    return b"\n".join(data[start:end] for start, end in found.tolist())
+
+
+@needs_server
+def test_items_are_those_that_pageinspect_lists(people):
+    """Block, number, offset and length of every line pointer with bytes of its own."""
+    path = people.file("people")
+    data = path.read_bytes()
+    listed = people.sql(
+        f"SELECT b, lp, lp_off, lp_len FROM generate_series(0, {len(data) // 8192 - 1}) b, "
+        "heap_page_items(get_raw_page('people', b)) WHERE lp_len > 0 ORDER BY b, lp"
+    )
+    items = postgres_pages.parse(data).items
+
+    ours = zip(items.block, items.item, items.start % 8192, items.end - items.start, strict=True)
+
+    assert [tuple(map(int, line.split("|"))) for line in listed.split("\n")] == [
+        tuple(map(int, row)) for row in ours
+    ]
+
+
+@needs_server
+def test_rows_that_are_there_are_told_from_those_that_were(people):
+    """What is deleted, replaced or rolled back lies outside the kept ranges, and all that is there inside."""
+    path = people.file("people")
+    data = path.read_bytes()
+
+    kept = within(data, ranges(path, there(people)))
+
+    assert data.count(b"never-") == 50
+    assert kept.count(b"never-") == 0
+    assert kept.count(b"changed-") == 200
+    assert kept.count(b"name-") == 1800
+    assert data.count(b"name-") > 2400, "the server pruned some pages"
+
+
+@needs_server
+def test_keys_of_an_index_are_kept_while_one_of_their_rows_is_there(people):
+    """Keys that stand once, keys with a list of rows, and those that only lead to other pages."""
+    towns = ranges(people.file("people_town"), there(people), index=True)
+    assert within(people.file("people_town").read_bytes(), towns).count(b"town-") > 0
+    people.sql("BEGIN; DELETE FROM people WHERE town = 'town-1'; ROLLBACK")
+    file = people.file("people_town").read_bytes()
+    lines = people.sql("SELECT ctid FROM people WHERE town <> 'town-1'").split("\n")
+    pairs = np.array([line.strip("()").split(",") for line in lines], dtype=np.int64)
+    without = np.sort(postgres_pages.tids(pairs[:, 0], pairs[:, 1]))
+
+    kept = within(file, ranges(people.file("people_town"), without, index=True))
+
+    assert b"town-1" in file
+    assert b"town-1" not in kept
+    assert all(b"town-%d" % nth in kept for nth in (0, 2, 3, 4, 5, 6))
+
+
+@needs_server
+def test_hint_bits_say_no_more_than_they_know(people):
+    """None that the server calls there is said to be gone, and the other way round."""
+    data = people.file("people").read_bytes()
+    pages = postgres_pages.parse(data)
+    states = postgres_pages.states(pages)
+
+    known = np.isin(pages.items.tid, there(people))
+
+    assert not (known & (states == State.GONE)).any()
+    assert not (~known & (states == State.THERE)).any()
+    assert (states == State.THERE).sum() > 1500
+    assert (states == State.GONE).sum() > 100
+
+
+@needs_server
+def test_checksums_are_those_that_pageinspect_computes(people):
+    """Of each page of a table and of an index."""
+    for relation in ("people", "people_pkey"):
+        data = people.file(relation).read_bytes()
+        count = len(data) // 8192
+        wanted = people.sql(
+            f"SELECT page_checksum(get_raw_page('{relation}', b), b) FROM generate_series(0, {count - 1}) b"
+        )
+        found = postgres_pages.checksums(postgres_pages.parse(data)).view(np.int16)
+
+        assert [int(line) for line in wanted.split("\n")] == found.tolist()
+
+
+@needs_server
+def test_what_a_row_that_is_there_shares_with_one_that_is_gone_is_kept_only_there(people):
+    """The scan of a table's file, with the ranges of this module: residue in dead rows, kept in others."""
+    path = people.file("people")
+    data = path.read_bytes()
+    builder = NeedleBuilder(bytes(32))
+    names = people.sql("SELECT 'name-'||md5(i::text) FROM generate_series(1, 3000) i").split("\n")
+    builder.add(pa.array(names), "name")
+
+    findings = scan(io.BytesIO(data), len(data), builder.finish(), ranges(path, there(people)))
+
+    assert len(findings.kept) == 1800
+    assert len(findings.residue) > 600
+
+
+def a_page(seed: int) -> bytearray:
+    """A page with forty rows."""
+    draw = random.Random(seed)
+    page = bytearray(8192)
+    page[12:20] = b"\xb8\x00\x00\x10\x00\x20\x04\x20"
+    for nth in range(40):
+        pointer = 8192 - 100 * (nth + 1) | 1 << 15 | 90 << 17
+        page[24 + 4 * nth : 28 + 4 * nth] = pointer.to_bytes(4, "little")
+    page[4192:] = draw.randbytes(4000)
+    return page
+
+
+@fuzz
+@given(
+    st.lists(st.tuples(st.integers(0, 220), st.integers(0, 255)), max_size=30),
+    st.integers(0, 2 * 8192),
+    st.booleans(),
+)
+def test_mutated_pages_never_name_bytes_outside_themselves(changes, cut, index):
+    """Whatever headers and pointers say: ranges are sorted, disjoint, and inside the file."""
+    data = bytearray(a_page(1) + a_page(2))
+    for nth, (at, value) in enumerate(changes):
+        data[at + 8192 * (nth % 2)] = value
+    data = data[: len(data) - cut]
+    tids = np.arange(1 << 17, dtype=np.int64)
+
+    found, _ = postgres_pages.live_ranges(io.BytesIO(data), len(data), tids, index=index)
+    pages = postgres_pages.parse(bytes(data))
+
+    assert len(postgres_pages.states(pages)) == len(pages.items.start)
+    assert (found[:, 0] < found[:, 1]).all()
+    assert (found[1:, 0] > found[:-1, 1]).all()
+    assert not len(found) or (found[0, 0] >= 0 and found[-1, 1] <= len(data))
+
+
+def test_a_page_that_contradicts_itself_is_counted():
+    """A line pointer past the end, a header of another format: refused, and told."""
+    page = a_page(3)
+    page[24:28] = (8190 | 1 << 15 | 90 << 17).to_bytes(4, "little")
+    other = a_page(4)
+    other[18] = 9
+
+    assert postgres_pages.parse(bytes(page)).refused == 1
+    assert postgres_pages.parse(bytes(other)).refused == 1
+    assert postgres_pages.parse(bytes(8192)).refused == 0
