@@ -21,6 +21,7 @@ from cenotaph_proof.__main__ import verify_main
 from cenotaph_proof.errors import ProofError
 from cenotaph_proof.stamp import Stamp
 from cenotaph_proof.trust import Authority, Trust
+from watched_case import SIGNATURE_LINES, watched_case
 
 ONE = (Estate("health", (4_000,)),)
 STRIDE = 1 if os.environ.get("CENOTAPH_EVERY_BYTE") else 17
@@ -208,3 +209,45 @@ def test_a_dropped_doubled_or_moved_time_stamp_is_refused(stamped: tuple[bytes, 
     fewer = b"".join([*lines, first]).replace(b'"timestamps":2', b'"timestamps":1')
     assert step_of(fewer, trust) is None
     assert set(lines_of(fewer, trust) or ()) <= set(lines_of(proof, trust) or ())
+
+
+@pytest.fixture(scope="module")
+def watched() -> tuple[bytes, Trust]:
+    """A whole case with steps that people saw, and a log witness that cosigns with ML-DSA-44 as well."""
+    case = watched_case()
+    return case.proof(), case.trust()
+
+
+def test_what_people_saw_and_post_quantum_witnesses_sign_are_in_the_verdict(
+    watched: tuple[bytes, Trust],
+) -> None:
+    """Else changing their bytes would show nothing."""
+    proof, trust = watched
+    verdict = verify.verify(as_stream(proof), trust)
+
+    assert {"attested.step", "attested.answer", "not-shown.step", "not-shown.objection"} <= {
+        fact.code for fact in (*verdict.attested, *verdict.not_shown)
+    }
+    assert len(max(SIGNATURE_LINES.findall(proof), key=len)) > 3000  # 2,420 bytes in Base64
+
+
+def test_a_changed_byte_of_a_case_that_people_watched_is_refused(watched: tuple[bytes, Trust]) -> None:
+    """Plan with steps, testimonies, cosignatures of both kinds: every 499th byte."""
+    proof, trust = watched
+
+    for at in range(0, len(proof), 30 * STRIDE - 11 if STRIDE > 1 else 1):
+        changed = bytearray(proof)
+        changed[at] ^= FLIPS[at % len(FLIPS)]
+        assert (step_of(bytes(changed), trust) or "").startswith("verify "), at
+
+
+def test_a_changed_letter_of_a_post_quantum_signature_is_refused(watched: tuple[bytes, Trust]) -> None:
+    """Of the hash of the key, the time and the signature, not one letter is free: the Base64 stays sound."""
+    proof, trust = watched
+    line = max(SIGNATURE_LINES.finditer(proof), key=lambda match: len(match[0]))
+    start, end = line.span("blob")
+
+    for at in (*range(start, start + 24), *range(start + 24, end - 2, 149 if STRIDE > 1 else 1)):
+        changed = bytearray(proof)
+        changed[at] = ord("B") if proof[at] == ord("A") else ord("A")
+        assert step_of(bytes(changed), trust) == "verify 5", at - start

@@ -14,22 +14,10 @@ import pytest
 from cenotaph.testing.ceremony import AUDITORS, NOTARY, OPERATOR, SEEN, WITNESSES, Ceremony
 from cenotaph_proof import bundle, canonical, envelope, history, note, report, statements, trust, verify
 from cenotaph_proof.errors import LogError, ProofError
-from cenotaph_proof.keys import SecretKey
-from cenotaph_proof.statements import Cite, Party
+from cenotaph_proof.statements import Cite
+from watched_case import SIGNATURE_LINES, PostQuantum, watched_case
 
 DAY = 86_400
-
-
-class PostQuantum(Ceremony):
-    """A ceremony whose log witnesses cosign with ML-DSA-44 too."""
-
-    def key(self, name: str, role: str | None = None) -> SecretKey:
-        key = super().key(name, role)
-        return replace(key, mldsa44_seed=key.x25519_seed) if key.role == "log-witness" else key
-
-    def party(self, name: str) -> Party:
-        public = self.key(name).public
-        return replace(super().party(name), mldsa44=public.mldsa44.hex() if public.mldsa44 else None)
 
 
 def trust_text(c: Ceremony, policy: str = "", operated_by: dict[str, str] | None = None) -> str:
@@ -225,3 +213,34 @@ def test_two_histories_are_told_from_one(core):
     assert _held_against_each_other(core, older.proof(), newer.proof()) == (size, size)
     assert _held_against_each_other(core, newer.proof(), newer.proof()) == (len(newer.entries),) * 2
     assert _held_against_each_other(core, newer.proof(), forked.proof()) == (None, None)
+
+
+def test_changed_letters_of_what_people_saw_and_post_quantum_witnesses_signed_are_refused(core, tmp_path):
+    """Letters of a case with steps and testimonies, and of ML-DSA-44 lines: both refuse, at one step. Of the
+    time and the signature in such a line node knows nothing, and says so; it never says more than before."""
+    c = watched_case()
+    proof, text = c.proof(), trust_text(c)
+    honest = core.verify(proof, text)["answer"]
+    assert len(said(honest, "attested.step")) == 2
+    unchecked = honest["not_shown"][-1]
+    assert unchecked["code"] == "not-shown.cosignatures-unchecked"
+    lines = [match for match in SIGNATURE_LINES.finditer(proof) if len(match[0]) > 3000]
+    start, end = lines[0].span("blob")
+
+    for at in (
+        *range(0, len(proof), 1511),
+        *range(start - 9, start + 20, 3),
+        *range(start + 20, end - 2, 701),
+    ):
+        changed = bytearray(proof)
+        changed[at] = ord("B") if proof[at] == ord("A") else ord("A")
+        theirs = core.verify(bytes(changed), text)
+        with pytest.raises(ProofError) as refused:
+            verify.verify(io.BytesIO(changed), c.trust())
+        unknown = any(at in range(m.start("blob") + 5, m.end("blob")) for m in lines)
+        assert "step" in theirs or unknown, at
+        if not unknown:
+            assert theirs["step"] == refused.value.step, at
+        elif "answer" in theirs:
+            assert theirs["answer"]["not_shown"][-1] == unchecked, at
+            assert theirs["answer"]["attested"] == honest["attested"], at
