@@ -32,6 +32,8 @@ _MASK, _ROW = np.uint64(0xFFFF_0007_07FF_0000), np.uint64(0x0018_0002_0003_0000)
 _Ints: TypeAlias = npt.NDArray[np.int64]
 _Bytes: TypeAlias = npt.NDArray[np.uint8]
 
+_NONE: _Ints = np.zeros(0, dtype=np.int64)
+
 
 @dataclass(frozen=True, slots=True)
 class Candidates:
@@ -123,6 +125,8 @@ def _at_phase(data: _Bytes, phase: int) -> tuple[_Ints, ...]:
         aligned = aligned.copy()  # numpy compares what is aligned several times faster
     words = aligned.view("<u8")
     nth = matching(words[: max(0, count - 2)], _MASK, _ROW)
+    if not len(nth):
+        return (_NONE,) * 5
     key = words[nth + 1]
     value, number = (key & np.uint64(0xFFFFFFFF)).astype(np.int64), (key >> np.uint64(32)).astype(np.int64)
     told = (words[nth + 2] & np.uint64(0xFFFFFFFF)).astype(np.int64)

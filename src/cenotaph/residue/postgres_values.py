@@ -21,6 +21,9 @@ import numpy.typing as npt
 
 from cenotaph.residue import pglz
 
+_Ints: TypeAlias = npt.NDArray[np.int64]
+_Bytes: TypeAlias = npt.NDArray[np.uint8]
+
 HEADER = 8  # bytes: the length of all with a mark, then what it decodes to and how
 LONGEST = 1 << 15  # bytes of a value inside a page: the largest page
 PGLZ, LZ4 = 0, 1
@@ -30,15 +33,14 @@ _MOST_RATIO = (pglz.MOST_RATIO, 255)  # decoded bytes per byte
 _SIZE = (1 << 30) - 1
 _LEAST = 5  # bytes: shorter streams save nothing
 _WORTH = 16  # decoded bytes of a damaged stream that are worth a search
+_FIRST_REPEAT = 1024 + 8  # decoded bytes before which a pglz stream has a tag
 _MASK, _COMPRESSED = (
     np.uint32(0xFFFE0003),
     np.uint32(2),
 )  # a length below 32 KiB, and the mark in its lowest bits
 _TILE = 1 << 15  # words
+_NONE: _Ints = np.zeros(0, dtype=np.int64)
 _FIRST_TAG = np.array([(control & -control).bit_length() - 1 if control else 8 for control in range(256)])
-
-_Ints: TypeAlias = npt.NDArray[np.int64]
-_Bytes: TypeAlias = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +76,8 @@ def candidates(data: _Bytes, phases: tuple[int, ...] = (0,)) -> Candidates:
 
 def decode(packed: bytes, size: int, method: int) -> Decoded | None:
     """A stream without its header, as far as it decodes; None where that is nothing worth a search."""
+    if method == PGLZ and not any(packed[: _FIRST_REPEAT // 8 * 9 : 9]):
+        return None  # PostgreSQL gives up where so many bytes repeat nothing
     if method == LZ4:
         out, used = _lz4(packed, size)
     else:
@@ -139,6 +143,8 @@ def _at_phase(data: _Bytes, phase: int) -> tuple[_Ints, ...]:
     count = (len(data) - phase) // 4
     words = data[phase : phase + 4 * count].view("<u4")
     nth = matching(words[: max(0, count - 2)], _MASK, _COMPRESSED)
+    if not len(nth):
+        return (_NONE,) * 4
     told = words[nth + 1]
     some = (told >> 30 == LZ4) | ((told >> 30 == PGLZ) & (data[nth * 4 + phase + HEADER] & 1 == 0))
     nth, told = nth[some], told[some]
