@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+import zipfile
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -64,3 +65,19 @@ def test_a_name_that_is_not_utf8_is_malformed() -> None:
         tables.columnar_schema("parquet", io.BytesIO(data))
     with pytest.raises(MalformedError):
         _read("parquet", data)
+
+
+def test_an_archive_with_a_member_without_a_name_is_malformed() -> None:
+    """The library that reads it fails at the last letter of none."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        archive.writestr("a", b"1380000,0000\n")
+    data = out.getvalue()
+    central = data.index(b"PK\x01\x02")
+    nameless = data[: central + 28] + b"\0\0" + data[central + 30 : central + 46] + data[central + 47 :]
+    at = nameless.index(b"PK\x05\x06") + 12  # the length of the central directory
+    nameless = nameless[:at] + struct.pack("<I", 46) + nameless[at + 4 :]
+
+    assert len(list(tables.members("zip", io.BytesIO(data)))) == 1
+    with pytest.raises(MalformedError):
+        list(tables.members("zip", io.BytesIO(nameless)))

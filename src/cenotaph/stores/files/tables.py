@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import struct
 import tarfile
 import zipfile
 from collections.abc import Iterator
@@ -232,8 +233,21 @@ def members(format: str, stream: BinaryIO) -> Iterator[Member]:
     """The regular files of a zip, or of an unpacked tar stream, in archive order."""
     try:
         yield from _zip_members(stream) if format == "zip" else _tar_members(stream)
-    except (zipfile.BadZipFile, tarfile.TarError, NotImplementedError, RuntimeError, EOFError, ValueError):
+    except _BROKEN_ARCHIVE:
         raise MalformedError("archive damaged, encrypted or of an unknown method") from None
+
+
+# The last three: what zipfile says of a member without a name, and of fields that are cut off or too large.
+_BROKEN_ARCHIVE = (
+    zipfile.BadZipFile,
+    tarfile.TarError,
+    RuntimeError,
+    EOFError,
+    ValueError,
+    LookupError,
+    struct.error,
+    OverflowError,
+)
 
 
 def _zip_members(stream: BinaryIO) -> Iterator[Member]:
