@@ -9,6 +9,7 @@ read through them, the last rows of a batch take the types and values of its fir
 
 from __future__ import annotations
 
+import os
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -59,13 +60,20 @@ class TooLargeError(ValueError):
     """A file decodes to more than is read of one."""
 
 
-def check_sizes(file: Bytes, most: int) -> None:
-    """Check that no batch that an IPC file's footer names holds more than `most` bytes once it is decoded.
+def check_sizes(file: Bytes) -> None:
+    """Check that no batch of an IPC file or stream decodes to more than is read of one of its size.
 
     Needed before pyarrow opens it. Leaves the file anywhere. Raises:
         TooLargeError: one does.
         ValueError: its messages cannot be followed.
     """
+    most = max(_LEAST, _RATIO * file.seek(0, os.SEEK_END))
+    file.seek(0)
+    if file.read(len(_MAGIC)) != _MAGIC:
+        _, why = sound_bytes(file, most)
+        if why is not None:
+            raise why
+        return
     try:
         for message in _named(file):
             _check(file, message, most)
@@ -90,6 +98,11 @@ def sound_bytes(stream: Bytes, most: int) -> tuple[int, ValueError | None]:
     return stream.tell(), None
 
 
+_MAGIC = b"ARROW1"
+_LEAST, _RATIO = (
+    1 << 30,
+    32,
+)  # decoded bytes of a batch: this much of any file, or so many for each of its bytes
 _ASTRAY = "the messages of an Arrow file cannot be followed"
 _DICTIONARY_BATCH, _RECORD_BATCH = 2, 3
 _MOST_METADATA = 64 << 20

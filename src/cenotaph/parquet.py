@@ -100,6 +100,23 @@ def chunks(file: Bytes) -> list[list[Chunk]]:
     return groups
 
 
+def rows_by_group(file: Bytes, schema: pq.ParquetSchema, most: int) -> list[int]:
+    """For each row group, how many of its rows, at most `most`, decode in bounded memory.
+
+    Raises:
+        ValueError: of a column not even one, or the footer or a page header cannot be read.
+    """
+    budget = Budget.of(file.seek(0, os.SEEK_END))
+    columns = [schema.column(index) for index in range(len(schema))]
+    return [
+        min(
+            (rows_at_once(file, *pair, budget, most) for pair in zip(group, columns, strict=True)),
+            default=most,
+        )
+        for group in chunks(file)
+    ]
+
+
 def rows_at_once(
     stream: Bytes,
     chunk: Chunk,

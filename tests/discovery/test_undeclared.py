@@ -211,6 +211,23 @@ class TestCannotRead:
         assert [store.kind for store in found] == ["parquet", "sqlite", "compressed"]
         assert all(store.cannot_read for store in found)
 
+    def test_a_file_that_lies_about_its_sizes_or_names_is_said_to_be_unreadable(self, tmp_path):
+        """A name that is not UTF-8 ended the walk; a terabyte that a buffer claims was allocated."""
+        table = pa.table({"name": [f"1380000{n:04d}" for n in range(400)]})
+        pa.parquet.write_table(table, tmp_path / "a", store_schema=False)
+        (tmp_path / "a").write_bytes((tmp_path / "a").read_bytes().replace(b"name", b"nam\xff"))
+        options = pa.ipc.IpcWriteOptions(compression="zstd")
+        with pa.ipc.new_file(tmp_path / "b", table.schema, options=options) as writer:
+            writer.write_table(table)
+        claimed = (4400).to_bytes(8, "little")  # bytes of all names
+        assert claimed in (tmp_path / "b").read_bytes()
+        data = (tmp_path / "b").read_bytes().replace(claimed, (1 << 40).to_bytes(8, "little"))
+        (tmp_path / "b").write_bytes(data)
+        found = list(find([tmp_path]))
+
+        assert [store.kind for store in found] == ["parquet", "arrow"]
+        assert all(store.cannot_read for store in found)
+
     @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
     def test_files_without_permission_are_said_to_be_unreadable(self, tmp_path, rows):
         """Rights that keep us out are a finding."""

@@ -15,6 +15,7 @@ import lzma
 import os
 import re
 import sqlite3
+import struct
 import tarfile
 import time
 import zipfile
@@ -28,10 +29,11 @@ from urllib.parse import quote_from_bytes
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from cenotaph.arrow import sound
+from cenotaph.arrow import check_sizes, sound
 from cenotaph.discovery.personal import ColumnFinding, ColumnSurvey
 from cenotaph.discovery.sniff import HEAD, Format, sniff
 from cenotaph.discovery.text import decode
+from cenotaph.parquet import rows_by_group
 
 WINDOW = 64 * 1024
 WINDOWS = 8
@@ -93,8 +95,16 @@ def peek(path: Path, file: BinaryIO, form: Format, size: int, seconds: float) ->
         _LOOKS[form.kind](_Look(path, file, form, size, time.monotonic() + seconds), found)
     except (pa.ArrowException, OSError, sqlite3.Error, EOFError, zlib.error, lzma.LZMAError) as error:
         raise CannotReadError(f"its content cannot be read ({type(error).__name__})") from error
-    except (zipfile.BadZipFile, tarfile.TarError, RuntimeError, NotImplementedError) as error:
-        # zipfile tells of encrypted members by RuntimeError and of unknown methods by NotImplementedError.
+    except (
+        zipfile.BadZipFile,
+        tarfile.TarError,
+        RuntimeError,
+        ValueError,
+        LookupError,
+        struct.error,
+    ) as error:
+        # zipfile tells of encrypted members by RuntimeError, of unknown methods by NotImplementedError, which
+        # is one, and of a member without a name by IndexError; a name that is not UTF-8 is a ValueError.
         raise CannotReadError(f"its content is locked or damaged ({type(error).__name__})") from error
     return found
 
@@ -282,14 +292,17 @@ def _look_parquet(look: _Look, found: Peek) -> None:
     names = parquet.schema_arrow.names
     groups = sorted({0, parquet.num_row_groups // 2, parquet.num_row_groups - 1} - {-1})
     survey = ColumnSurvey([Name(name) for name in names])
-    found.take_batch(survey, (batch for group in groups if (batch := _of_group(parquet, group)) is not None))
+    rows = rows_by_group(look.file, parquet.schema, _ROWS)
+    batches = (_of_group(parquet, group, rows[group]) for group in groups)
+    found.take_batch(survey, (batch for batch in batches if batch is not None))
 
 
-def _of_group(parquet: pq.ParquetFile, group: int) -> pa.RecordBatch | None:
-    return next(iter(parquet.iter_batches(batch_size=_ROWS, row_groups=[group])), None)
+def _of_group(parquet: pq.ParquetFile, group: int, rows: int) -> pa.RecordBatch | None:
+    return next(iter(parquet.iter_batches(batch_size=rows, row_groups=[group])), None)
 
 
 def _look_arrow(look: _Look, found: Peek) -> None:
+    check_sizes(look.file)
     look.file.seek(0)
     if look.form.detail == "stream":
         stream = pa.ipc.open_stream(look.file)

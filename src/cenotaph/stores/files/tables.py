@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import struct
 import tarfile
 import zipfile
@@ -15,15 +14,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from cenotaph.arrow import check_sizes, sound, sound_bytes
-from cenotaph.parquet import Budget, chunks, rows_at_once
+from cenotaph.arrow import check_sizes, sound
+from cenotaph.parquet import rows_by_group
 from cenotaph.stores.files import delimited, kinds, lines, packing
 from cenotaph.stores.files.kinds import Kind
 from cenotaph.stores.files.lines import MalformedError, Positions, Split
 
 BATCH_ROWS, BATCH_BYTES = 65_536, 32 << 20
 MIDDLE = 32
-_MOST_BATCH, _MOST_RATIO = 1 << 30, 32  # bytes that an Arrow batch may decode to, per byte of its file
 
 OPAQUE = pa.schema(
     [("name", pa.binary()), ("size", pa.int64()), ("sha256", pa.binary()), ("middle", pa.binary())]
@@ -140,9 +138,8 @@ def columnar(format: str, stream: BinaryIO) -> Iterator[pa.RecordBatch]:
 
 
 def _parquet(stream: BinaryIO) -> Iterator[pa.RecordBatch]:
-    _check_pages(stream)
-    stream.seek(0)
     file = pq.ParquetFile(stream)
+    rows_by_group(stream, file.schema, BATCH_ROWS)
     for index in range(file.metadata.num_row_groups):
         group = file.metadata.row_group(index)
         size = max(1, group.total_byte_size // max(1, group.num_rows))
@@ -150,18 +147,10 @@ def _parquet(stream: BinaryIO) -> Iterator[pa.RecordBatch]:
         yield from file.iter_batches(batch_size=rows, row_groups=[index], use_threads=False)
 
 
-def _check_pages(stream: BinaryIO) -> None:
-    """Raises: ValueError where pages say to decode to more than a file of this size is read for."""
-    schema = pq.ParquetFile(stream).schema
-    budget = Budget.of(stream.seek(0, os.SEEK_END))
-    for group in chunks(stream):
-        for index, chunk in enumerate(group[: len(schema)]):
-            rows_at_once(stream, chunk, schema.column(index), budget, BATCH_ROWS)
-
-
 def _arrow(stream: BinaryIO) -> Iterator[pa.RecordBatch]:
+    check_sizes(stream)
+    stream.seek(0)
     magic = stream.read(6)
-    _check_batches(stream, magic)
     stream.seek(0)
     if magic == b"ARROW1":
         reader = pa.ipc.open_file(stream)
@@ -169,18 +158,6 @@ def _arrow(stream: BinaryIO) -> Iterator[pa.RecordBatch]:
             yield sound(reader.get_batch(index))
     else:
         yield from map(sound, pa.ipc.open_stream(stream))
-
-
-def _check_batches(stream: BinaryIO, magic: bytes) -> None:
-    """Raises: ValueError where a batch says to decode to more than one of this file is read for."""
-    most = max(_MOST_BATCH, _MOST_RATIO * stream.seek(0, os.SEEK_END))
-    if magic == b"ARROW1":
-        check_sizes(stream, most)
-        return
-    stream.seek(0)
-    _, why = sound_bytes(stream, most)
-    if why is not None:
-        raise why
 
 
 def decoded(batch: pa.RecordBatch) -> pa.RecordBatch:
