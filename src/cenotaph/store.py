@@ -12,7 +12,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import BinaryIO, Protocol, TypeAlias
+from typing import BinaryIO, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -214,6 +214,14 @@ class Eraser(Protocol):
     def close(self) -> None: ...
 
 
+@runtime_checkable
+class Ordered(Protocol):
+    """An eraser whose store wants some collections gone before others, as foreign keys do."""
+
+    def order(self, collections: Sequence[Collection]) -> Sequence[int]:
+        """The ordinals of these collections, in the order in which they can be erased."""
+
+
 class OpenReader(Protocol):
     """`stores.<kind>.open_reader`."""
 
@@ -221,6 +229,6 @@ class OpenReader(Protocol):
 
 
 class OpenEraser(Protocol):
-    """`stores.<kind>.open_eraser`."""
+    """`stores.<kind>.open_eraser`. `shared`: the shared actions that the approved plan has for the store."""
 
-    def __call__(self, url: str, selection: Selection) -> Eraser: ...
+    def __call__(self, url: str, selection: Selection, shared: frozenset[str] = frozenset()) -> Eraser: ...

@@ -17,6 +17,10 @@ from cenotaph_proof import facts
 from cenotaph_proof.statements import GradeName, PlanVolume
 
 FREE_SPACE = "free_space"  # the shared action, as case.toml and plans name it
+OF_SERVER = {
+    "postgresql": {"statistics": ("statistics", "extended statistics"), "wal": ("wal",)},
+}
+"""Shared actions of stores that a server keeps, by scheme, and the kinds of copies that each one reaches."""
 ACTIONS = ("directories", "file tails", "free blocks", "journal")  # what `volume.wipe` does, in its order
 NO_VOLUME = "no [[volume]] of the case holds this store, so that its free blocks may not be wiped"
 NOT_LISTED = "the case does not list the shared action free_space for this store"
@@ -109,9 +113,20 @@ def _identified(named: NamedVolume) -> Volume:
         raise UsageError(f"{named.name}: {error.message}", hint=error.hint) from None
 
 
-def _check_owner(config: CaseFile, store: StoreTable, named: NamedVolume) -> None:
+def reached_with(store: StoreTable) -> frozenset[str]:
+    """The kinds of copies that the shared actions which the case lists for this store reach."""
+    actions = OF_SERVER.get(store.kind, {})
+    return frozenset(kind for action in store.shared for kind in actions.get(action, ()))
+
+
+def owner_of(config: CaseFile, store: StoreTable) -> str | None:
+    """Who approves what a store shares with others: whom it names, or the only party of role owner."""
     owners = {p.organisation for p in config.party if p.role == "owner"}
-    if (store.owner or (owners.pop() if len(owners) == 1 else None)) != named.owner:
+    return store.owner or (owners.pop() if len(owners) == 1 else None)
+
+
+def _check_owner(config: CaseFile, store: StoreTable, named: NamedVolume) -> None:
+    if owner_of(config, store) != named.owner:
         raise UsageError(
             f"store {store.name} lies on {named.name}, whose owner is {named.owner}",
             hint=f'say so at the store: owner = "{named.owner}"',

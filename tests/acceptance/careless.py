@@ -70,7 +70,7 @@ class Careless:
         pass
 
 
-def open_careless(url: str, selection: Selection) -> Careless:
+def open_careless(url: str, selection: Selection, shared: frozenset[str] = frozenset()) -> Careless:
     return Careless(url, selection)
 
 

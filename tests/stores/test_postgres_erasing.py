@@ -6,16 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
-import postgres_server
-from cenotaph.errors import DriftError, PermanentStoreError, TransientStoreError
-from cenotaph.scope import EVERYTHING, Hold, Selection, parse_predicate
-from cenotaph.store import Eraser, Erasure, Grade, Reclamation
-from cenotaph.stores.postgres import open_eraser, open_reader
-from cenotaph.testing.contract import Log, Rows, StoreContract
 from test_postgres_contract import GONE, STAY, PostgresEstate
 
-SHARED = ("statistics", "wal")
+from cenotaph.scope import Hold, Selection, parse_predicate
+from cenotaph.store import Eraser
+from cenotaph.stores.postgres import open_eraser
+from cenotaph.testing.contract import StoreContract
+
+SHARED = frozenset(("statistics", "wal"))
 
 
 class ErasableEstate(PostgresEstate):
@@ -38,7 +36,7 @@ class _OnServer(StoreContract):
 
     @pytest.fixture(autouse=True)
     def _dropped(self) -> Iterator[None]:
-        """One estate at a time: the files of another database are the same server's, with the same needles."""
+        """One estate at a time: files of another database are the same server's, with the same needles."""
         self.made: ErasableEstate | None = None
         yield
         self._drop()

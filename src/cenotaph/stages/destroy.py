@@ -41,7 +41,7 @@ from cenotaph.journal import Entry as Line
 from cenotaph.journal import Journal
 from cenotaph.progress import Tell, quiet, watched
 from cenotaph.sealing import SealedPartition, Target
-from cenotaph.store import Collection, Eraser, OpenEraser, OpenReader, Partition, State
+from cenotaph.store import Collection, Eraser, OpenEraser, OpenReader, Ordered, Partition, State
 from cenotaph_proof.case import ApprovedPlan, Case
 from cenotaph_proof.casebook import Entry
 from cenotaph_proof.folder import CaseFolder
@@ -77,6 +77,7 @@ class EraseTask:
     estate: EstateStore = field(repr=False)
     chunks: Mapping[tuple[int, int], tuple[ChunkSeal, ...]] = field(repr=False)
     destroy: tuple[int, ...]
+    shared: frozenset[str]
     case_key: bytes = field(repr=False)
     case_id: str
     lock_timeout: int
@@ -170,7 +171,7 @@ class _Run:
         try:
             if self._changed(left):
                 return "drift"
-            return self._erase_all(left)
+            return self._erase_all(self._in_order(left))
         except (TransientStoreError, PermanentStoreError) as error:  # the store cannot be opened
             for item in {item.ordinal: item for item, _, _ in left}.values():
                 self._append("failed", item.ordinal, why=error.message)
@@ -183,8 +184,17 @@ class _Run:
     def eraser(self) -> Eraser:
         """Opened when it is first needed: after the reader that looks for changes was closed."""
         if self._eraser is None:
-            self._eraser = self.task.eraser(self.task.erase_url, self.task.target.selection)
+            task = self.task
+            self._eraser = task.eraser(task.erase_url, task.target.selection, task.shared)
         return self._eraser
+
+    def _in_order(self, left: list[Left]) -> list[Left]:
+        """As the store wants it, where it does; else by collection and partition."""
+        if not left or not isinstance(self.eraser, Ordered):
+            return left
+        collections = list({item.ordinal: item.collection for item, _, _ in left}.values())
+        rank = {ordinal: place for place, ordinal in enumerate(self.eraser.order(collections))}
+        return sorted(left, key=lambda one: (rank[one[0].ordinal], one[1].index))
 
     def _erase_all(self, left: list[Left]) -> str:
         for item, partition, last in left:
@@ -406,6 +416,7 @@ def _tasks(
                 estate=store,
                 chunks={(c, p): chunks for (s, c, p), chunks in sealed.chunks.items() if s == store.name},
                 destroy=planned.destroy,
+                shared=frozenset(action.kind for action in planned.shared),
                 case_key=key,
                 case_id=case.charter.case,
                 lock_timeout=seconds(limits.lock_timeout, "lock_timeout"),

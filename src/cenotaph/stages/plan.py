@@ -158,9 +158,28 @@ def _store(
         held=sum(c.held for c in surveyed.collections),
         kept=sum(c.kept for c in surveyed.collections),
         left_out=tuple(LeftOut(o, records[o], reason) for o, reason in sorted(reasons.items())),
-        own=_own(surveyed, chosen, sum(records[o] for o in chosen)),
-        shared=(SharedAction(terrain.FREE_SPACE, volume.owner),) if volume and volume.actions else (),
+        own=_own(surveyed, chosen, sum(records[o] for o in chosen), terrain.reached_with(terms)),
+        shared=(*_of_server(desk, terms), *_free_space(volume)),
     )
+
+
+def _of_server(desk: Desk, terms: StoreTable) -> tuple[SharedAction, ...]:
+    """What the case lists of what the store's server shares with others.
+
+    Raises: UsageError where nobody is there to approve it.
+    """
+    kinds = [kind for kind in terrain.OF_SERVER.get(terms.kind, ()) if kind in terms.shared]
+    owner = terrain.owner_of(desk.config, terms)
+    if kinds and owner is None:
+        raise UsageError(
+            f"store {terms.name} lists shared actions, and the case does not say who owns what it shares",
+            hint='add owner = "…" to the store, and a [[party]] with role = "owner"',
+        )
+    return tuple(SharedAction(kind, str(owner)) for kind in kinds)
+
+
+def _free_space(volume: PlanVolume | None) -> tuple[SharedAction, ...]:
+    return (SharedAction(terrain.FREE_SPACE, volume.owner),) if volume and volume.actions else ()
 
 
 def _grade(terms: StoreTable, surveyed: InventoryStore, volume: PlanVolume | None) -> tuple[GradeName, str]:
@@ -176,11 +195,15 @@ def _grade(terms: StoreTable, surveyed: InventoryStore, volume: PlanVolume | Non
     return facts.lowest(limits)
 
 
-def _own(surveyed: InventoryStore, chosen: tuple[int, ...], records: int) -> tuple[OwnAction, ...]:
+def _own(
+    surveyed: InventoryStore, chosen: tuple[int, ...], records: int, shared: frozenset[str]
+) -> tuple[OwnAction, ...]:
     mine = [c for c in surveyed.collections if c.ordinal in chosen]
     actions = [OwnAction("erase records", records, sum(c.bytes for c in mine))]
     copies: dict[str, list[int]] = {}
-    for line in (line for c in mine for line in c.copies if line.disposition == "destroy"):
+    for line in (
+        line for c in mine for line in c.copies if line.disposition == "destroy" and line.kind not in shared
+    ):
         totals = copies.setdefault(line.kind, [0, 0])
         totals[0] += line.places
         totals[1] += line.bytes

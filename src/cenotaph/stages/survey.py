@@ -8,13 +8,14 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 
 import pyarrow as pa
 
 from cenotaph import estate as estates
+from cenotaph import terrain
 from cenotaph.config import CaseFile
 from cenotaph.desk import Desk, alone, cite
 from cenotaph.discovery import alike
@@ -26,7 +27,7 @@ from cenotaph.errors import UsageError, naming
 from cenotaph.estate import Estate, EstateCollection, EstateCopy, EstateStore
 from cenotaph.progress import Tell, quiet
 from cenotaph.scope import Selection
-from cenotaph.store import Collection, Copy, OpenReader, Partition, Reader
+from cenotaph.store import Collection, Copy, Disposition, OpenReader, Partition, Reader
 from cenotaph_proof.casebook import Entry
 from cenotaph_proof.statements import (
     CopyLine,
@@ -52,6 +53,7 @@ class SurveyTask:
     selection: Selection = field(repr=False)
     subjects: dict[str, str] = field(repr=False)
     publish: bool
+    reached: frozenset[str]  # kinds of copies that the case's shared actions reach
     sketch_key: bytes = field(repr=False)
 
 
@@ -133,7 +135,10 @@ class _Part:
 
 def _survey_collection(task: SurveyTask, reader: Reader, collection: Collection) -> _Part:
     partitions = tuple(reader.partitions(collection))
-    copies = tuple(reader.copies(collection))
+    copies = tuple(
+        replace(copy, disposition=Disposition.DESTROY) if copy.kind in task.reached else copy
+        for copy in reader.copies(collection)
+    )
     findings, sketches = _look(task, reader, collection, partitions)
     clear = EstateCollection(
         collection,
@@ -263,6 +268,7 @@ def _task(desk: Desk, opener: OpenReader, name: str, key: bytes) -> SurveyTask:
         selection=desk.config.selection(store),
         subjects=store.subject,
         publish=store.names_published,
+        reached=terrain.reached_with(store),
         sketch_key=key,
     )
 

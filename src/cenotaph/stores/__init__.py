@@ -22,7 +22,7 @@ def open_reader(url: str, selection: Selection) -> Reader:
     return cast(Reader, _module(url).open_reader(url, selection))
 
 
-def open_eraser(url: str, selection: Selection) -> Eraser:
+def open_eraser(url: str, selection: Selection, shared: frozenset[str] = frozenset()) -> Eraser:
     """Open a store for erasing. Only `destroy` calls this, with an approved plan.
 
     Raises: UsageError where this version only reads such stores; StoreError.
@@ -31,7 +31,7 @@ def open_eraser(url: str, selection: Selection) -> Eraser:
     if not hasattr(module, "open_eraser"):
         scheme = url.partition(":")[0]
         raise UsageError(f"this version reads the stores of {scheme}: and does not erase them")
-    return cast(Eraser, module.open_eraser(url, selection))
+    return cast(Eraser, module.open_eraser(url, selection, shared))
 
 
 def _module(url: str) -> ModuleType:

@@ -13,6 +13,6 @@ def open_reader(url: str, selection: Selection) -> Reader:
     return FilesReader(url, selection)
 
 
-def open_eraser(url: str, selection: Selection) -> Eraser:
+def open_eraser(url: str, selection: Selection, shared: frozenset[str] = frozenset()) -> Eraser:
     """Open `files:/absolute/path` of a directory or of one file, to erase what is selected."""
     return FilesEraser(url, selection)

@@ -8,7 +8,6 @@ cycle of foreign keys no order is right, which leaves a session that acts as a r
 
 from __future__ import annotations
 
-from collections.abc import Collection as Some
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -37,14 +36,14 @@ from cenotaph.stores.postgres.writing import Writer
 PLACES_AT_ONCE = 10_000
 
 
-def open_eraser(url: str, selection: Selection, shared: Some[str] = ()) -> PostgresEraser:
+def open_eraser(url: str, selection: Selection, shared: frozenset[str] = frozenset()) -> PostgresEraser:
     """Erase from the database at `postgresql://user@host:port/dbname`.
 
     Raises:
         UsageError: the URL is not one.
         StoreError: the server does not answer, or refuses.
     """
-    return PostgresEraser(Place.of(url), selection, frozenset(shared))
+    return PostgresEraser(Place.of(url), selection, shared)
 
 
 class PostgresEraser:

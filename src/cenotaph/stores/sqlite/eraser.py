@@ -23,7 +23,9 @@ Step = Callable[[str], None]
 """Told the name of each step before it is taken. Tests end the process there."""
 
 
-def open_eraser(url: str, selection: Selection, *, step: Step = lambda _: None) -> SqliteEraser:
+def open_eraser(
+    url: str, selection: Selection, shared: frozenset[str] = frozenset(), *, step: Step = lambda _: None
+) -> SqliteEraser:
     """Erase from the database at `sqlite:/abs/path.db`. One process at a time can have one open:
     the database is locked from the first partition to `close`."""
     return SqliteEraser(Place.of(url), selection, step)
