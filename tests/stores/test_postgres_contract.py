@@ -84,13 +84,6 @@ def _drop(kind: type[_OnServer]) -> None:
         kind.made = None
 
 
-class TestWholeDatabase(_OnServer):
-    """Everything is in scope."""
-
-    def make(self, folder: Path) -> PostgresEstate:
-        return PostgresEstate(EVERYTHING, GONE[:20] + STAY[:20], [], "PRIMARY KEY")
-
-
 class TestSomeRows(_OnServer):
     """Rows of one table by predicate, some of them held; in several partitions."""
 
@@ -104,12 +97,12 @@ class TestSomeRows(_OnServer):
         return PostgresEstate(selection, GONE[:10] + GONE[60:70], [*STAY[:9], *GONE[30:40]], "PRIMARY KEY")
 
 
-class TestWithoutKeys(_OnServer):
-    """Tables that no key orders, in several partitions."""
+class TestWholeDatabaseWithoutKeys(_OnServer):
+    """Everything is in scope, of tables that no key orders; in several partitions."""
 
     @pytest.fixture(autouse=True)
     def _small_partitions(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("cenotaph.stores.postgres.rows.PARTITION_RECORDS", 150)
 
     def make(self, folder: Path) -> PostgresEstate:
-        return PostgresEstate(Selection(collections=("*.gone",)), GONE[:20], STAY[:20], "NOT NULL")
+        return PostgresEstate(EVERYTHING, GONE[:20] + STAY[:20], [], "NOT NULL")

@@ -106,7 +106,7 @@ class PostgresReader:
         table = view.schema.tables[ordinal]
         with driver_errors(f"collection {ordinal}"):
             counts = self._count(view, table, rows.Bounds.of(table))
-        notes = [] if view.session.quiet else [KEYS_LOGGED]
+        notes = [KEYS_LOGGED] if table.key and view.session.logs_keys() else []
         if counts.unconverted:
             notes.append(f"{counts.unconverted} values could not be compared with the row condition")
         return Collection(

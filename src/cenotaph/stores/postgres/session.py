@@ -28,10 +28,12 @@ _OLDEST = 130000  # log_parameter_max_length, which keeps keys out of the server
 _SETTINGS = {
     "default_transaction_read_only": "on",
     "row_security": "off",  # an error, where a policy would hide rows
+    "client_encoding": "UTF8",
     "search_path": "pg_catalog",  # nobody's own function or operator stands in for the server's
     "statement_timeout": "0",
     "idle_in_transaction_session_timeout": "0",
     "lock_timeout": "30s",
+    "work_mem": "64MB",  # the catalogs' own sorts stay in memory
     "DateStyle": "ISO, YMD",  # keys travel as text, and come back as the same values
     "IntervalStyle": "postgres",
     "TimeZone": "UTC",
@@ -46,6 +48,11 @@ _SETTINGS = {
 }
 _QUIET = {"log_parameter_max_length": "0", "temp_file_limit": "0"}  # a superuser's, or granted
 _BOUND = "cenotaph.bound_"
+_LOGS = """
+SELECT 1 FROM pg_settings WHERE name = 'log_statement' AND setting = 'all'
+OR name IN ('log_min_duration_statement', 'log_min_duration_sample') AND setting <> '-1'
+OR name = 'log_transaction_sample_rate' AND setting <> '0'
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,14 +92,7 @@ class Session:
     """
 
     def __init__(self, place: Place) -> None:
-        with driver_errors("the server"):
-            self._link = psycopg.connect(
-                place.conninfo,
-                autocommit=True,
-                prepare_threshold=None,
-                cursor_factory=psycopg.RawCursor,  # $1, and a % in a name is a %
-                application_name="cenotaph",
-            )
+        self._link = _connect(place)
         try:
             with driver_errors("the server"):
                 self._settle()
@@ -116,6 +116,10 @@ class Session:
     def encoding(self) -> str:
         return self._link.info.parameter_status("server_encoding") or ""
 
+    def logs_keys(self) -> bool:
+        """Whether the server may write bound values, which are keys, into its log."""
+        return not self.quiet and bool(self.rows(_LOGS))
+
     def rows(self, query: str, *values: object) -> list[tuple[Any, ...]]:
         """Everything a query finds. Values are bound, never written into its text."""
         return self._link.execute(query.encode(), values or None).fetchall()
@@ -133,6 +137,8 @@ class Session:
 
     def copy(self, query: str) -> Iterator[Block]:
         """The rows of a query as COPY BINARY sends them, some MiB at a time. Ends the session."""
+        if self.encoding == "SQL_ASCII":  # it has text of any kind, which is delivered as it is
+            self._set({"client_encoding": "SQL_ASCII"})
         command = f"COPY ({query}) TO STDOUT (FORMAT BINARY)".encode()
         link = self._link.pgconn
         # what is encrypted can only be taken from the library, a row at a time
@@ -148,10 +154,7 @@ class Session:
     def _settle(self) -> None:
         if self.version < _OLDEST:
             raise PermanentStoreError("the server is older than PostgreSQL 13, which is the oldest read here")
-        settings = dict(_SETTINGS)
-        # nothing is converted from SQL_ASCII, but it would be checked; and then it is an error
-        settings["client_encoding"] = "SQL_ASCII" if self.encoding == "SQL_ASCII" else "UTF8"
-        self._set(settings)
+        self._set(_SETTINGS)
         self.quiet = True
         for name, value in _QUIET.items():
             try:
@@ -171,6 +174,32 @@ class Session:
         if self._link.pgconn.ssl_in_use:
             return True
         return bool(self.rows("SELECT 1 FROM pg_stat_gssapi WHERE pid = pg_backend_pid() AND encrypted"))
+
+
+def _connect(place: Place) -> psycopg.Connection[tuple[Any, ...]]:
+    try:
+        return psycopg.connect(
+            place.conninfo,
+            autocommit=True,
+            prepare_threshold=None,
+            cursor_factory=psycopg.RawCursor,  # $1, and a % in a name is a %
+            application_name="cenotaph",
+        )
+    except psycopg.Error as error:
+        # libpq keeps no SQLSTATE of a failed connection, so ask whether anybody is there
+        full = any(words in str(error) for words in _FULL)
+        answers = pq.PGconn.ping(place.conninfo.encode()) == pq.Ping.OK
+    if answers and not full:
+        raise PermanentStoreError(
+            "the server refuses this role, or has no database of this name",
+            hint="see the server's log and pg_hba.conf, and the store's url",
+        )
+    raise TransientStoreError(
+        "the server does not answer, or has no connection left", hint="see whether it runs, then run again"
+    )
+
+
+_FULL = ("too many clients", "too many connections", "remaining connection slots")
 
 
 @contextlib.contextmanager
@@ -307,10 +336,8 @@ def _meaning(state: str | None, operational: bool, what: str) -> StoreError:
             f"{what} may not be read by this role, or not all of its rows",
             hint="GRANT SELECT on it, USAGE on its schema, and BYPASSRLS where it has row-level security",
         )
-    if state[:2] == "28":
-        return PermanentStoreError(f"the server refuses this role ({state})", hint="see its pg_hba.conf")
-    if state == "3D000":
-        return PermanentStoreError("the server has no database of this name", hint="correct the store's url")
+    if state == "22021":
+        return PermanentStoreError(f"{what} has a key or a name that is no UTF-8, and no encoding is known")
     if state[:2] == "XX":
         return PermanentStoreError(f"{what} is damaged: the server cannot read all of it ({state})")
     if operational and not state:
