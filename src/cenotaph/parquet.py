@@ -137,12 +137,14 @@ def rows_at_once(
         if page.decoded > MOST_PAGE or len(pages) > _MOST_PAGES:
             raise TooLargeError("a page decodes to more than is read of one")
     data = [page for page in pages if page.kind != _DICTIONARY]
-    # A value of fixed length, or of the dictionary, is decoded anew for each row that has it.
-    longest = max([page.decoded for page in pages if page.kind == _DICTIONARY], default=0)
+    # A text of the dictionary, or a value of a fixed length, is decoded anew for each row that has it.
+    longest = 0
     if column.physical_type == "FIXED_LEN_BYTE_ARRAY":
         longest = column.length
+    elif column.physical_type == "BYTE_ARRAY" and not column.max_repetition_level:
+        longest = max([page.decoded for page in pages if page.kind == _DICTIONARY], default=0)
     if column.max_repetition_level:
-        _check_nested(chunk, data, longest if column.physical_type != "BYTE_ARRAY" else 0)
+        _check_nested(chunk, data, longest)
         return most
     rows = most
     while rows > 1 and max(rows * longest, _widest(data, rows)) > AT_ONCE:

@@ -206,6 +206,16 @@ def test_a_value_that_each_row_repeats_is_not_held_each_time(
     assert 1 < rows <= 64
 
 
+def test_numbers_are_decoded_as_many_at_once_as_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However large their dictionary: each is a few bytes."""
+    monkeypatch.setattr(parquet, "AT_ONCE", 1 << 20)
+    file = io.BytesIO(_parquet(a=pa.array(range(10_000)), b=pa.array([0.5] * 10_000)))
+    schema, budget = pq.ParquetFile(file).schema, parquet.Budget.of(1 << 20)
+
+    for index, chunk in enumerate(parquet.chunks(file)[0]):
+        assert parquet.rows_at_once(file, chunk, schema.column(index), budget, 8192) == 8192
+
+
 def test_a_row_that_repeats_a_value_holds_it_once(needles: Needles, monkeypatch: pytest.MonkeyPatch) -> None:
     """A list of a dictionary's values keeps the dictionary; one of shared beginnings is not read."""
     monkeypatch.setattr(parquet, "AT_ONCE", 1 << 20)
