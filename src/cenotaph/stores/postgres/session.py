@@ -46,7 +46,8 @@ _SETTINGS = {
     "enable_hashagg": "off",
     "jit": "off",
 }
-_QUIET = {"log_parameter_max_length": "0", "temp_file_limit": "0"}  # a superuser's, or granted
+_PARAMETERS = "log_parameter_max_length"
+_RESTRICTED = {_PARAMETERS: "0", "temp_file_limit": "0"}  # a superuser's, or granted
 _BOUND = "cenotaph.bound_"
 _LOGS = """
 SELECT 1 FROM pg_settings WHERE name = 'log_statement' AND setting = 'all'
@@ -155,12 +156,12 @@ class Session:
         if self.version < _OLDEST:
             raise PermanentStoreError("the server is older than PostgreSQL 13, which is the oldest read here")
         self._set(_SETTINGS)
-        self.quiet = True
-        for name, value in _QUIET.items():
+        self.quiet = True  # keys do not get into the server's log
+        for name, value in _RESTRICTED.items():
             try:
                 self._set({name: value})
             except psycopg.errors.InsufficientPrivilege:
-                self.quiet = False
+                self.quiet = self.quiet and name != _PARAMETERS
         self._link.execute(b"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
 
     def _set(self, settings: dict[str, str]) -> None:
