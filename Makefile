@@ -8,7 +8,7 @@ APT_TEST = git:git grep:grep gzip:gzip zip:zip
 APT_OPTIONAL = setfattr:attr sqlite3:sqlite3 mkfs.ext4:e2fsprogs mkfs.xfs:xfsprogs mkfs.btrfs:btrfs-progs \
     blkls:sleuthkit photorec:testdisk scalpel:scalpel foremost:foremost unzip:unzip zstd:zstd lz4:lz4 \
     ext4magic:ext4magic extundelete:extundelete strings:binutils chromium:chromium node:nodejs \
-    qpdf:qpdf pdfinfo:poppler-utils /usr/share/fonts/opentype/noto/NotoSerifCJK-Bold.ttc:fonts-noto-cjk
+    qpdf:qpdf pdfinfo:poppler-utils pg_lsclusters:postgresql /usr/share/fonts/opentype/noto/NotoSerifCJK-Bold.ttc:fonts-noto-cjk
 
 PYTHON ?= python3
 VENV ?= .venv

@@ -12,7 +12,7 @@ compile() { # OUTPUT INPUT…
         --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --output-file "$output" "$@"
 }
 
-extras="--extra certificate --extra paper --extra timestamps"
+extras="--extra certificate --extra paper --extra postgres --extra timestamps"
 
 # shellcheck disable=SC2086 # a list of words
 compile requirements/run.txt $extras pyproject.toml proof/pyproject.toml requirements/build.in

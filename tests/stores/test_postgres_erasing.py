@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any, TypeAlias
 
 import pytest
 from test_postgres_contract import GONE, STAY, PostgresEstate
 
+import postgres_server
+from cenotaph import stores
+from cenotaph.errors import PermanentStoreError, TransientStoreError, UsageError
 from cenotaph.scope import Hold, Selection, parse_predicate
-from cenotaph.store import Eraser
-from cenotaph.stores.postgres import open_eraser
-from cenotaph.testing.contract import StoreContract
+from cenotaph.store import Eraser, Erasure, Grade
+from cenotaph.stores.postgres import open_eraser, open_reader, writing
+from cenotaph.testing.contract import Log, Rows, StoreContract
 
 SHARED = frozenset(("statistics", "wal"))
 
@@ -78,3 +83,231 @@ class TestSomeRowsWithoutAKey(_OnServer):
     def make(self, folder: Path) -> ErasableEstate:
         selection = Selection(collections=("public.gone",), rows=parse_predicate("id < 360"))
         return self.estate_of(selection, GONE[:10], [*STAY[:9], *GONE[360:370]], "NOT NULL")
+
+
+# ── what else would change ───────────────────────────────────────────────────────────────────────
+
+
+class Clinic:
+    """A database made by statements; erasing goes by ordinal in the store's own order, as `destroy` does."""
+
+    def __init__(self, *statements: str) -> None:
+        self.server = postgres_server.shared()
+        self.name = self.server.database(*statements)
+        self.url = self.server.url(self.name)
+
+    def sql(self, *statements: str) -> list[tuple[Any, ...]]:
+        return self.server.run(*statements, database=self.name)
+
+    def erase(self, *collections: str, user: str = postgres_server.USER, **more: Any) -> list[Erasure]:
+        """Erase whole collections, or rows of them, and leave what was sealed before anything went."""
+        selection = Selection(collections=collections, **more)
+        reader = open_reader(self.url, selection)
+        chosen = [c for c in reader.collections() if c.records]
+        sealed = {c.ordinal: [(p, Rows(reader.batches(p))) for p in reader.partitions(c)] for c in chosen}
+        eraser = open_eraser(self.server.url(self.name, user), selection)
+        try:
+            return [
+                eraser.erase(partition, rows, Log(sealed=rows))
+                for ordinal in eraser.order(chosen)
+                for partition, rows in sealed[ordinal]
+            ]
+        finally:
+            eraser.close()
+            reader.close()
+
+
+@pytest.fixture
+def clinic() -> Iterator[Callable[..., Clinic]]:
+    made: list[Clinic] = []
+
+    def make(*statements: str) -> Clinic:
+        made.append(Clinic(*statements))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.server.drop(one.name)
+
+
+PATIENTS = (
+    "CREATE TABLE patient (id int8 PRIMARY KEY, name text)",
+    "INSERT INTO patient SELECT n, 'name ' || n FROM generate_series(1, 300) n",
+)
+MakeClinic: TypeAlias = Callable[..., Clinic]
+
+
+def test_tables_that_refer_go_first(clinic: MakeClinic) -> None:
+    """By name the parent stands first; by foreign key it goes last, and nothing is left."""
+    it = clinic(
+        *PATIENTS,
+        "CREATE TABLE visit (id serial PRIMARY KEY, patient int8 NOT NULL REFERENCES patient)",
+        "CREATE TABLE visit_note (visit int4 REFERENCES visit ON DELETE RESTRICT, note text)",
+        "INSERT INTO visit (patient) SELECT n FROM generate_series(1, 300) n",
+        "INSERT INTO visit_note SELECT n, 'note' FROM generate_series(1, 300) n",
+    )
+
+    it.erase("*")
+
+    assert it.sql("SELECT (SELECT count(*) FROM patient), (SELECT count(*) FROM visit)") == [(0, 0)]
+
+
+@pytest.mark.parametrize("action", ["CASCADE", "SET NULL", "SET DEFAULT", "NO ACTION", "RESTRICT"])
+def test_rows_of_a_table_that_nobody_named_do_not_change(clinic: MakeClinic, action: str) -> None:
+    """Rows that stay refer to some that would go: nothing goes, whatever the foreign key would do to them."""
+    it = clinic(
+        *PATIENTS,
+        f"CREATE TABLE bill (id int8, patient int8 DEFAULT 1 REFERENCES patient ON DELETE {action})",
+        "INSERT INTO bill VALUES (1, 17)",
+    )
+
+    with pytest.raises(PermanentStoreError, match="refer to some of these"):
+        it.erase("public.patient")
+
+    assert it.sql("SELECT (SELECT count(*) FROM patient), patient FROM bill") == [(300, 17)]
+
+
+def test_rows_that_nobody_refers_to_can_go(clinic: MakeClinic) -> None:
+    """What refers to rows that stay is no hindrance, and is not touched."""
+    it = clinic(
+        *PATIENTS,
+        "CREATE TABLE bill (id int8, patient int8 REFERENCES patient ON DELETE CASCADE)",
+        "INSERT INTO bill VALUES (1, 17)",
+    )
+
+    it.erase("public.patient", rows=parse_predicate("id <> 17"))
+
+    assert it.sql("SELECT p.id, b.id FROM patient p, bill b") == [(17, 1)]
+
+
+def test_a_cycle_of_foreign_keys_goes_whole(clinic: MakeClinic, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two tables that refer to each other, and one to itself, in several partitions: no order is right."""
+    monkeypatch.setattr("cenotaph.stores.postgres.rows.PARTITION_RECORDS", 100)
+    it = clinic(
+        *PATIENTS,
+        "CREATE TABLE doctor (id int8 PRIMARY KEY, deputy int8 REFERENCES doctor ON DELETE CASCADE,"
+        " patient int8 REFERENCES patient)",
+        "INSERT INTO doctor SELECT n, 1, n FROM generate_series(1, 300) n",
+        "ALTER TABLE patient ADD doctor int8 REFERENCES doctor",
+        "UPDATE patient SET doctor = id",
+    )
+
+    erasures = it.erase("*")
+
+    assert [e.records for e in erasures] == [100] * 6
+    assert it.sql("SELECT (SELECT count(*) FROM patient), (SELECT count(*) FROM doctor)") == [(0, 0)]
+    assert it.sql("SELECT count(*) FROM pg_constraint WHERE contype = 'f' AND convalidated") == [(3,)]
+
+
+def test_triggers_that_copy_do_not_run_and_stay_as_they_were(clinic: MakeClinic) -> None:
+    """A history trigger would write every deleted person again; each keeps the state that it had."""
+    it = clinic(
+        *PATIENTS,
+        "CREATE TABLE history (was text)",
+        "CREATE FUNCTION keep() RETURNS trigger LANGUAGE plpgsql AS"
+        " 'BEGIN INSERT INTO history VALUES (OLD.name); RETURN OLD; END'",
+        *(
+            f"CREATE TRIGGER {name} BEFORE DELETE ON patient FOR EACH ROW EXECUTE FUNCTION keep()"
+            for name in ("plain", '"al""ways"', "never", "replica")
+        ),
+        'ALTER TABLE patient ENABLE ALWAYS TRIGGER "al""ways"',
+        "ALTER TABLE patient DISABLE TRIGGER never",
+        "ALTER TABLE patient ENABLE REPLICA TRIGGER replica",
+    )
+    states = "SELECT tgname::text, tgenabled::text FROM pg_trigger WHERE NOT tgisinternal ORDER BY 1"
+    before = it.sql(states)
+
+    (erasure,) = it.erase("public.patient")
+
+    assert it.sql("SELECT count(*) FROM history") == [(0,)]
+    assert it.sql(states) == before
+    assert any("3 triggers did not run" in note for note in erasure.notes)
+
+
+def test_a_rule_that_rewrites_deletions_is_refused(clinic: MakeClinic) -> None:
+    """DELETE would be another statement: nothing is done, and the rule is named as the reason."""
+    it = clinic(*PATIENTS, "CREATE RULE keep AS ON DELETE TO patient DO INSTEAD NOTHING")
+
+    with pytest.raises(PermanentStoreError, match="rule"):
+        it.erase("public.patient")
+
+    assert it.sql("SELECT count(*) FROM patient") == [(300,)]
+
+
+def test_a_lock_of_another_session_is_waited_for_and_told(
+    clinic: MakeClinic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who writes is in the way: said with the number of the process, and nothing has gone."""
+    monkeypatch.setitem(writing._WRITES, "lock_timeout", "100ms")
+    it = clinic(*PATIENTS)
+    with it.server.connect(it.name) as other:
+        other.autocommit = False
+        other.execute("UPDATE patient SET name = name WHERE id = 1")
+        with pytest.raises(TransientStoreError, match=rf"server process {other.info.backend_pid} "):
+            it.erase("public.patient")
+        other.rollback()
+
+    assert it.sql("SELECT count(*) FROM patient") == [(300,)]
+
+
+def test_a_role_that_may_only_read_is_refused(clinic: MakeClinic) -> None:
+    """Without the right to delete: the right is named, and nothing has gone."""
+    it = clinic(*PATIENTS, "DROP ROLE IF EXISTS reads", "CREATE ROLE reads LOGIN")
+    it.sql("GRANT SELECT ON ALL TABLES IN SCHEMA public TO reads")
+
+    with pytest.raises(PermanentStoreError, match="may not be"):
+        it.erase("public.patient", user="reads")
+
+    assert it.sql("SELECT count(*) FROM patient") == [(300,)]
+    it.sql("DROP OWNED BY reads", "DROP ROLE reads")
+
+
+def test_statistics_of_parents_and_expressions_are_forgotten(clinic: MakeClinic) -> None:
+    """A partitioned table and an index on an expression remember people of their own."""
+    it = clinic(
+        "CREATE TABLE patient (id int8, name text) PARTITION BY RANGE (id)",
+        "CREATE TABLE patient_1 PARTITION OF patient FOR VALUES FROM (0) TO (1000)",
+        "CREATE INDEX ON patient_1 (upper(name))",
+        "CREATE STATISTICS pairs (mcv) ON id, name FROM patient_1",
+        "INSERT INTO patient SELECT n % 9, 'name ' || n % 9 FROM generate_series(1, 300) n",
+        "ANALYZE",
+    )
+    remembered = (
+        "SELECT (SELECT count(*) FROM pg_statistic s JOIN pg_class c ON c.oid = starelid"
+        " WHERE relname LIKE 'patient%'), (SELECT count(*) FROM pg_statistic_ext_data)"
+    )
+    assert it.sql(remembered) == [(5, 1)]
+    selection = Selection(collections=("*",))
+    it.erase("*")
+    eraser = open_eraser(it.url, selection, SHARED)
+
+    reclaimed = eraser.reclaim(open_reader(it.url, selection).collections())
+    eraser.close()
+
+    assert it.sql(remembered) == [(0, 0)]
+    assert reclaimed.freed_bytes > 0
+
+
+def test_without_the_shared_actions_the_grade_says_so(clinic: MakeClinic) -> None:
+    """Rewriting the tables alone leaves the log and the statistics: L1, with the reason."""
+    it = clinic(*PATIENTS)
+    it.erase("*")
+    eraser = open_eraser(it.url, Selection(collections=("*",)))
+
+    reclaimed = eraser.reclaim(open_reader(it.url, Selection(collections=("*",))).collections())
+    eraser.close()
+
+    assert reclaimed.reached is Grade.L1
+    assert "statistics and wal" in reclaimed.why_not_higher
+
+
+def test_without_the_driver_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tool installed without psycopg says what to install."""
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    for name in [name for name in sys.modules if name.startswith("cenotaph.stores.postgres")]:
+        monkeypatch.delitem(sys.modules, name)
+
+    with pytest.raises(UsageError, match="psycopg") as caught:
+        stores.open_reader("postgresql://nobody@127.0.0.1:1/none", Selection())
+
+    assert "cenotaph[postgres]" in (caught.value.hint or "")

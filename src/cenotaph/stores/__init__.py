@@ -15,6 +15,7 @@ MODULES = {
     "files": "cenotaph.stores.files",
     "postgresql": "cenotaph.stores.postgres",
 }
+EXTRAS = {"postgresql": "postgres"}
 
 
 def open_reader(url: str, selection: Selection) -> Reader:
@@ -25,17 +26,21 @@ def open_reader(url: str, selection: Selection) -> Reader:
 def open_eraser(url: str, selection: Selection, shared: frozenset[str] = frozenset()) -> Eraser:
     """Open a store for erasing. Only `destroy` calls this, with an approved plan.
 
-    Raises: UsageError where this version only reads such stores; StoreError.
+    Raises: UsageError for an unknown scheme, or one whose driver is not installed; StoreError.
     """
-    module = _module(url)
-    if not hasattr(module, "open_eraser"):
-        scheme = url.partition(":")[0]
-        raise UsageError(f"this version reads the stores of {scheme}: and does not erase them")
-    return cast(Eraser, module.open_eraser(url, selection, shared))
+    return cast(Eraser, _module(url).open_eraser(url, selection, shared))
 
 
 def _module(url: str) -> ModuleType:
     scheme = url.partition(":")[0]
     if scheme not in MODULES:
         raise UsageError(f"there is no store for addresses that begin with {scheme}:")
-    return importlib.import_module(MODULES[scheme])
+    try:
+        return importlib.import_module(MODULES[scheme])
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("cenotaph"):
+            raise
+        raise UsageError(
+            f"stores at {scheme}: take the package {error.name}, which is not installed",
+            hint=f"run: pip install 'cenotaph[{EXTRAS[scheme]}]'",
+        ) from None

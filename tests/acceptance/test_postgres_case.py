@@ -1,0 +1,120 @@
+"""Acceptance: a whole case on a PostgreSQL server, from opening to a certificate that verifies."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+import postgres_server
+from by_command import Ground, Ran, command, grep, store
+
+postgres_server.need()
+
+PERSONS = 400
+TABLES = (
+    "CREATE TABLE ward (id int4 PRIMARY KEY, name text)",
+    "CREATE TABLE patient (id int8 PRIMARY KEY, id_number text UNIQUE, name text, ward int4 REFERENCES ward,"
+    " note jsonb, scan text)",
+    "CREATE TABLE visit (id int8 PRIMARY KEY, patient int8 NOT NULL REFERENCES patient ON DELETE CASCADE,"
+    " seen timestamptz, doctor int8)",
+    "CREATE TABLE doctor (id int8 PRIMARY KEY, name text, deputy int8 REFERENCES doctor)",
+    "ALTER TABLE visit ADD FOREIGN KEY (doctor) REFERENCES doctor",
+    "INSERT INTO ward SELECT n, 'ward ' || n FROM generate_series(1, 5) n",
+    "INSERT INTO doctor SELECT n, 'Doctor-' || n, 1 FROM generate_series(1, 5) n",
+    "INSERT INTO patient SELECT n, '32028219' || (70000000 + n * 7) || '12', 'Patient-' || md5(n::text),"
+    " n % 5 + 1, jsonb_build_object('phone', '1380000' || lpad(n::text, 4, '0')),"
+    f" repeat('Scan-' || md5((n * 3)::text) || ' ', 200) FROM generate_series(1, {PERSONS}) n",
+    "INSERT INTO visit SELECT n, n % 400 + 1, now(), n % 5 + 1 FROM generate_series(1, 1000) n",
+    "UPDATE patient SET name = name || '!' WHERE id % 3 = 0",
+    "ANALYZE",
+    "CHECKPOINT",
+)
+
+
+@dataclass(frozen=True)
+class Clinic:
+    """The server, its database, and what each stage said."""
+
+    server: postgres_server.Server
+    database: str
+    ground: Ground
+    before: set[bytes]
+    needles: set[bytes]
+    ran: dict[str, Ran]
+
+
+@pytest.fixture(scope="module")
+def clinic(tmp_path_factory: pytest.TempPathFactory, keys: Path) -> Iterator[Clinic]:
+    server = postgres_server.start()
+    try:
+        database = server.database(*TABLES)
+        bystander = server.database("CREATE TABLE other AS SELECT n FROM generate_series(1, 100) n")
+        text = store(
+            "clinic",
+            server.url(database),
+            'scope = { collections = ["public.patient", "public.visit", "public.doctor"] }',
+            'shared = ["statistics", "wal"]',
+            'subject = { "public.patient" = "id_number" }',
+        )
+        owner = '[[party]]\norganisation = "Host Co"\nrole = "owner"\nkey = "../keys/owner.pub"\n'
+        ground = Ground(tmp_path_factory.mktemp("clinic") / "ground").lay(keys, text + owner)
+        key = ground.keys / "owner"
+        command("cenotaph", "keygen", "--role", "owner", "--organisation", "Host Co", "--out", key)
+        needles = {
+            str(value).encode()
+            for row in server.run("SELECT id_number, name FROM patient WHERE id % 3 = 0", database=database)
+            for value in row
+        }
+        before = grep(needles, server.data)
+        ran = {stage: ground.stage(stage) for stage in ("open", "charter")}
+        ground.run("approve", "--charter", "--key", key)
+        ran |= {stage: ground.stage(stage) for stage in ("survey", "seal", "plan", "challenge", "approve")}
+        refused = ground.stage("destroy", code=4)
+        ground.run("approve", "--key", key)
+        ran |= {stage: ground.stage(stage) for stage in ("destroy", "probe", "certify")}
+        assert server.run("SELECT count(*) FROM other", database=bystander) == [(100,)]
+        yield Clinic(server, database, ground, before, needles, {**ran, "refused": refused})
+    finally:
+        server.stop()
+
+
+def test_nothing_goes_before_the_servers_owner_agreed(clinic: Clinic) -> None:
+    """The log and the statistics are everybody's on that server: its owner is asked."""
+    assert "Host Co" in clinic.ran["refused"].err
+
+
+def test_what_was_approved_is_gone_and_the_rest_is_there(clinic: Clinic) -> None:
+    """Children before parents, a table that refers to itself, ON DELETE CASCADE: as sealed, and no more."""
+    count = "SELECT (SELECT count(*) FROM patient), (SELECT count(*) FROM visit), (SELECT count(*) FROM ward)"
+
+    assert clinic.ran["destroy"].value["records"] == PERSONS + 1000 + 5
+    assert clinic.server.run(count, database=clinic.database) == [(0, 0, 5)]
+
+
+def test_grep_finds_nobody_in_the_servers_files(clinic: Clinic) -> None:
+    """GNU grep in the whole data directory, log and statistics included: all before, none afterwards."""
+    assert clinic.before == clinic.needles
+    assert grep(clinic.needles, clinic.server.data) == set()
+
+
+def test_the_probe_reads_the_servers_files_and_grants_l2(clinic: Clinic) -> None:
+    """An auditor with file access searched every file; nothing is listed as not reached."""
+    (found,) = clinic.ran["probe"].value["stores"]
+
+    assert (found["grade_asked"], found["grade_reached"], found["unreachable"]) == ("L2", "L2", [])
+
+
+def test_the_certificate_verifies(clinic: Clinic) -> None:
+    """With the trust file of the parties: verified, all as sealed."""
+    trust = clinic.ground.root / "trust.toml"
+    trust.write_text(
+        trust.read_text() + '\n[[party]]\norganisation = "Host Co"\nrole = "owner"\nkey = "keys/owner.pub"\n'
+    )
+
+    verdict = command("cenotaph-verify", clinic.ground.case / "city.cenotaph", "--trust", trust).out
+
+    assert "VERIFIED" in verdict
+    assert "1,405 of 1,405 sealed records destroyed (1,405 as sealed" in verdict
