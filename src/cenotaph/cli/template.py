@@ -44,13 +44,15 @@ stores = ["health"]
 
 [[store]]
 name = "health"
-url = "sqlite:apps/health.db"          # sqlite:PATH, or files:PATH (a folder or one file)
+url = "sqlite:apps/health.db"          # sqlite:PATH, files:PATH (a folder or one file), or
+                                       # postgresql://USER@HOST:PORT/DATABASE, or env:NAME for a whole address
 grade = "L2"                           # asked for; what is reached is stated, never rounded up
 scope = "everything"                   # or { collections = ["visits*"] },
                                        # { rows = "created < DATE '2021-01-01'" },
                                        # { subjects = "file:people.txt" }
 # subject = { "visits" = "id_number" } # collection and the column that names the person
 
+# A PostgreSQL store reaches L2 with: shared = ["statistics", "wal"], owner = "…" (a [[party]] of role owner)
 # For L3, "none on the whole volume", a store also says: grade = "L3", shared = ["free_space"]
 # [[volume]]                           # a mounted ext4 or xfs, whose free blocks may then be wiped
 # path = "/srv/retired"                # its mount point; never the volume of /
