@@ -311,3 +311,16 @@ def test_without_the_driver_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) 
         stores.open_reader("postgresql://nobody@127.0.0.1:1/none", Selection())
 
     assert "cenotaph[postgres]" in (caught.value.hint or "")
+
+
+def test_what_no_step_reaches_keeps_the_grade_down(clinic: MakeClinic) -> None:
+    """With every shared action, a large object beside the tables is still a place that nothing reached."""
+    it = clinic(*PATIENTS, "SELECT lo_create(17)")
+    it.erase("*")
+    eraser = open_eraser(it.url, Selection(collections=("*",)), SHARED)
+
+    reclaimed = eraser.reclaim(open_reader(it.url, Selection(collections=("*",))).collections())
+    eraser.close()
+
+    assert reclaimed.reached is Grade.L1
+    assert "large objects" in reclaimed.why_not_higher
