@@ -21,6 +21,7 @@ Octets: TypeAlias = npt.NDArray[np.uint8]
 
 BLOCK_BYTES = 2 << 20
 BLOCK_ROWS = 65_536
+READY_BYTES = 6
 MALFORMED = "the server's rows do not have the form that COPY BINARY prescribes"
 
 _SIGNATURE = b"PGCOPY\n\xff\r\n\0"
@@ -101,7 +102,7 @@ class Stream:
     def feed(self, piece: bytes) -> Iterator[Block]:
         """Take the next bytes, and give what rows they complete."""
         self._waiting += piece
-        if len(self._waiting) >= self._needed or self._waiting[-6:-1] == _READY:
+        if len(self._waiting) >= self._needed or may_be_answered(self._waiting[-READY_BYTES:]):
             yield from self._cut()
 
     def finish(self) -> Iterator[Block]:
@@ -169,6 +170,11 @@ class Stream:
                 self.failed = state.decode("ascii", "replace")
             case b"Z":
                 self.ended = True
+
+
+def may_be_answered(tail: bytes | bytearray) -> bool:
+    """Whether these last bytes of a stream look like the server's "ready for query"; a value may too."""
+    return tail[:-1] == _READY
 
 
 _DATA = ord("d")

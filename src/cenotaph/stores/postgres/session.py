@@ -21,7 +21,7 @@ import psycopg
 from psycopg import conninfo, pq
 
 from cenotaph.errors import PermanentStoreError, StoreError, TransientStoreError, UsageError
-from cenotaph.stores.postgres.copy import Block, Stream
+from cenotaph.stores.postgres.copy import READY_BYTES, Block, Stream, may_be_answered
 
 CONNECT_SECONDS = 10
 _OLDEST = 130000  # log_parameter_max_length, which keeps keys out of the server's log
@@ -254,13 +254,26 @@ class _Ahead(threading.Thread):
         self.start()
 
     def run(self) -> None:
-        last = b"?"
-        while last and not self._stopped:
-            try:
-                last = self._stream.recv(_RECEIVE)
-            except OSError:
-                last = b""
-            self._pieces.put(last)
+        try:
+            while not self._stopped and (piece := self._gather()):
+                self._pieces.put(piece)
+        finally:
+            self._pieces.put(b"")
+
+    def _gather(self) -> bytes:
+        """About as much as is asked for at once; less where nothing more may come until it is."""
+        parts, size, tail = [], 0, b""
+        while size < _RECEIVE and not may_be_answered(tail) and (part := self._receive()):
+            parts.append(part)
+            size += len(part)
+            tail = (tail + part[-READY_BYTES:])[-READY_BYTES:]
+        return b"".join(parts)
+
+    def _receive(self) -> bytes:
+        try:
+            return self._stream.recv(_RECEIVE)
+        except OSError:
+            return b""
 
     def next(self) -> bytes:
         """Raises: TransientStoreError at the end of the stream."""
