@@ -12,6 +12,7 @@ import pyarrow as pa
 import pytest
 
 import postgres_server
+from cenotaph.discovery.text import as_texts
 from cenotaph.records import Tagged, encode
 from cenotaph.scope import EVERYTHING, Selection, parse_predicate
 from cenotaph.store import Partition
@@ -220,3 +221,12 @@ def test_values_are_encoded_as_what_they_are(everything: list[pa.RecordBatch], c
 def test_rows_of_every_type_can_be_chosen(all_but_nulls: list[pa.RecordBatch], case: str) -> None:
     """A condition that leaves one row out gives the others unchanged."""
     assert encoded(all_but_nulls[list(CASES).index(case)].column(0)) == encoded(CASES[case][2])
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_values_of_every_type_can_be_surveyed(everything: list[pa.RecordBatch], case: str) -> None:
+    """Infinite dates, days before Christ, lists and tagged bytes: a survey looks at them all."""
+    texts = as_texts(everything[list(CASES).index(case)].column(0))
+
+    assert len(texts.texts) == len(texts.blobs) == len(CASES[case][2]) + 1
+    assert not texts.texts[-1].is_valid

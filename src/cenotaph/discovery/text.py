@@ -11,6 +11,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from cenotaph.arrow import union_places
+
 LONGEST = 4_096
 """Bytes looked at of one value; the rest of a long text or photo says nothing more about its kind."""
 
@@ -112,6 +114,10 @@ def _printable(text: str) -> bool:
 
 def _plain(column: pa.Array) -> pa.Array:
     kind = column.type
+    if isinstance(kind, pa.BaseExtensionType):
+        return _plain(column.storage)
+    if pa.types.is_union(kind):
+        return _of_union(column)
     if pa.types.is_dictionary(kind):
         return _plain(column.dictionary_decode())
     if pa.types.is_string(kind) or pa.types.is_binary(kind):
@@ -121,8 +127,26 @@ def _plain(column: pa.Array) -> pa.Array:
     if pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind) or pa.types.is_binary_view(kind):
         return column.cast(pa.binary())
     if pa.types.is_nested(kind) or pa.types.is_interval(kind) or pa.types.is_null(kind):
-        return pa.array([_written(value.as_py()) for value in column], pa.binary())
+        return pa.array([_written(_value(cell)) for cell in column], pa.binary())
     return column.cast(pa.string())
+
+
+def _of_union(column: pa.Array) -> pa.Array:
+    """Each value as one of its own type."""
+    parts, index, base = [pa.array([], pa.binary())], np.zeros(len(column), np.int64), 0
+    for child, rows, places in union_places(column):
+        parts.append(_plain(child.take(pa.array(places))).cast(pa.binary()))
+        index[rows] = base + np.arange(len(rows))
+        base += len(rows)
+    return pa.concat_arrays(parts).take(pa.array(index))
+
+
+def _value(cell: pa.Scalar) -> object:
+    """None for what Python has no value of: days before Christ, hours beyond the last."""
+    try:
+        return cell.as_py()
+    except (OverflowError, ValueError):
+        return None
 
 
 def _written(value: object) -> bytes | None:
