@@ -14,10 +14,12 @@ from cenotaph_proof.statements import Seal
 from small_case import STORES, SmallCase, build_estate
 
 
+@pytest.mark.parametrize("overwritten", [0, 1])
 def test_an_interrupted_seal_goes_on_and_seals_the_same(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, overwritten: int
 ) -> None:
-    """After Ctrl-C the second run reads only what is missing, and nothing of the first is left behind."""
+    """After Ctrl-C the second run reads only what is missing, and nothing of the first is left behind. What a
+    run that was killed while it cleaned up had overwritten already is read again."""
     build_estate(tmp_path / "estate")
     case = SmallCase.make(tmp_path, STORES)
     case.go("open", "survey")
@@ -35,7 +37,9 @@ def test_an_interrupted_seal_goes_on_and_seals_the_same(
     with pytest.raises(KeyboardInterrupt):
         stage.seal(case.desk(), open_reader)
     first = len(read)
-    kept = sorted(p.name for p in case.path.glob("annex/sealing-*"))
+    kept = sorted(case.path.glob("annex/sealing-*"))
+    for path in kept[:overwritten]:
+        path.write_bytes(bytes(path.stat().st_size))
     read.clear()
     monkeypatch.setattr(local, "run", lambda f, t, workers: watched(f, t, workers=workers))
 
@@ -44,6 +48,6 @@ def test_an_interrupted_seal_goes_on_and_seals_the_same(
     partitions = sum(1 for _ in case.desk().estate(case.now()).partitions())
     assert first == 2
     assert len(kept) >= 1
-    assert len(read) == partitions - len(kept)
+    assert len(read) == partitions - len(kept) + overwritten
     assert sealed.records == sum(s.records for s in sealed.stores) > 0
     assert not list(case.path.glob("annex/sealing-*"))

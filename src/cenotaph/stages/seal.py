@@ -6,7 +6,7 @@ import hashlib
 from typing import TypeAlias
 
 from cenotaph import estate as estates
-from cenotaph.annex import Annex, case_key
+from cenotaph.annex import Annex, AnnexError, case_key
 from cenotaph.desk import Desk, alone, cite, open_share
 from cenotaph.engines import local
 from cenotaph.errors import RefusedError
@@ -80,7 +80,10 @@ class _SoFar:
         name = self._name(where)
         if not self._annex.exists(name):
             return None
-        kept = self._annex.read_json(name, self._key)
+        try:
+            kept = self._annex.read_json(name, self._key)
+        except AnnexError:  # overwritten by a run that was killed before it could remove it: read once more
+            return None
         chunks = tuple(
             Chunk(records, size, bytes.fromhex(digest)) for records, size, digest in kept["chunks"]
         )
