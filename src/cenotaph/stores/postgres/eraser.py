@@ -9,8 +9,8 @@ cycle of foreign keys no order is right, which leaves a session that acts as a r
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import psycopg
@@ -77,7 +77,7 @@ class PostgresEraser:
             with writer.transaction():
                 writer.lock(table, what)
                 rest = _Rest(writer, table, bounds, self._selection, what)
-                with self._reading() as session:
+                with closing(Session(self._place)) as session:
                     remaining = rest.check(session, sealed, progress)
                 if progress.begun is None:
                     progress.begin({"records": sealed.records})
@@ -104,28 +104,12 @@ class PostgresEraser:
             self._writer = Writer(self._place)
         return self._writer
 
-    def _reading(self) -> Any:
-        return _closing(self._place)
-
     def _read_empty(self, table: Table, bounds: rows.Bounds, what: str) -> None:
-        with self._reading() as session:
+        with closing(Session(self._place)) as session:
             if next(rows.selected(session, table, bounds, self._selection), None) is not None:
                 raise PermanentStoreError(
                     f"{what} still has records after they were deleted", hint="see who writes to it"
                 )
-
-
-class _closing:
-    """A reading session that ends with the block."""
-
-    def __init__(self, place: Place) -> None:
-        self._session = Session(place)
-
-    def __enter__(self) -> Session:
-        return self._session
-
-    def __exit__(self, *_: object) -> None:
-        self._session.close()
 
 
 class _Rest:
