@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import datetime
+
 import pyarrow as pa
 
-from cenotaph.sealing import numbers_in
+from cenotaph.records import Tagged
+from cenotaph.sealing import leaves, numbers_in
 
 
 def test_people_inside_lines_are_sought_by_their_numbers():
@@ -37,3 +40,22 @@ def test_columns_without_text_add_nothing():
     assert numbers_in(pa.array([1, 2])) == {}
     assert numbers_in(pa.array([], pa.string())) == {}
     assert numbers_in(pa.array([None], pa.string())) == {}
+
+
+def test_values_are_found_at_whatever_depth_they_lie():
+    """In lists, structs, mixed columns and a store's own bytes; dates and decimals as they are written."""
+    mixed = pa.UnionArray.from_dense(
+        pa.array([0, 1, 0], pa.int8()),
+        pa.array([0, 0, 1], pa.int32()),
+        [pa.array(["a", None]), Tagged("postgres:numeric").array([b"\1"])],
+    )
+    nested = pa.array([[{"v": "b", "n": 7}], None, []])
+    written = pa.array([datetime.date(2020, 2, 29)])
+
+    def all_of(column: pa.Array) -> list[object]:
+        return [value for part in leaves(column) for value in part.to_pylist()]
+
+    assert all_of(mixed) == ["a", None, b"\1"]
+    assert all_of(nested) == ["b", 7]
+    assert all_of(written) == ["2020-02-29"]
+    assert all_of(pa.array([True])) == []

@@ -8,11 +8,12 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -21,6 +22,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 
 from cenotaph.annex import Annex
+from cenotaph.arrow import union_places
 from cenotaph.errors import DriftError, naming
 from cenotaph.records import Chunk, Chunker, Digester, record_key
 from cenotaph.residue.needles import NeedleBuilder, Needles
@@ -103,6 +105,31 @@ def seal_partition(task: SealTask) -> PartitionResult:
     return PartitionResult(tuple(hasher.finish()), builder.finish().to_bytes(), subjects.to_bytes())
 
 
+def leaves(column: pa.Array) -> Iterator[pa.Array]:
+    """The values that a column holds, at whatever depth, as texts, bytes and integers.
+
+    Mixed columns, lists and structs in their parts; dates, times and decimals as they are written.
+    """
+    kind = column.type
+    if isinstance(kind, pa.BaseExtensionType):
+        yield from leaves(column.storage)
+    elif pa.types.is_union(kind):
+        for child, _, places in union_places(column):
+            yield from leaves(child.take(pa.array(places)))
+    elif pa.types.is_struct(kind):
+        for part in column.flatten():
+            yield from leaves(part)
+    elif pa.types.is_map(kind):
+        yield from leaves(column.keys)
+        yield from leaves(column.items)
+    elif pa.types.is_nested(kind):
+        yield from leaves(column.flatten())
+    elif (pa.types.is_temporal(kind) and not pa.types.is_interval(kind)) or pa.types.is_decimal(kind):
+        yield column.cast(pa.string())
+    elif not (pa.types.is_interval(kind) or pa.types.is_boolean(kind) or pa.types.is_floating(kind)):
+        yield column
+
+
 def numbers_in(texts: pa.Array) -> dict[str, pa.Array]:
     """Identity numbers and mobile numbers that stand inside free text, lines and JSON, by needle kind.
 
@@ -123,6 +150,9 @@ _SHAPES = {
 }
 
 
+_Which: TypeAlias = tuple[int, str, str]  # column, kind, Arrow type
+
+
 class _Distinct:
     """Hands each distinct value of a partition's needle columns to the builder about once.
 
@@ -133,30 +163,31 @@ class _Distinct:
     def __init__(self, builder: NeedleBuilder, columns: Sequence[tuple[int, str]]) -> None:
         self._builder = builder
         self._columns = columns
-        self._pending: dict[tuple[int, str], list[pa.Array]] = {}
+        self._pending: dict[_Which, list[pa.Array]] = {}
         self._loose = dict.fromkeys((c for c, kind in columns if kind in LOOSE_KINDS), 0)
 
     def add(self, batch: pa.RecordBatch) -> None:
         for column, kind in self._columns:
-            values = pc.unique(batch.column(column))
-            if kind == "text":
-                for found, numbers in numbers_in(values).items():
-                    self._take((column, found), numbers)
-            if column in self._loose:
-                values = values.slice(0, max(0, LOOSE_NEEDLES - self._loose[column]))
-                self._loose[column] += len(values)
-            self._take((column, kind), values)
+            for part in leaves(batch.column(column)):
+                values = pc.unique(part)
+                if kind == "text":
+                    for found, numbers in numbers_in(values).items():
+                        self._take((column, found, "numbers"), numbers)
+                if column in self._loose:
+                    values = values.slice(0, max(0, LOOSE_NEEDLES - self._loose[column]))
+                    self._loose[column] += len(values)
+                self._take((column, kind, str(values.type)), values)
 
     def flush(self) -> None:
         for which in self._pending:
             self._settle(which)
 
-    def _take(self, which: tuple[int, str], values: pa.Array) -> None:
+    def _take(self, which: _Which, values: pa.Array) -> None:
         self._pending.setdefault(which, []).append(values)
         if sum(map(len, self._pending[which])) > PENDING_VALUES:
             self._settle(which)
 
-    def _settle(self, which: tuple[int, str]) -> None:
+    def _settle(self, which: _Which) -> None:
         pending, self._pending[which] = self._pending[which], []
         if pending:
             self._builder.add(pc.unique(pa.chunked_array(pending)), which[1])
@@ -228,7 +259,7 @@ class Subjects:
         self._seen: set[int] = set()
 
     def add(self, column: pa.Array) -> None:
-        for value in pc.unique(column).to_pylist():
+        for value in (value for part in leaves(column) for value in pc.unique(part).to_pylist()):
             if value is not None:
                 plain = value if isinstance(value, bytes) else str(value).encode()
                 digest = hashlib.blake2b(plain.strip().upper(), digest_size=8, key=self._key).digest()

@@ -29,7 +29,15 @@ from cenotaph.estate import Estate, EstateStore, SealedChunks
 from cenotaph.progress import Tell, quiet
 from cenotaph.residue.needles import NeedleBuilder, Needles
 from cenotaph.residue.scan import scan
-from cenotaph.sealing import LOOSE_KINDS, NeedleSource, Target, needle_key, numbers_in, partition_chunks
+from cenotaph.sealing import (
+    LOOSE_KINDS,
+    NeedleSource,
+    Target,
+    leaves,
+    needle_key,
+    numbers_in,
+    partition_chunks,
+)
 from cenotaph.session import Session
 from cenotaph.store import Column, OpenReader, Partition
 from cenotaph_proof import draw
@@ -272,10 +280,11 @@ class _Sampler:
         step = max(1, batch.num_rows // SAMPLED_ROWS)
         rows = pa.array(np.arange(0, batch.num_rows, step)[:SAMPLED_ROWS])
         for column, kind in self._columns:
-            values = pc.drop_null(pc.take(batch.column(column), rows))
-            for found, numbers in numbers_in(values).items() if kind == "text" else ():
-                self._seek(numbers, found)
-            self._seek(values, kind)
+            for part in leaves(pc.take(batch.column(column), rows)):
+                values = pc.drop_null(part)
+                for found, numbers in numbers_in(values).items() if kind == "text" else ():
+                    self._seek(numbers, found)
+                self._seek(values, kind)
 
     def _seek(self, values: pa.Array, kind: str) -> None:
         """Hold sampled values against the needles, and remember them for the positive control."""
