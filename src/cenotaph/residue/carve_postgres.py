@@ -36,6 +36,7 @@ _LOG = 2 << 20  # bytes of log pages that are followed at once
 _MOST_RECORD = 4 << 20  # bytes of a log record that goes on
 _FREE, _PER_BYTE = 4 << 20, 2  # bytes that may be tried: so many, and so many for each one fed
 _LOT = 1 << 20
+_ZEROS = 2 * postgres_wal.PAGE  # bytes: so many zeros hold a whole page of each size but the largest
 _ALL, _NEVER = 0, -1
 _UNALIGNED = tuple(range(8))
 
@@ -124,31 +125,32 @@ class Carver:
         self._chunks = postgres_toast.Chunks()
 
     def feed(self, piece: bytes | memoryview, at: int, *, last: bool = False) -> Iterator[Piece]:
-        """What became known by the bytes at this offset; with `last`, or behind a gap, all that waits."""
+        """What became known by the bytes at this offset; with `last` all that waits."""
+        self._budget += _PER_BYTE * len(piece)
+        for begin, end in _without_zeros(piece):
+            yield from self._take(piece[begin:end], at + begin)
+        if last:
+            yield from self._left()
+            yield from self._joined_chunks()
+
+    def _take(self, piece: bytes | memoryview, at: int) -> Iterator[Piece]:
         if at != self._start + len(self._rest):
-            yield from self._done()
+            yield from self._left()
             self._start = at // postgres_wal.GRID * postgres_wal.GRID
             self._rest = bytes(at - self._start)
-        self._budget += _PER_BYTE * len(piece)
         self._rest += piece
-        if last:
-            yield from self._done()
-        elif len(self._rest) >= 2 * _WAITS:
+        if len(self._rest) >= 2 * _WAITS:
             yield from self._read((len(self._rest) - _WAITS) // postgres_wal.GRID * postgres_wal.GRID)
 
-    def _done(self) -> Iterator[Piece]:
+    def _left(self) -> Iterator[Piece]:
+        """All that waits for the next byte, which does not come. A value's chunks go on behind zeros."""
         yield from self._read(len(self._rest))
         yield from self._logged(last=True)
-        yield from self._joined_chunks()
 
     def _read(self, end: int) -> Iterator[Piece]:
         """All that begins in the first `end` bytes that wait."""
         block = self._rest
         data = np.frombuffer(block, dtype=np.uint8)
-        if end >= postgres_wal.PAGE and not data[:end].any():
-            yield from self._logged(last=True)
-            self._rest, self._start = block[end:], self._start + end
-            return
         outside = np.ones(end // postgres_wal.GRID + 1, dtype=bool)
         yield from self._log(data, block, end, outside)
         yield from self._values(data, block, end, outside)
@@ -294,6 +296,20 @@ def _value(chain: postgres_toast.Chain, reach: int) -> Iterator[Piece]:
             yield Piece("toast", left + right, first.places + second.places, len(left))
         if len(chain.chunks) > 1:
             yield Piece("toast", payload, places, _NEVER)
+
+
+def _without_zeros(piece: bytes | memoryview) -> Iterator[tuple[int, int]]:
+    """The parts of a piece between zeros, of which there are too many for anything to go on behind them."""
+    count = len(piece) // _ZEROS
+    if count < 2:
+        yield 0, len(piece)
+        return
+    tiles = np.frombuffer(piece, dtype=np.uint64, count=count * _ZEROS // 8).reshape(count, _ZEROS // 8)
+    some = np.concatenate([[False], tiles.any(axis=1), [True]])  # what is behind the last whole tile stays
+    edges = np.flatnonzero(some[1:] != some[:-1]).tolist()
+    for begin, end in zip(edges, [*edges[1:], count + 1], strict=True):
+        if some[begin + 1] and begin * _ZEROS < len(piece):
+            yield begin * _ZEROS, min(end * _ZEROS, len(piece))
 
 
 def _lot(pieces: list[Piece]) -> Lot:
