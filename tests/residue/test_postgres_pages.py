@@ -19,7 +19,7 @@ from cenotaph.residue.needles import NeedleBuilder
 from cenotaph.residue.postgres_pages import State
 from cenotaph.residue.scan import scan
 
-fuzz = settings(max_examples=150, deadline=None)
+fuzz = settings(max_examples=60, deadline=None)
 
 
 @pytest.fixture(scope="module")
