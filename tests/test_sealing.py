@@ -47,7 +47,7 @@ def test_values_are_found_at_whatever_depth_they_lie():
     mixed = pa.UnionArray.from_dense(
         pa.array([0, 1, 0], pa.int8()),
         pa.array([0, 0, 1], pa.int32()),
-        [pa.array(["a", None]), Tagged("postgres:numeric").array([b"\1"])],
+        [pa.array(["a", None]), Tagged("postgresql:numeric").array([b"\1"])],
     )
     nested = pa.array([[{"v": "b", "n": 7}], None, []])
     written = pa.array([datetime.date(2020, 2, 29)])

@@ -129,7 +129,7 @@ def test_values_of_the_wrong_length_are_refused() -> None:
     """Each decoder of a type reads within its values alone."""
     decoders = [
         types.booleans, types.dates, types.times, types.intervals, types.numerics, types.oids,
-        types.lists(types.text, 25, "postgres:_text"),
+        types.lists(types.text, 25, "postgresql:_text"),
     ]  # fmt: skip
     for decode in decoders:
         for length in (1, 3, 5, 7, 9, 11, 13):
@@ -146,7 +146,7 @@ def test_broken_arrays_and_numerics_are_refused_within_their_bytes() -> None:
     good = struct.pack(">iiiiiii", 1, 0, 25, 2, 1, 1, 0)[:-4] + b"a" + struct.pack(">i", -1)
     number = struct.pack(">hhHHHH", 2, 0, 0, 4, 12, 5000)
     for sent, decode in (
-        (good, types.lists(types.text, 25, "postgres:_text")),
+        (good, types.lists(types.text, 25, "postgresql:_text")),
         (number, types.numerics),
     ):
         (block,) = blocks(stream([[sent], [None], [sent]]), ())

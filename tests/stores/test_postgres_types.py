@@ -26,7 +26,7 @@ ID = uuid.UUID("12345678-1234-5678-1234-567812345678")
 
 
 def tagged(name: str, *values: bytes | None) -> pa.Array:
-    return Tagged(f"postgres:{name}").array(list(values))
+    return Tagged(f"postgresql:{name}").array(list(values))
 
 
 def decimals(*values: str | None) -> pa.Array:

@@ -13,7 +13,6 @@ from contextlib import closing
 from dataclasses import replace
 
 import numpy as np
-import psycopg
 import pyarrow as pa
 
 from cenotaph.errors import DriftError, PermanentStoreError
@@ -30,7 +29,7 @@ from cenotaph.store import (
 )
 from cenotaph.stores.postgres import reclaim, references, rows, schema, types
 from cenotaph.stores.postgres.schema import Schema, Table
-from cenotaph.stores.postgres.session import Place, Session, driver_errors, quoted
+from cenotaph.stores.postgres.session import Denied, Place, Referred, Session, driver_errors, quoted
 from cenotaph.stores.postgres.writing import Writer
 
 PLACES_AT_ONCE = 10_000
@@ -147,7 +146,7 @@ class _Rest:
         try:
             gone = self._delete_all() if self._whole else self._delete_each()
             self._writer.run("SET CONSTRAINTS ALL IMMEDIATE")
-        except psycopg.errors.ForeignKeyViolation:
+        except Referred:
             raise PermanentStoreError(
                 f"{self._what}: records that stay refer to some of these",
                 hint="take the tables that refer to it into the scope, or leave it out of the plan",
@@ -196,7 +195,7 @@ class _Rest:
         self._refuse_referring(outside)
         try:
             self._writer.run("SET LOCAL session_replication_role = replica")
-        except psycopg.errors.InsufficientPrivilege:
+        except Denied:
             raise PermanentStoreError(
                 f"{self._what} is in a cycle of foreign keys, which this role cannot suspend",
                 hint="GRANT SET ON PARAMETER session_replication_role TO it (PostgreSQL 15), or a superuser",
@@ -273,7 +272,7 @@ def _located(table: Table) -> Table:
         table,
         columns=(Column("ctid", "tid"), *table.columns),
         values=("ctid", *table.values),
-        decoders=(types.tagged("postgres:tid"), *table.decoders),
+        decoders=(types.tagged("postgresql:tid"), *table.decoders),
     )
 
 

@@ -9,12 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-import psycopg
-
 from cenotaph.errors import PermanentStoreError
 from cenotaph.store import Grade, Reclamation
 from cenotaph.stores.postgres import copies, raw, schema
 from cenotaph.stores.postgres.schema import Table
+from cenotaph.stores.postgres.session import Denied
 from cenotaph.stores.postgres.writing import Writer
 
 STATISTICS, WAL = "statistics", "wal"
@@ -61,7 +60,7 @@ def _forget_statistics(writer: Writer, tables: Sequence[Table]) -> None:
                 " (SELECT oid FROM pg_statistic_ext WHERE stxrelid = ANY ($1::int8[]::oid[]))",
                 found,
             )
-    except psycopg.errors.InsufficientPrivilege:
+    except Denied:
         raise PermanentStoreError(
             "the shared action statistics takes a superuser of the server",
             hint="name one in erase_url, or leave statistics out of the store's shared actions",
@@ -91,7 +90,7 @@ def _cycle_log(writer: Writer) -> None:
             writer.run("CHECKPOINT")  # which writes a record, without which the switch would do nothing
             writer.rows("SELECT pg_switch_wal()")
         writer.run("CHECKPOINT")
-    except psycopg.errors.InsufficientPrivilege:
+    except Denied:
         raise PermanentStoreError(
             "the shared action wal takes the right to checkpoint and to switch the log",
             hint="GRANT it pg_checkpoint, pg_monitor and EXECUTE ON FUNCTION pg_switch_wal()",

@@ -221,7 +221,7 @@ class _Types:
         return types.lists(element, kind.element, self._tag(oid)) if element else None
 
     def _tag(self, oid: int) -> str:
-        return "postgres:" + quote(self._known[oid].name, safe="_ -")
+        return "postgresql:" + quote(self._known[oid].name, safe="_ -")
 
     def _has_binary(self, oid: int, above: frozenset[int]) -> bool:
         kind = self._known.get(oid)
@@ -258,5 +258,5 @@ _SCALARS: dict[int, types.Decoder] = {  # the numbers are fixed (pg_type.dat)
     1184: types.timestamps(pa.timestamp("us", "UTC"), "timestamptz"),
     1186: types.intervals,
     1700: types.numerics,
-    2950: types.tagged("postgres:uuid"),
+    2950: types.tagged("postgresql:uuid"),
 }

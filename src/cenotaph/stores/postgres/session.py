@@ -24,6 +24,10 @@ from cenotaph.errors import PermanentStoreError, StoreError, TransientStoreError
 from cenotaph.stores.postgres.copy import READY_BYTES, Block, Stream, may_be_answered
 
 CONNECT_SECONDS = 10
+Broken = psycopg.OperationalError
+Denied = psycopg.errors.InsufficientPrivilege
+Referred = psycopg.errors.ForeignKeyViolation
+"""What callers answer in their own way; everything else becomes a `StoreError` (`driver_errors`)."""
 _OLDEST = 130000  # log_parameter_max_length, which keeps keys out of the server's log
 _SETTINGS = {
     "default_transaction_read_only": "on",
@@ -347,8 +351,9 @@ def _meaning(state: str | None, operational: bool, what: str) -> StoreError:
         return TransientStoreError(f"{what}: {_CLASSES[state[:2]]} ({state})", hint="run again")
     if state == "42501":
         return PermanentStoreError(
-            f"{what} may not be read by this role, or not all of its rows",
-            hint="GRANT SELECT on it, USAGE on its schema, and BYPASSRLS where it has row-level security",
+            f"{what} may not be read by this role, or not all of its rows, or not be erased by it",
+            hint="GRANT SELECT on it, USAGE on its schema, and BYPASSRLS where it has row-level security;"
+            " to erase, DELETE and ownership",
         )
     if state == "22021":
         return PermanentStoreError(f"{what} has a key or a name that is no UTF-8, and no encoding is known")

@@ -66,13 +66,13 @@ def binary(fields: Fields) -> pa.Array:
 
 
 def text(fields: Fields) -> pa.Array:
-    """Text; where some is not UTF-8, that is tagged `postgres:text`."""
+    """Text; where some is not UTF-8, that is tagged `postgresql:text`."""
     raw = binary(fields)
     try:
         return raw.cast(pa.large_string() if pa.types.is_large_binary(raw.type) else pa.string())
     except pa.ArrowInvalid:
         broken = np.array([value is not None and not _is_text(value) for value in raw.to_pylist()])
-        return _mixed(text(_nulled(fields, broken)), broken, Tagged("postgres:text"), fields)
+        return _mixed(text(_nulled(fields, broken)), broken, Tagged("postgresql:text"), fields)
 
 
 def jsonb(fields: Fields) -> pa.Array:
@@ -105,7 +105,7 @@ def dates(fields: Fields) -> pa.Array:
 
 def timestamps(kind: pa.DataType, name: str) -> Decoder:
     """Microseconds; infinities, and the centuries before the end that Arrow does not reach, are tagged."""
-    tag = Tagged(f"postgres:{name}")
+    tag = Tagged(f"postgresql:{name}")
 
     def decode(fields: Fields) -> pa.Array:
         ticks = numbers(fields, ">i8").astype(np.int64)
@@ -198,8 +198,8 @@ def numbers(fields: Fields, kind: str, *, exactly: bool = True) -> npt.NDArray[A
 _MOST: Final = 2**31 - 1
 _I4, _I8 = np.iinfo(np.int32), np.iinfo(np.int64)
 _TENS: Final = np.array([1, 10, 100, 1000])
-_DATE, _TIME = Tagged("postgres:date"), Tagged("postgres:time")
-_INTERVAL, _NUMERIC = Tagged("postgres:interval"), Tagged("postgres:numeric")
+_DATE, _TIME = Tagged("postgresql:date"), Tagged("postgresql:time")
+_INTERVAL, _NUMERIC = Tagged("postgresql:interval"), Tagged("postgresql:numeric")
 _GROUPS: Final = np.frombuffer("".join(f"{n:04}" for n in range(10_000)).encode(), np.uint8).reshape(-1, 4)
 
 

@@ -10,11 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import psycopg
-
 from cenotaph.errors import TransientStoreError
 from cenotaph.stores.postgres.schema import Table
-from cenotaph.stores.postgres.session import Place, Session, driver_errors
+from cenotaph.stores.postgres.session import Broken, Denied, Place, Session, driver_errors
 
 LOCK_SECONDS = 5  # after which the case's own patience counts
 _WRITES = {"default_transaction_read_only": "off", "lock_timeout": f"{LOCK_SECONDS}s"}
@@ -45,7 +43,7 @@ class Writer(Session):
         for name, value in _SILENT.items():
             try:
                 self._set({name: value})
-            except psycopg.errors.InsufficientPrivilege:
+            except Denied:
                 self.silent = False
         self.silent = self.silent and self.quiet
 
@@ -72,7 +70,7 @@ class Writer(Session):
         if not self._link.closed:
             try:
                 self.run("ROLLBACK")
-            except psycopg.OperationalError:
+            except Broken:
                 self._link.close()
 
     def lock(self, table: Table, what: str) -> None:
