@@ -259,7 +259,9 @@ def test_the_page_is_used_by_keys_alone(opened):
     keys.press("Tab")
     keys.press("Enter")
     line = reader.page.locator(".lines details[open]")
-    assert "Step 5 of the check" in line.inner_text()
+    line.get_by_text("Step 5 of the check").wait_for(
+        timeout=5_000
+    )  # what a line says is drawn a moment later
 
 
 def test_the_language_is_the_readers(chromium, address):
