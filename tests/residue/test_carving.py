@@ -17,27 +17,15 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from phone_numbers import NOTHING_KEPT, needles, phones
 
 from cenotaph.residue import carve_parquet, carve_sqlite, lanes
-from cenotaph.residue.needles import NeedleBuilder, Needles
 from cenotaph.residue.scan import UNCARVED, Findings, Scanner, scan
 from cenotaph.residue.shapes import Together
 from cenotaph.residue.volume import LIMITS
 
-NOTHING_KEPT = np.zeros((0, 2), dtype=np.int64)
 BLOCK = 4096
 N = 2000
-
-
-def phones(seed: int, count: int = N) -> list[str]:
-    draw = random.Random(seed)
-    return [f"13{number:09d}" for number in draw.sample(range(10**9), count)]
-
-
-def needles(values: list[str]) -> Needles:
-    builder = NeedleBuilder(bytes(range(32)))
-    builder.add(pa.array(values, pa.string()), "phone")
-    return builder.finish()
 
 
 def carved(data: bytes, values: list[str]) -> Findings:
@@ -73,19 +61,19 @@ def parquet(values: list[str], compression: str, **options: object) -> bytes:
 @pytest.mark.parametrize("compression", ["snappy", "lz4", "brotli", "zstd", "gzip", "none"])
 def test_parquet_without_its_ends_is_read_page_by_page(compression, dictionary, version):
     """Neither footer nor first bytes: every value is found in its page, whatever compressed it."""
-    values = phones(1)
+    values = phones(1, N)
     whole = parquet(values, compression, use_dictionary=dictionary, data_page_version=version)
     rest = whole[4:-2000]
 
     findings = carved(amid(rest), values)
 
     assert len(findings.residue) == N
-    assert carved(amid(rest), phones(2)).residue & set(range(N)) == set()
+    assert carved(amid(rest), phones(2, N)).residue & set(range(N)) == set()
 
 
 def test_snappy_pages_are_invisible_to_a_plain_search():
     """What the carver is for: without it most values of such a fragment are not found."""
-    values = phones(3)
+    values = phones(3, N)
     rest = parquet(values, "snappy", use_dictionary=False)[4:-2000]
 
     assert len(plainly(amid(rest), values).residue) < N // 2
@@ -119,7 +107,7 @@ def test_parts_of_pages_decode_as_libraries_decode_the_whole():
 
 def test_lz4_as_hadoop_writes_it_is_decoded():
     """Two lengths before the block: the form that parquet.thrift calls LZ4, deprecated and still around."""
-    data = "".join(phones(7)).encode()
+    data = "".join(phones(7, N)).encode()
     block = lz4.block.compress(data, store_size=False)
     body = len(data).to_bytes(4, "big") + len(block).to_bytes(4, "big") + block
 
@@ -180,7 +168,7 @@ def test_a_compressed_value_across_pages_without_their_file_is_decoded(tmp_path)
 
 def test_numbers_in_pages_without_their_file_are_found_as_the_integers_they_are(tmp_path):
     """A phone number in an INTEGER column takes six bytes, and needs no b-tree to be found."""
-    values = phones(10)
+    values = phones(10, N)
     data = database(tmp_path / "x.db", 4096, [int(value) for value in values], "INTEGER")
 
     assert len(carved(amid(data[BLOCK:]), values).residue) == N
@@ -276,7 +264,9 @@ def fragment() -> bytes:
         db.execute("CREATE TABLE t(v TEXT)")
         db.executemany("INSERT INTO t VALUES(?)", [("".join(phones(12, 400)),)] * 3)
         db.commit()
-        _FRAGMENTS.append(db.serialize()[1024:] + parquet(phones(13), "snappy", use_dictionary=False)[4:-900])
+        _FRAGMENTS.append(
+            db.serialize()[1024:] + parquet(phones(13, N), "snappy", use_dictionary=False)[4:-900]
+        )
     return _FRAGMENTS[0]
 
 

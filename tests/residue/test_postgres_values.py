@@ -4,37 +4,23 @@ from __future__ import annotations
 
 import gzip
 import io
-import random
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import lz4.block
 import numpy as np
-import pyarrow as pa
 import pytest
+from phone_numbers import NOTHING_KEPT, needles, phones
 from postgres_bytes import Server, chunk, needs_server, server, slow_pglz, value
 
 from cenotaph.residue import pglz, postgres_values
-from cenotaph.residue.needles import NeedleBuilder, Needles
 from cenotaph.residue.scan import BLOCK, Findings, scan
 
-NOTHING_KEPT = np.zeros((0, 2), dtype=np.int64)
 N = 400
 
 
-def phones(seed: int, count: int = N) -> list[str]:
-    draw = random.Random(seed)
-    return [f"13{number:09d}" for number in draw.sample(range(10**9), count)]
-
-
-def needles(values: list[str]) -> Needles:
-    builder = NeedleBuilder(bytes(range(32)))
-    builder.add(pa.array(values, pa.string()), "phone")
-    return builder.finish()
-
-
-VALUES = phones(1)
-NEEDLES, OTHERS = needles(VALUES), needles(phones(2))
+VALUES = phones(1, N)
+NEEDLES, OTHERS = needles(VALUES), needles(phones(2, N))
 
 
 def searched(data: bytes, kept: np.ndarray = NOTHING_KEPT) -> Findings:

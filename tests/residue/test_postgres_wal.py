@@ -10,32 +10,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import lz4.block
-import numpy as np
-import pyarrow as pa
 import pytest
+from phone_numbers import NOTHING_KEPT, needles, phones
 from postgres_bytes import BIN, Server, log, needs_server, record, server
 
 from cenotaph.residue import postgres_wal
-from cenotaph.residue.needles import NeedleBuilder, Needles
 from cenotaph.residue.scan import Findings, scan
 
-NOTHING_KEPT = np.zeros((0, 2), dtype=np.int64)
 METHODS = ("pglz", "lz4", "zstd")
 N = 3000
 
 
-def phones(seed: int, count: int = N) -> list[str]:
-    draw = random.Random(seed)
-    return [f"13{number:09d}" for number in draw.sample(range(10**9), count)]
-
-
-def needles(values: list[str]) -> Needles:
-    builder = NeedleBuilder(bytes(range(32)))
-    builder.add(pa.array(values, pa.string()), "phone")
-    return builder.finish()
-
-
-VALUES = phones(1)
+VALUES = phones(1, N)
 NEEDLES = needles(VALUES)
 
 
