@@ -8,7 +8,7 @@ names can be a person (a value in a predicate, a listed subject), so nothing her
 
 from cenotaph.scope._language import MAX_DEPTH, MAX_ITEMS, MAX_LENGTH, MAX_PATTERN, parse_predicate
 from cenotaph.scope._logic import Predicate, Truth
-from cenotaph.scope._selection import EVERYTHING, Hold, Masks, Selection
+from cenotaph.scope._selection import EVERYTHING, Counts, Hold, Masks, Selection
 
 __all__ = [
     "EVERYTHING",
@@ -16,6 +16,7 @@ __all__ = [
     "MAX_ITEMS",
     "MAX_LENGTH",
     "MAX_PATTERN",
+    "Counts",
     "Hold",
     "Masks",
     "Predicate",

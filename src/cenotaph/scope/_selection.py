@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from functools import lru_cache
@@ -23,6 +23,15 @@ class Masks(NamedTuple):
     selected: Bools
     held: Bools
     unconverted: int  # rows with a value that a condition could not convert, hence UNKNOWN
+
+
+class Counts(NamedTuple):
+    """How many records a selection takes, and what stays because of a hold or of the scope."""
+
+    selected: int
+    held: int
+    kept: int
+    unconverted: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +91,15 @@ class Selection:
                 held = held | rows
                 unconverted = unconverted | failed
         return Masks(in_scope & ~held, in_scope & held, int(np.count_nonzero(unconverted)))
+
+    def count(self, collection: str, batches: Iterable[pa.RecordBatch]) -> Counts:
+        """Decide each row of all batches. Raises: as `masks`."""
+        total = np.zeros(4, dtype=np.int64)
+        for batch in batches:
+            masks = self.masks(collection, batch)
+            selected, held = int(np.count_nonzero(masks.selected)), int(np.count_nonzero(masks.held))
+            total += (selected, held, batch.num_rows - selected - held, masks.unconverted)
+        return Counts(*total.tolist())
 
     def _in_scope(self, collection: str, batch: pa.RecordBatch) -> tuple[Bools, Bools]:
         chosen, unconverted = (

@@ -6,8 +6,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import BinaryIO
 
-import numpy as np
-
 from cenotaph import scope
 from cenotaph.durable import is_tombstone
 from cenotaph.errors import UsageError
@@ -97,14 +95,9 @@ class Survey:
 
     def _decide(self, entry: Entry, kind: Kind, name: str, stream: BinaryIO) -> Surveyed:
         """Ask the selection about each record."""
-        selected = held = total = unconverted = 0
-        for block in tables.blocks(kind, stream, entry.path, entry.info.st_size):
-            masks = self._selection.masks(name, block.batch)
-            selected += int(np.count_nonzero(masks.selected))
-            held += int(np.count_nonzero(masks.held))
-            unconverted += masks.unconverted
-            total += block.batch.num_rows
-        return Surveyed(entry, kind, name, selected, held, total - selected - held, unconverted)
+        blocks = tables.blocks(kind, stream, entry.path, entry.info.st_size)
+        counts = self._selection.count(name, (block.batch for block in blocks))
+        return Surveyed(entry, kind, name, *counts)
 
 
 def with_schema(kind: Kind, stream: BinaryIO, size: int) -> Kind:

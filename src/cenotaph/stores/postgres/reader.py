@@ -11,11 +11,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
-import numpy as np
 import pyarrow as pa
 
 from cenotaph.errors import PermanentStoreError
-from cenotaph.scope import Selection
+from cenotaph.scope import Counts, Selection
 from cenotaph.store import Collection, Copy, Extent, Partition, Watermark
 from cenotaph.stores.postgres import copies, raw, rows, schema
 from cenotaph.stores.postgres.session import Place, Session, driver_errors
@@ -122,30 +121,18 @@ class PostgresReader:
             tuple(notes),
         )
 
-    def _count(self, view: _View, table: schema.Table, bounds: rows.Bounds) -> _Counts:
+    def _count(self, view: _View, table: schema.Table, bounds: rows.Bounds) -> Counts:
         whole = self._selection.whole(table.name, table.names())
         if whole or not self._selection.includes(table.name):
             count = rows.count(view.session, table, bounds)
-            return _Counts(count, 0, 0, 0) if whole else _Counts(0, 0, count, 0)
-        total = np.zeros(4, dtype=np.int64)
+            return Counts(count, 0, 0, 0) if whole else Counts(0, 0, count, 0)
         with self._session() as session:  # reading rows ends the session that reads them
-            for batch in rows.batches(session, table, bounds):
-                masks = self._selection.masks(table.name, batch)
-                chosen, held = int(masks.selected.sum()), int(masks.held.sum())
-                total += (chosen, held, batch.num_rows - chosen - held, masks.unconverted)
-        return _Counts(*total.tolist())
+            return self._selection.count(table.name, rows.batches(session, table, bounds))
 
 
 class _View(NamedTuple):
     session: Session
     schema: schema.Schema
-
-
-class _Counts(NamedTuple):
-    selected: int
-    held: int
-    kept: int
-    unconverted: int
 
 
 def _named(view: _View, collection: Collection) -> schema.Table:

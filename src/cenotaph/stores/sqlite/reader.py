@@ -11,12 +11,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
-import numpy as np
 import pyarrow as pa
 
 from cenotaph.durable import WIPED, Beneath, filesystem, reflinked
 from cenotaph.errors import PermanentStoreError, TransientStoreError
-from cenotaph.scope import Selection
+from cenotaph.scope import Counts, Selection
 from cenotaph.store import (
     Capabilities,
     Collection,
@@ -159,16 +158,12 @@ class SqliteReader:
             tuple(notes),
         )
 
-    def _count(self, view: _View, table: schema.Table, bounds: rows.Bounds, whole: bool) -> _Counts:
+    def _count(self, view: _View, table: schema.Table, bounds: rows.Bounds, whole: bool) -> Counts:
         if whole or not self._selection.includes(table.name):
             count = _count_rows(view, table, bounds)
-            return _Counts(count, 0, 0, 0) if whole else _Counts(0, 0, count, 0)
-        total = np.zeros(4, dtype=np.int64)
-        for piece in rows.slices(view.link.db, table, bounds):
-            masks = self._selection.masks(table.name, piece.batch)
-            chosen, held = int(masks.selected.sum()), int(masks.held.sum())
-            total += (chosen, held, piece.batch.num_rows - chosen - held, masks.unconverted)
-        return _Counts(*total.tolist())
+            return Counts(count, 0, 0, 0) if whole else Counts(0, 0, count, 0)
+        pieces = rows.slices(view.link.db, table, bounds)
+        return self._selection.count(table.name, (piece.batch for piece in pieces))
 
     def _files(self) -> Iterator[Copy]:
         for suffix, kind in zip(SUFFIXES, raw.KINDS, strict=True):
@@ -226,13 +221,6 @@ class _View(NamedTuple):
     link: Connection
     schema: schema.Schema
     immutable: bool
-
-
-class _Counts(NamedTuple):
-    selected: int
-    held: int
-    kept: int
-    unconverted: int
 
 
 def _named(view: _View, collection: Collection) -> schema.Table:
