@@ -214,8 +214,10 @@ class _CutOffError(ValueError):
     pass
 
 
-class _Thrift:
-    """Reads the compact protocol as leniently as pyarrow does. Raises ValueError for what is not it."""
+class Numbers:
+    """Reads the numbers of Thrift's compact protocol. Raises ValueError for what is none."""
+
+    longest = 10  # bytes: 64 bits
 
     def __init__(self, data: bytes) -> None:
         self._data, self.at = data, 0
@@ -228,16 +230,20 @@ class _Thrift:
 
     def varint(self) -> int:
         value = 0
-        for nth in range(10):
+        for nth in range(self.longest):
             byte = self.byte()
             value |= (byte & 0x7F) << 7 * nth
             if byte < 0x80:
                 return value
-        raise ValueError("longer than 64 bits")
+        raise ValueError("a number without an end")
 
     def number(self) -> int:
         value = self.varint()
         return value >> 1 ^ -(value & 1)
+
+
+class _Thrift(Numbers):
+    """Reads the compact protocol as leniently as pyarrow does. Raises ValueError for what is not it."""
 
     def fields(self) -> Iterator[tuple[int, int]]:
         """Number and type of each field of a struct; whoever asks reads or skips its value."""

@@ -20,6 +20,8 @@ from typing import BinaryIO
 import lz4.block
 import pyarrow as pa
 
+from cenotaph.parquet import Numbers
+
 MAGICS = (b"\x15\x00\x15", b"\x15\x04\x15", b"\x15\x06\x15")
 """Field 1, a type of page (data, dictionary, data of version 2), and the beginning of field 2."""
 
@@ -88,30 +90,11 @@ def _with(codec: str, packed: bytes, size: int) -> bytes | None:
 # --- Thrift
 
 
-class _Thrift:
-    """Reads the compact protocol. Raises ValueError for what is not it."""
+class _Thrift(Numbers):
+    """Reads the compact protocol, and of it what writers of page headers need: bytes may lie anywhere.
+    Raises ValueError for what is not it."""
 
-    def __init__(self, data: bytes) -> None:
-        self.data, self.at = data, 0
-
-    def byte(self) -> int:
-        if self.at >= len(self.data):
-            raise ValueError("cut off")
-        self.at += 1
-        return self.data[self.at - 1]
-
-    def varint(self) -> int:
-        value = 0
-        for nth in range(5):
-            byte = self.byte()
-            value |= (byte & 0x7F) << 7 * nth
-            if byte < 0x80:
-                return value
-        raise ValueError("longer than 32 bits")
-
-    def number(self) -> int:
-        value = self.varint()
-        return value >> 1 ^ -(value & 1)
+    longest = 5  # 32 bits
 
     def count(self, most: int) -> int:
         value = self.number()

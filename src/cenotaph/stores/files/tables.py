@@ -139,11 +139,11 @@ def columnar(format: str, stream: BinaryIO) -> Iterator[pa.RecordBatch]:
 
 def _parquet(stream: BinaryIO) -> Iterator[pa.RecordBatch]:
     file = pq.ParquetFile(stream)
-    rows_by_group(stream, file.schema, BATCH_ROWS)
-    for index in range(file.metadata.num_row_groups):
+    bounded = rows_by_group(stream, file.schema, BATCH_ROWS)
+    for index, most in zip(range(file.metadata.num_row_groups), bounded, strict=True):
         group = file.metadata.row_group(index)
         size = max(1, group.total_byte_size // max(1, group.num_rows))
-        rows = max(1, min(BATCH_ROWS, BATCH_BYTES // size))
+        rows = max(1, min(most, BATCH_BYTES // size))
         yield from file.iter_batches(batch_size=rows, row_groups=[index], use_threads=False)
 
 
