@@ -27,6 +27,12 @@ State: TypeAlias = Mapping[str, "str | int | list[str] | list[int]"]
 """What an eraser must remember to resume a partition. Goes to the annex, encrypted."""
 
 
+OF_SERVER: Mapping[str, Mapping[str, tuple[str, ...]]] = {
+    "postgresql": {"statistics": ("statistics", "extended statistics"), "wal": ("wal",)},
+}
+"""Shared actions of stores that a server keeps, by scheme, and the kinds of `Copy` that each one reaches."""
+
+
 class Grade(enum.IntEnum):
     """How far a destruction reached (spec/grades.md). Never rounded up."""
 

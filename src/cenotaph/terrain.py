@@ -11,16 +11,13 @@ from pathlib import Path
 
 from cenotaph.config import CaseFile, NamedVolume, StoreTable
 from cenotaph.errors import UsageError
+from cenotaph.store import OF_SERVER
 from cenotaph.volume import identify
 from cenotaph.volume.model import Volume
 from cenotaph_proof import facts
 from cenotaph_proof.statements import GradeName, PlanVolume
 
 FREE_SPACE = "free_space"  # the shared action, as case.toml and plans name it
-OF_SERVER = {
-    "postgresql": {"statistics": ("statistics", "extended statistics"), "wal": ("wal",)},
-}
-"""Shared actions of stores that a server keeps, by scheme, and the kinds of copies that each one reaches."""
 ACTIONS = ("directories", "file tails", "free blocks", "journal")  # what `volume.wipe` does, in its order
 NO_VOLUME = "no [[volume]] of the case holds this store, so that its free blocks may not be wiped"
 NOT_LISTED = "the case does not list the shared action free_space for this store"

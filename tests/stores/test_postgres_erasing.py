@@ -12,7 +12,7 @@ from test_postgres_contract import GONE, STAY, PostgresEstate
 
 import postgres_server
 from cenotaph import stores
-from cenotaph.errors import PermanentStoreError, TransientStoreError, UsageError
+from cenotaph.errors import DriftError, PermanentStoreError, TransientStoreError, UsageError
 from cenotaph.scope import Hold, Selection, parse_predicate
 from cenotaph.store import Eraser, Erasure, Grade
 from cenotaph.stores.postgres import open_eraser, open_reader, writing
@@ -167,6 +167,43 @@ def test_rows_of_a_table_that_nobody_named_do_not_change(clinic: MakeClinic, act
     assert it.sql("SELECT (SELECT count(*) FROM patient), patient FROM bill") == [(300, 17)]
 
 
+def test_nothing_begins_that_would_be_refused(clinic: MakeClinic) -> None:
+    """Rows that would change are looked for before the journal says that anything has begun."""
+    it = clinic(
+        *PATIENTS,
+        "CREATE TABLE bill (id int8, patient int8 REFERENCES patient ON DELETE CASCADE)",
+        "INSERT INTO bill VALUES (1, 17)",
+    )
+    selection = Selection(collections=("public.patient",))
+    reader, eraser, log = open_reader(it.url, selection), open_eraser(it.url, selection), Log()
+    (patient,) = [c for c in reader.collections() if c.records]
+    (partition,) = reader.partitions(patient)
+
+    with pytest.raises(PermanentStoreError, match="refer to some of these"):
+        eraser.erase(partition, Rows(reader.batches(partition)), log)
+    eraser.close()
+
+    assert log.events == []
+
+
+def test_a_table_that_is_altered_before_the_lock_is_drift(
+    clinic: MakeClinic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is compared with the seal is the table as the lock found it, a new column included."""
+    it = clinic(*PATIENTS)
+    lock = writing.Writer.lock
+
+    def altered(self: writing.Writer, table: Any, what: str) -> None:
+        it.sql("ALTER TABLE patient ADD extra text DEFAULT 'not sealed'")
+        lock(self, table, what)
+
+    monkeypatch.setattr(writing.Writer, "lock", altered)
+    with pytest.raises(DriftError):
+        it.erase("public.patient")
+
+    assert it.sql("SELECT count(*) FROM patient WHERE extra = 'not sealed'") == [(300,)]
+
+
 def test_rows_that_nobody_refers_to_can_go(clinic: MakeClinic) -> None:
     """What refers to rows that stay is no hindrance, and is not touched."""
     it = clinic(
@@ -311,6 +348,21 @@ def test_without_the_driver_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) 
         stores.open_reader("postgresql://nobody@127.0.0.1:1/none", Selection())
 
     assert "cenotaph[postgres]" in (caught.value.hint or "")
+
+
+def test_a_table_that_somebody_dropped_keeps_the_grade_down(clinic: MakeClinic) -> None:
+    """Its files were freed as they were: nothing here rewrote them."""
+    it = clinic(*PATIENTS)
+    it.erase("*")
+    collections = open_reader(it.url, Selection(collections=("*",))).collections()
+    it.sql("DROP TABLE patient")
+    eraser = open_eraser(it.url, Selection(collections=("*",)), SHARED)
+
+    reclaimed = eraser.reclaim(collections)
+    eraser.close()
+
+    assert reclaimed.reached is Grade.L1
+    assert "is gone" in reclaimed.why_not_higher
 
 
 def test_what_no_step_reaches_keeps_the_grade_down(clinic: MakeClinic) -> None:

@@ -11,6 +11,7 @@ from cenotaph.config import StoreTable
 from cenotaph.desk import Desk, alone, cite
 from cenotaph.errors import UsageError
 from cenotaph.journal import Journal
+from cenotaph.store import OF_SERVER
 from cenotaph_proof import facts
 from cenotaph_proof.case import Case
 from cenotaph_proof.casebook import Entry
@@ -168,7 +169,7 @@ def _of_server(desk: Desk, terms: StoreTable) -> tuple[SharedAction, ...]:
 
     Raises: UsageError where nobody is there to approve it.
     """
-    kinds = [kind for kind in terrain.OF_SERVER.get(terms.kind, ()) if kind in terms.shared]
+    kinds = [kind for kind in OF_SERVER.get(terms.kind, ()) if kind in terms.shared]
     owner = terrain.owner_of(desk.config, terms)
     if kinds and owner is None:
         raise UsageError(

@@ -69,18 +69,18 @@ class PostgresEraser:
         writer, what = self._open(), f"collection {partition.collection}"
         bounds = rows.Bounds.load(partition.bounds)
         with driver_errors(what):
-            known = schema.read(writer)
-            table = known.table(schema.collection_name(bounds.schema, bounds.relation))
-            if table is None:
-                raise DriftError(f"{what} is no longer there", hint="survey and seal again")
             with writer.transaction():
-                writer.lock(table, what)
+                writer.lock(_found(schema.read(writer), bounds, what), what)
+                known = schema.read(writer)  # once more: beneath the lock nobody can alter the table
+                table = _found(known, bounds, what)
                 rest = _Rest(writer, table, bounds, self._selection, what)
                 with closing(Session(self._place)) as session:
                     remaining = rest.check(session, sealed, progress)
+                if remaining:
+                    rest.clear_the_way(known)
                 if progress.begun is None:
                     progress.begin({"records": sealed.records})
-                notes = rest.delete(known) if remaining else ()
+                notes = rest.delete() if remaining else ()
             self._read_empty(table, bounds, what)
         progress.advance(sealed.records, 0)
         if remaining not in (0, sealed.records):
@@ -111,6 +111,13 @@ class PostgresEraser:
                 )
 
 
+def _found(known: Schema, bounds: rows.Bounds, what: str) -> Table:
+    table = known.table(schema.collection_name(bounds.schema, bounds.relation))
+    if table is None:
+        raise DriftError(f"{what} is no longer there", hint="survey and seal again")
+    return table
+
+
 class _Rest:
     """The selected rows of one partition, as they are found beneath the lock."""
 
@@ -130,18 +137,24 @@ class _Rest:
             return sealed.records
         return sealed.check_remaining(self._batches(session))
 
-    def delete(self, known: Schema) -> tuple[str, ...]:
-        """Delete what was checked; what there is to note.
+    def clear_the_way(self, known: Schema) -> None:
+        """Look for what would change with the rows, before anything has begun.
 
         Raises:
-            DriftError: another number of rows went than was checked; the caller rolls back.
-            PermanentStoreError: something else would change with them.
+            PermanentStoreError: something would.
         """
         self._refuse_rules()
         found = references.read(self._writer)
-        alone = self._goes_without_checks(known, found)
-        if not alone:
-            self._refuse_followers(found)
+        if not self._goes_without_checks(known, found):
+            self._refuse_referring([r for r in found if r.parent == self._table.oid and r.follows])
+
+    def delete(self) -> tuple[str, ...]:
+        """Delete what was checked, once the way is clear; what there is to note.
+
+        Raises:
+            DriftError: another number of rows went than was checked; the caller rolls back.
+            PermanentStoreError: rows that stay refer to some of these.
+        """
         suspended = self._suspend_triggers()
         try:
             gone = self._delete_all() if self._whole else self._delete_each()
@@ -201,9 +214,6 @@ class _Rest:
                 hint="GRANT SET ON PARAMETER session_replication_role TO it (PostgreSQL 15), or a superuser",
             ) from None
         return True
-
-    def _refuse_followers(self, found: Sequence[references.Reference]) -> None:
-        self._refuse_referring([r for r in found if r.parent == self._table.oid and r.follows])
 
     def _refuse_referring(self, found: Sequence[references.Reference]) -> None:
         for reference in found:

@@ -10,18 +10,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from cenotaph.errors import PermanentStoreError
-from cenotaph.store import Grade, Reclamation
+from cenotaph.store import OF_SERVER, Grade, Reclamation
 from cenotaph.stores.postgres import copies, raw, schema
 from cenotaph.stores.postgres.schema import Table
 from cenotaph.stores.postgres.session import Denied
 from cenotaph.stores.postgres.writing import Writer
 
-STATISTICS, WAL = "statistics", "wal"
-OFFERED = (STATISTICS, WAL)
-"""Shared actions, as case.toml and plans name them."""
-
-# Copies that these steps do reach: for the rest, the grade is limited.
-_REACHED = {"statistics": STATISTICS, "extended statistics": STATISTICS, "wal": WAL}
+STATISTICS, WAL = "statistics", "wal"  # shared actions, as case.toml and plans name them
+_OFFERED = OF_SERVER["postgresql"]
 
 
 def run(writer: Writer, names: Sequence[str], shared: frozenset[str]) -> Reclamation:
@@ -29,8 +25,7 @@ def run(writer: Writer, names: Sequence[str], shared: frozenset[str]) -> Reclama
     known = schema.read(writer)
     tables = [table for name in names if (table := known.table(name)) is not None]
     before = sum(table.bytes for table in tables)
-    if writer.quiet:
-        writer.settings(temp_file_limit="-1")  # indexes are built anew, of what stays
+    writer.attempt({"temp_file_limit": "-1"})  # indexes are built anew, of what stays
     for table in tables:
         writer.run(f"VACUUM (FULL) {table.sql().removeprefix('ONLY ')}")
     if STATISTICS in shared:
@@ -38,7 +33,7 @@ def run(writer: Writer, names: Sequence[str], shared: frozenset[str]) -> Reclama
     if WAL in shared:
         _cycle_log(writer)
     after = sum(table.bytes for table in schema.read(writer).tables if table.name in set(names))
-    limits = list(_limits(writer, tables, shared))
+    limits = list(_limits(writer, names, tables, shared))
     return Reclamation(
         Grade.L1 if limits else Grade.L2,
         limits[0] if limits else "free blocks beneath a running server are not overwritten",
@@ -97,15 +92,19 @@ def _cycle_log(writer: Writer) -> None:
         ) from None
 
 
-def _limits(writer: Writer, tables: Sequence[Table], shared: frozenset[str]) -> Iterator[str]:
+def _limits(
+    writer: Writer, names: Sequence[str], tables: Sequence[Table], shared: frozenset[str]
+) -> Iterator[str]:
     """Why the store's own means do not reach L2, the weightiest first."""
     able = raw.capabilities(writer)
     if able.grade < Grade.L2:
         yield able.why_not_higher
-    missing = [action for action in OFFERED if action not in shared]
+    if len(tables) < len(names):
+        yield "a table from which was erased is gone, and was not rewritten"
+    missing = [action for action in _OFFERED if action not in shared]
     if missing:
         yield f"the case does not list the shared actions {' and '.join(missing)} for this store"
     kinds = dict.fromkeys(copy.kind for table in tables for copy in copies.found(writer, table))
-    left = [kind for kind in kinds if kind not in _REACHED]
+    left = [kind for kind in kinds if not any(kind in reached for reached in _OFFERED.values())]
     if left:
         yield f"not reached: {', '.join(left)}"

@@ -58,7 +58,8 @@ def order(tables: Sequence[int], references: Sequence[Reference]) -> list[int]:
             children[reference.parent].append(reference.child)
     done: dict[int, None] = {}
     for table in tables:
-        _visit(table, children, done, set())
+        if table not in done:
+            _visit(table, children, done)
     return list(done)
 
 
@@ -75,10 +76,10 @@ def in_cycles(references: Sequence[Reference]) -> dict[int, frozenset[int]]:
     }
 
 
-def _visit(table: int, children: Mapping[int, list[int]], done: dict[int, None], above: set[int]) -> None:
+def _visit(table: int, children: Mapping[int, list[int]], done: dict[int, None]) -> None:
     """After its children, each once. Iterative: a schema may be deeper than Python's stack."""
     stack = [(table, iter(children[table]))]
-    above.add(table)
+    above = {table}
     while stack:
         current, rest = stack[-1]
         child = next((c for c in rest if c not in done and c not in above), None)

@@ -160,13 +160,18 @@ class Session:
         if self.version < _OLDEST:
             raise PermanentStoreError("the server is older than PostgreSQL 13, which is the oldest read here")
         self._set(_SETTINGS)
-        self.quiet = True  # keys do not get into the server's log
-        for name, value in _RESTRICTED.items():
+        self.quiet = _PARAMETERS not in self.attempt(_RESTRICTED)  # keys do not get into the server's log
+        self._link.execute(b"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+
+    def attempt(self, settings: dict[str, str]) -> set[str]:
+        """Change settings that this role may not be allowed to; the names of those that it may not."""
+        denied = set()
+        for name, value in settings.items():
             try:
                 self._set({name: value})
-            except psycopg.errors.InsufficientPrivilege:
-                self.quiet = self.quiet and name != _PARAMETERS
-        self._link.execute(b"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            except Denied:
+                denied.add(name)
+        return denied
 
     def _set(self, settings: dict[str, str]) -> None:
         self.rows(

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 from cenotaph.errors import TransientStoreError
 from cenotaph.stores.postgres.schema import Table
-from cenotaph.stores.postgres.session import Broken, Denied, Place, Session, driver_errors
+from cenotaph.stores.postgres.session import Broken, Session, driver_errors
 
 LOCK_SECONDS = 5  # after which the case's own patience counts
 _WRITES = {"default_transaction_read_only": "off", "lock_timeout": f"{LOCK_SECONDS}s"}
@@ -32,27 +32,15 @@ _SILENT = {
 class Writer(Session):
     """A connection that may change the database, outside of any transaction until `transaction`."""
 
-    def __init__(self, place: Place) -> None:
-        self.silent = True
-        super().__init__(place)
-
     def _settle(self) -> None:
         super()._settle()
         self.run("ROLLBACK")
         self._set(_WRITES)
-        for name, value in _SILENT.items():
-            try:
-                self._set({name: value})
-            except Denied:
-                self.silent = False
-        self.silent = self.silent and self.quiet
+        self.silent = not self.attempt(_SILENT) and self.quiet  # nothing of this session is logged
 
     def run(self, statement: str, *values: object) -> int:
         """Run one statement; how many rows it touched. Values are bound, never written into its text."""
         return self._link.execute(statement.encode(), values or None).rowcount
-
-    def settings(self, **values: str) -> None:
-        self._set(values)
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
