@@ -23,6 +23,7 @@ from cenotaph import retired
 from cenotaph.clock import window
 from cenotaph.errors import UsageError
 from cenotaph.scope import Hold, Predicate, Selection, parse_predicate
+from cenotaph.store import GivenCopy, Surroundings
 from cenotaph_proof.errors import ProofError
 from cenotaph_proof.keys import PublicKey
 from cenotaph_proof.network.address import Address
@@ -33,6 +34,7 @@ from cenotaph_proof.trust import seconds, unique_parties
 LIMIT = 1 << 20
 PLACES = ("sqlite", "files")  # kinds of store that lie in a file or folder
 SCHEMES = (*PLACES, "postgresql")
+COPIES = ("dump", "base backup", "wal archive", "server log", "standby")
 SHARED = (
     "restart",
     "wal",
@@ -124,6 +126,9 @@ class StoreTable(_Table):
     erase_url: str | None = Field(default=None, repr=False)
     owner: str | None = None
     publish_names: bool | None = None
+    data_dir: str | None = Field(default=None, repr=False)
+    online_overwrite: bool = False
+    retire_server: bool = False
 
     @property
     def kind(self) -> str:
@@ -144,6 +149,16 @@ class StoreTable(_Table):
         if self.scope.subjects is not None:
             return "subjects"
         return "rows" if self.scope.rows is not None else "collections"
+
+
+class CopyTable(_Table):
+    """A copy of a store that a server keeps, where nobody but its owner knows of it."""
+
+    store: ShortText
+    kind: Literal["dump", "base backup", "wal archive", "server log", "standby"]
+    path: str | None = Field(default=None, repr=False)
+    url: str | None = Field(default=None, repr=False)  # of a standby
+    renew: str | None = Field(default=None, repr=False)
 
 
 class HoldTable(_Table):
@@ -238,6 +253,7 @@ class CaseFile(_Table):
     case: CaseTable
     app: tuple[AppTable, ...] = ()
     store: tuple[StoreTable, ...]
+    copies: tuple[CopyTable, ...] = Field(default=(), alias="copy")
     hold: tuple[HoldTable, ...] = ()
     party: tuple[PartyTable, ...] = ()
     volume: tuple[VolumeTable, ...] = ()
@@ -302,6 +318,28 @@ class CaseFile(_Table):
             subjects=self._subjects(scope.subjects),
             subject_columns=store.subject,
             holds=tuple(self._hold(h) for h in self.hold if h.stores is None or store.name in h.stores),
+        )
+
+    def surroundings(self, store: StoreTable) -> Surroundings:
+        """What the case says of a store beyond its address, with absolute paths.
+
+        Raises: UsageError where a reference leads nowhere.
+        """
+        return Surroundings(
+            data_dir=str(self.base / store.data_dir) if store.data_dir is not None else None,
+            copies=tuple(
+                GivenCopy(
+                    copy.kind,
+                    resolve(copy.url, self.base)
+                    if copy.url is not None
+                    else str((self.base / (copy.path or "")).absolute()),
+                    str((self.base / copy.renew).absolute()) if copy.renew is not None else None,
+                )
+                for copy in self.copies
+                if copy.store == store.name
+            ),
+            online_overwrite=store.online_overwrite,
+            retire_server=store.retire_server,
         )
 
     def volumes(self) -> tuple[NamedVolume, ...]:
@@ -496,6 +534,7 @@ def _check(case: CaseFile) -> None:
             raise UsageError(
                 f"the hold by {hold.by} names a store that the case does not have: {min(missing)}"
             )
+    _check_copies(case)
     _check_witnesses(case)
     _check_volumes(case)
     _check_steps(case)
@@ -544,6 +583,31 @@ def _check_steps(case: CaseFile) -> None:
             )
     if len(case.targets()) > MOST_APPS:
         raise UsageError(f"the case has more than {MOST_APPS:,} endpoints, ports and jobs to look at")
+
+
+def _check_copies(case: CaseFile) -> None:
+    """What only a server has is said of servers alone, and every copy has a place of its kind."""
+    kinds = {store.name: store.kind for store in case.store}
+    for store in case.store:
+        if store.kind in PLACES and (store.data_dir or store.online_overwrite or store.retire_server):
+            raise UsageError(
+                f"store {store.name}: data_dir, online_overwrite and retire_server are said of servers"
+            )
+    for copy in case.copies:
+        if kinds.get(copy.store, PLACES[0]) in PLACES:
+            raise UsageError(
+                f"a [[copy]] names {copy.store}, which is no store of the case that a server keeps",
+                hint="a copy of files or of a SQLite database is a [[store]] of its own",
+            )
+        if (copy.kind == "standby") != (copy.url is not None) or (copy.url is None) == (copy.path is None):
+            raise UsageError(f"[[copy]] of {copy.store}: a standby has a url, every other copy a path")
+        if copy.url is not None and _tells_password(copy.url):
+            raise UsageError(
+                f"[[copy]] of {copy.store}: a password stands in its url, which is no place for one",
+                hint='write url = "env:NAME" or "file:PATH", or leave it to PGPASSFILE',
+            )
+        if copy.renew is not None and copy.kind not in ("dump", "base backup"):
+            raise UsageError(f"[[copy]] of {copy.store}: only a dump or a base backup is made anew")
 
 
 def _check_witnesses(case: CaseFile) -> None:
@@ -595,6 +659,23 @@ def _check_apart(case: CaseFile) -> None:
         for other, beneath in places.items():
             if other != name and _within(beneath, place):
                 raise UsageError(f"store {other} lies inside store {name}: name each place once")
+    for copy, place in _of_servers(case):
+        for what, path in _own(case):
+            if _within(Path(os.path.realpath(path)), place):
+                raise UsageError(f"{copy} contains {what}", hint="keep the case outside what it destroys")
+        for name, elsewhere in places.items():
+            if _within(elsewhere, place) or _within(place, elsewhere):
+                raise UsageError(f"{copy} and store {name} lie in each other: name each place once")
+
+
+def _of_servers(case: CaseFile) -> Iterator[tuple[str, Path]]:
+    """Where servers and their copies lie. Two stores of one server may name the same ones."""
+    for store in case.store:
+        if store.data_dir is not None:
+            yield f"the server of store {store.name}", Path(os.path.realpath(case.base / store.data_dir))
+    for copy in case.copies:
+        if copy.path is not None:
+            yield f"a copy of store {copy.store}", Path(os.path.realpath(case.base / copy.path))
 
 
 def _own(case: CaseFile) -> Iterator[tuple[str, Path]]:

@@ -86,6 +86,7 @@ def target(
         order=item.collection.order,
         needles=item.needles,
         subject=item.subject,
+        around=case.surroundings(case.find(store.name)),
     )
 
 

@@ -27,7 +27,7 @@ from cenotaph.errors import DriftError, naming
 from cenotaph.records import Chunk, Chunker, Digester, record_key
 from cenotaph.residue.needles import NeedleBuilder, Needles
 from cenotaph.scope import Selection
-from cenotaph.store import OpenReader, Partition
+from cenotaph.store import NOTHING_AROUND, OpenReader, Partition, Surroundings
 from cenotaph_proof.seal import ChunkSeal
 
 LOOSE_NEEDLES = 4_096  # values a partition of columns that are not known to be personal
@@ -49,6 +49,7 @@ class Target:
     order: str
     needles: tuple[tuple[int, str], ...]  # column, kind
     subject: int | None
+    around: Surroundings = NOTHING_AROUND
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +96,7 @@ def seal_partition(task: SealTask) -> PartitionResult:
     subjects = Subjects(task.case_key)
     hasher = _Hasher(task.case_key, target)
     values = _Distinct(builder, target.needles)
-    with naming(target.store), closing(target.opener(target.url, target.selection)) as reader:
+    with naming(target.store), closing(target.opener(target.url, target.selection, target.around)) as reader:
         for batch in reader.batches(task.partition):
             hasher.add(batch)
             if target.subject is not None:

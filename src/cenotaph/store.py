@@ -28,9 +28,35 @@ State: TypeAlias = Mapping[str, "str | int | list[str] | list[int]"]
 
 
 OF_SERVER: Mapping[str, Mapping[str, tuple[str, ...]]] = {
-    "postgresql": {"statistics": ("statistics", "extended statistics"), "wal": ("wal",)},
+    "postgresql": {
+        "statistics": ("statistics", "extended statistics"),
+        "wal": ("wal",),
+    },
 }
-"""Shared actions of stores that a server keeps, by scheme, and the kinds of `Copy` that each one reaches."""
+"""Shared actions of stores that a server keeps, by scheme, in the order in which they are taken, and the
+kinds of `Copy` that each one reaches."""
+
+
+@dataclass(frozen=True, slots=True)
+class GivenCopy:
+    """A copy of a store that the case names (`[[copy]]`)."""
+
+    kind: str  # as `Copy.kind`
+    place: str = field(repr=False)  # an absolute path; of a standby its URL
+    renew: str | None = field(default=None, repr=False)  # where a new copy of what stays goes first
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What the case says of a store beyond its address."""
+
+    data_dir: str | None = field(default=None, repr=False)  # of its server, where this machine has it
+    copies: tuple[GivenCopy, ...] = ()
+    online_overwrite: bool = False  # overwrite whole relations beneath the running server
+    retire_server: bool = False  # the server goes with the store
+
+
+NOTHING_AROUND = Surroundings()
 
 
 class Grade(enum.IntEnum):
@@ -231,10 +257,16 @@ class Ordered(Protocol):
 class OpenReader(Protocol):
     """`stores.<kind>.open_reader`."""
 
-    def __call__(self, url: str, selection: Selection) -> Reader: ...
+    def __call__(self, url: str, selection: Selection, around: Surroundings = NOTHING_AROUND) -> Reader: ...
 
 
 class OpenEraser(Protocol):
     """`stores.<kind>.open_eraser`. `shared`: the shared actions that the approved plan has for the store."""
 
-    def __call__(self, url: str, selection: Selection, shared: frozenset[str] = frozenset()) -> Eraser: ...
+    def __call__(
+        self,
+        url: str,
+        selection: Selection,
+        shared: frozenset[str] = frozenset(),
+        around: Surroundings = NOTHING_AROUND,
+    ) -> Eraser: ...

@@ -70,7 +70,7 @@ class Careless:
         pass
 
 
-def open_careless(url: str, selection: Selection, shared: frozenset[str] = frozenset()) -> Careless:
+def open_careless(url: str, selection: Selection, *_: object) -> Careless:
     return Careless(url, selection)
 
 

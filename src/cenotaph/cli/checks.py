@@ -108,7 +108,9 @@ def _stores(desk: Desk, opener: OpenReader) -> Iterator[Check]:
             yield Check(what, False, "there is nothing at its address", "correct its url in case.toml")
             continue
         try:
-            reader = opener(desk.config.url(store), desk.config.selection(store))
+            reader = opener(
+                desk.config.url(store), desk.config.selection(store), desk.config.surroundings(store)
+            )
             try:
                 count = len(reader.collections())
                 capability = reader.capabilities

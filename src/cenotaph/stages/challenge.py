@@ -221,7 +221,7 @@ def read_chunks(task: ChunkTask) -> ChunkResult:
     """Runs in a child process. A store that cannot be reached is *unread*, never matched."""
     sampler = _Sampler(task)
     try:
-        reader = task.target.opener(task.target.url, task.target.selection)
+        reader = task.target.opener(task.target.url, task.target.selection, task.target.around)
         try:
             found = partition_chunks(
                 task.case_key, task.target, sampler.watch(reader.batches(task.partition))
@@ -352,7 +352,7 @@ def recall_store(task: RecallTask) -> tuple[Recall, ...]:
     sample = Needles.from_bytes(task.sample)
     seen: dict[str, set[int]] = {}
     try:
-        reader = task.target.opener(task.target.url, task.target.selection)
+        reader = task.target.opener(task.target.url, task.target.selection, task.target.around)
         try:
             for extent in reader.raw():
                 with extent.open() as stream:
@@ -426,7 +426,7 @@ def find_records(task: OutsideTask) -> frozenset[int]:
     """Which of the wanted records are there, under the seal; runs in a child process."""
     found: set[int] = set()
     try:
-        reader = task.target.opener(task.target.url, task.target.selection)
+        reader = task.target.opener(task.target.url, task.target.selection, task.target.around)
         try:
             for partition, sealed in task.partitions:
                 here: set[int] = set()

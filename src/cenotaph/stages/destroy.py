@@ -185,7 +185,7 @@ class _Run:
         """Opened when it is first needed: after the reader that looks for changes was closed."""
         if self._eraser is None:
             task = self.task
-            self._eraser = task.eraser(task.erase_url, task.target.selection, task.shared)
+            self._eraser = task.eraser(task.erase_url, task.target.selection, task.shared, task.target.around)
         return self._eraser
 
     def _in_order(self, left: list[Left]) -> list[Left]:
@@ -239,7 +239,8 @@ class _Run:
 
     def _count(self) -> dict[str, int]:
         """Selected records by collection, as the store has them now."""
-        reader = self.task.target.opener(self.task.erase_url, self.task.target.selection)
+        target = self.task.target
+        reader = target.opener(self.task.erase_url, target.selection, target.around)
         try:
             return {c.name: c.records for c in reader.collections()}
         finally:

@@ -134,7 +134,7 @@ def probe(session: Session, opener: OpenReader, tell: Tell = quiet, options: Opt
 def probe_store(task: ProbeTask) -> tuple[ProbedStore, frozenset[int]]:
     """Search one store; runs in a child process. Also gives the needles that were found in what is kept."""
     try:
-        reader = task.target.opener(task.target.url, task.target.selection)
+        reader = task.target.opener(task.target.url, task.target.selection, task.target.around)
     except StoreError as error:
         return _unread(task, error.message), frozenset()
     try:

@@ -27,7 +27,7 @@ from cenotaph.errors import UsageError, naming
 from cenotaph.estate import Estate, EstateCollection, EstateCopy, EstateStore
 from cenotaph.progress import Tell, quiet
 from cenotaph.scope import Selection
-from cenotaph.store import Collection, Copy, Disposition, OpenReader, Partition, Reader
+from cenotaph.store import Collection, Copy, Disposition, OpenReader, Partition, Reader, Surroundings
 from cenotaph_proof.casebook import Entry
 from cenotaph_proof.statements import (
     CopyLine,
@@ -55,6 +55,7 @@ class SurveyTask:
     publish: bool
     reached: frozenset[str]  # kinds of copies that the case's shared actions reach
     sketch_key: bytes = field(repr=False)
+    around: Surroundings
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +103,7 @@ def survey_store(task: SurveyTask) -> Surveyed:
             f"there is nothing at the address of store {task.name}",
             hint="correct its url in case.toml, or take the store out",
         )
-    with naming(task.name), closing(task.opener(task.url, task.selection)) as reader:
+    with naming(task.name), closing(task.opener(task.url, task.selection, task.around)) as reader:
         parts = [_survey_collection(task, reader, c) for c in reader.collections()]
         capability = reader.capabilities
     exposed = exposures(task.path, kind=task.kind) if task.path is not None else ()
@@ -136,7 +137,9 @@ class _Part:
 def _survey_collection(task: SurveyTask, reader: Reader, collection: Collection) -> _Part:
     partitions = tuple(reader.partitions(collection))
     copies = tuple(
-        replace(copy, disposition=Disposition.DESTROY) if copy.kind in task.reached else copy
+        replace(copy, disposition=Disposition.DESTROY)
+        if copy.kind in task.reached and copy.disposition is Disposition.REACH_NOT
+        else copy
         for copy in reader.copies(collection)
     )
     findings, sketches = _look(task, reader, collection, partitions)
@@ -270,6 +273,7 @@ def _task(desk: Desk, opener: OpenReader, name: str, key: bytes) -> SurveyTask:
         publish=store.names_published,
         reached=terrain.reached_with(store),
         sketch_key=key,
+        around=desk.config.surroundings(store),
     )
 
 

@@ -8,7 +8,7 @@ from typing import cast
 
 from cenotaph.errors import UsageError
 from cenotaph.scope import Selection
-from cenotaph.store import Eraser, Reader
+from cenotaph.store import NOTHING_AROUND, Eraser, Reader, Surroundings
 
 MODULES = {
     "sqlite": "cenotaph.stores.sqlite",
@@ -18,17 +18,22 @@ MODULES = {
 EXTRAS = {"postgresql": "postgres"}
 
 
-def open_reader(url: str, selection: Selection) -> Reader:
+def open_reader(url: str, selection: Selection, around: Surroundings = NOTHING_AROUND) -> Reader:
     """Open a store for reading. Raises: UsageError for an unknown scheme; StoreError."""
-    return cast(Reader, _module(url).open_reader(url, selection))
+    return cast(Reader, _module(url).open_reader(url, selection, around))
 
 
-def open_eraser(url: str, selection: Selection, shared: frozenset[str] = frozenset()) -> Eraser:
+def open_eraser(
+    url: str,
+    selection: Selection,
+    shared: frozenset[str] = frozenset(),
+    around: Surroundings = NOTHING_AROUND,
+) -> Eraser:
     """Open a store for erasing. Only `destroy` calls this, with an approved plan.
 
     Raises: UsageError for an unknown scheme, or one whose driver is not installed; StoreError.
     """
-    return cast(Eraser, _module(url).open_eraser(url, selection, shared))
+    return cast(Eraser, _module(url).open_eraser(url, selection, shared, around))
 
 
 def _module(url: str) -> ModuleType:

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from cenotaph.store import Copy, Disposition
+from cenotaph.store import NOTHING_AROUND, Copy, Disposition, Surroundings
 from cenotaph.stores.postgres.schema import USERS_OWN, Table, collection_name
 from cenotaph.stores.postgres.session import Session
 
 
-def found(session: Session, table: Table) -> Iterator[Copy]:
+def found(session: Session, table: Table, around: Surroundings = NOTHING_AROUND) -> Iterator[Copy]:
     """Places in the database that depend on the table first, then those of the whole server."""
     for schema, relation, size in session.rows(_VIEWS, table.oid):
         yield _not_reached("materialized view", collection_name(schema, relation), size)

@@ -18,6 +18,7 @@ import pyarrow as pa
 from cenotaph.errors import DriftError, PermanentStoreError
 from cenotaph.scope import Selection
 from cenotaph.store import (
+    NOTHING_AROUND,
     Class,
     Collection,
     Column,
@@ -26,6 +27,7 @@ from cenotaph.store import (
     PartitionSeal,
     Progress,
     Reclamation,
+    Surroundings,
 )
 from cenotaph.stores.postgres import reclaim, references, rows, schema, types
 from cenotaph.stores.postgres.schema import Schema, Table
@@ -35,21 +37,29 @@ from cenotaph.stores.postgres.writing import Writer
 PLACES_AT_ONCE = 10_000
 
 
-def open_eraser(url: str, selection: Selection, shared: frozenset[str] = frozenset()) -> PostgresEraser:
+def open_eraser(
+    url: str,
+    selection: Selection,
+    shared: frozenset[str] = frozenset(),
+    around: Surroundings = NOTHING_AROUND,
+) -> PostgresEraser:
     """Erase from the database at `postgresql://user@host:port/dbname`.
 
     Raises:
         UsageError: the URL is not one.
         StoreError: the server does not answer, or refuses.
     """
-    return PostgresEraser(Place.of(url), selection, shared)
+    return PostgresEraser(Place.of(url), selection, shared, around)
 
 
 class PostgresEraser:
     """`store.Eraser` and `store.Ordered` for one database of a server."""
 
-    def __init__(self, place: Place, selection: Selection, shared: frozenset[str]) -> None:
-        self._place, self._selection, self._shared = place, selection, shared
+    def __init__(
+        self, place: Place, selection: Selection, shared: frozenset[str], around: Surroundings
+    ) -> None:
+        self._place, self._selection = place, selection
+        self._shared, self._around = shared, around
         self._writer: Writer | None = None
 
     def order(self, collections: Sequence[Collection]) -> list[int]:
@@ -91,7 +101,7 @@ class PostgresEraser:
     def reclaim(self, collections: Sequence[Collection]) -> Reclamation:
         """As `store.Eraser.reclaim`: rewrites the tables, and what of the server the case shares."""
         with driver_errors("the server"):
-            return reclaim.run(self._open(), [c.name for c in collections], self._shared)
+            return reclaim.run(self._open(), [c.name for c in collections], self._shared, self._around)
 
     def close(self) -> None:
         if self._writer is not None:

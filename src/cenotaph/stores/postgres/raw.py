@@ -19,7 +19,7 @@ import numpy as np
 from cenotaph.durable import Beneath, filesystem
 from cenotaph.errors import PermanentStoreError, TransientStoreError
 from cenotaph.scope import Selection
-from cenotaph.store import Capabilities, Extent, Grade, Ranges
+from cenotaph.store import NOTHING_AROUND, Capabilities, Extent, Grade, Ranges, Surroundings
 from cenotaph.stores.postgres.schema import Schema
 from cenotaph.stores.postgres.session import Session
 
@@ -40,9 +40,9 @@ _KINDS = {
 }
 
 
-def capabilities(session: Session) -> Capabilities:
+def capabilities(session: Session, around: Surroundings = NOTHING_AROUND) -> Capabilities:
     """What can be reached from here."""
-    place = data_directory(session)
+    place = data_directory(session, around)
     if isinstance(place, NoAccess):
         return Capabilities(Grade.L1, f"no file access: {place.why}")
     with _files(), Beneath(os.fsencode(place)) as directory:
@@ -58,14 +58,17 @@ class NoAccess(NamedTuple):
     why: str
 
 
-def data_directory(session: Session) -> str | NoAccess:
-    """The data directory of the server that answers, if it is certain and can be read."""
+def data_directory(session: Session, around: Surroundings = NOTHING_AROUND) -> str | NoAccess:
+    """The data directory of the server that answers, if it is certain and can be read: the one that the
+    case names, or the one that the server does."""
     if not session.host.startswith(("/", "@", *_LOOPBACK)):
         return NoAccess("the server is on another machine")
     found = session.rows("SELECT setting FROM pg_settings WHERE name = 'data_directory'")
-    if not found or not session.one("SELECT has_function_privilege('pg_control_system()', 'EXECUTE')"):
+    if not session.one("SELECT has_function_privilege('pg_control_system()', 'EXECUTE')") or not (
+        found or around.data_dir
+    ):
         return NoAccess("this role may not know where the files are (GRANT pg_monitor)")
-    place = str(found[0][0])
+    place = around.data_dir or str(found[0][0])
     identifier, port, started = session.rows(
         "SELECT system_identifier, current_setting('port'),"
         " extract(epoch FROM pg_postmaster_start_time())::int8 FROM pg_control_system()"
@@ -83,9 +86,11 @@ def data_directory(session: Session) -> str | NoAccess:
     return place
 
 
-def extents(session: Session, schema: Schema, selection: Selection) -> Iterator[Extent]:
+def extents(
+    session: Session, schema: Schema, selection: Selection, around: Surroundings = NOTHING_AROUND
+) -> Iterator[Extent]:
     """Every file of the server, in the order of their paths; none without file access."""
-    place = data_directory(session)
+    place = data_directory(session, around)
     if isinstance(place, NoAccess):
         return
     kept = _Kept(session, schema, selection)

@@ -15,31 +15,32 @@ import pyarrow as pa
 
 from cenotaph.errors import PermanentStoreError
 from cenotaph.scope import Counts, Selection
-from cenotaph.store import Collection, Copy, Extent, Partition, Watermark
+from cenotaph.store import NOTHING_AROUND, Collection, Copy, Extent, Partition, Surroundings, Watermark
 from cenotaph.stores.postgres import copies, raw, rows, schema
 from cenotaph.stores.postgres.session import Place, Session, driver_errors
 
 KEYS_LOGGED = "the server may write bounds of partitions, which are keys, into its log: read as a superuser"
 
 
-def open_reader(url: str, selection: Selection) -> PostgresReader:
+def open_reader(url: str, selection: Selection, around: Surroundings = NOTHING_AROUND) -> PostgresReader:
     """Read the database at `postgresql://user@host:port/dbname`.
 
     Raises:
         UsageError: the URL is not one.
         StoreError: the server does not answer, or refuses.
     """
-    return PostgresReader(Place.of(url), selection)
+    return PostgresReader(Place.of(url), selection, around)
 
 
 class PostgresReader:
     """`store.Reader` for one database of a server."""
 
-    def __init__(self, place: Place, selection: Selection) -> None:
+    def __init__(self, place: Place, selection: Selection, around: Surroundings) -> None:
         self._place = place
         self._selection = selection
+        self._around = around
         with self._session() as session:
-            self.capabilities = raw.capabilities(session)
+            self.capabilities = raw.capabilities(session, around)
 
     def collections(self) -> Sequence[Collection]:
         with self._reading() as view:
@@ -48,7 +49,7 @@ class PostgresReader:
     def copies(self, collection: Collection) -> Sequence[Copy]:
         """Other places, in the database and around it, that may hold rows of the collection."""
         with self._reading() as view:
-            return list(copies.found(view.session, _named(view, collection)))
+            return list(copies.found(view.session, _named(view, collection), self._around))
 
     def partitions(self, collection: Collection) -> Sequence[Partition]:
         with self._reading() as view:
@@ -81,7 +82,7 @@ class PostgresReader:
 
     def raw(self) -> Iterator[Extent]:
         with self._session() as session:
-            found = list(raw.extents(session, schema.read(session), self._selection))
+            found = list(raw.extents(session, schema.read(session), self._selection, self._around))
         yield from found
 
     def close(self) -> None:

@@ -7,44 +7,51 @@ switch of the log does nothing where nothing was written since the last one.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from cenotaph.errors import PermanentStoreError
-from cenotaph.store import OF_SERVER, Grade, Reclamation
+from cenotaph.store import OF_SERVER, Grade, Reclamation, Surroundings
 from cenotaph.stores.postgres import copies, raw, schema
-from cenotaph.stores.postgres.schema import Table
 from cenotaph.stores.postgres.session import Denied
+from cenotaph.stores.postgres.work import Step, Work
 from cenotaph.stores.postgres.writing import Writer
 
-STATISTICS, WAL = "statistics", "wal"  # shared actions, as case.toml and plans name them
 _OFFERED = OF_SERVER["postgresql"]
+_ALWAYS = ("statistics", "wal")  # of a table that was deleted from, whatever the catalogs still show
 
 
-def run(writer: Writer, names: Sequence[str], shared: frozenset[str]) -> Reclamation:
+def run(writer: Writer, names: Sequence[str], shared: frozenset[str], around: Surroundings) -> Reclamation:
     """Rewrite the tables from which was erased, then what the case shares of the server."""
     known = schema.read(writer)
-    tables = [table for name in names if (table := known.table(name)) is not None]
+    tables = tuple(table for name in names if (table := known.table(name)) is not None)
     before = sum(table.bytes for table in tables)
-    writer.attempt({"temp_file_limit": "-1"})  # indexes are built anew, of what stays
-    for table in tables:
-        writer.run(f"VACUUM (FULL) {table.sql().removeprefix('ONLY ')}")
-    if STATISTICS in shared:
-        _forget_statistics(writer, tables)
-    if WAL in shared:
-        _cycle_log(writer)
+    work = Work(writer, tables, shared, around)
+    for step in _OWN:
+        step(work)
+    for action in _OFFERED:
+        if action in shared:
+            _SHARED[action](work)
     after = sum(table.bytes for table in schema.read(writer).tables if table.name in set(names))
-    limits = list(_limits(writer, names, tables, shared))
+    limits = [*_limits(work, len(names)), *work.limits]
     return Reclamation(
         Grade.L1 if limits else Grade.L2,
         limits[0] if limits else "free blocks beneath a running server are not overwritten",
-        0,
-        max(0, before - after),
-        tuple(limits[1:]),
+        work.overwritten,
+        work.freed + max(0, before - after),
+        (*limits[1:], *work.notes),
     )
 
 
-def _forget_statistics(writer: Writer, tables: Sequence[Table]) -> None:
+def _rewrite(work: Work) -> None:
+    """Tables, indexes and TOAST anew, of what stays."""
+    work.writer.attempt({"temp_file_limit": "-1"})  # indexes are sorted
+    for table in work.tables:
+        work.writer.run(f"VACUUM (FULL) {table.sql().removeprefix('ONLY ')}")
+
+
+def _forget_statistics(work: Work) -> None:
     """What the planner remembers of the tables, and of what they are parts of; then what stays, anew."""
+    writer, tables = work.writer, work.tables
     found = [oid for (oid,) in writer.rows(_RELATED, [table.oid for table in tables])]
     try:
         with writer.transaction():
@@ -77,8 +84,9 @@ UNION SELECT indexrelid::int8 FROM pg_index JOIN related ON indrelid = related.o
 """
 
 
-def _cycle_log(writer: Writer) -> None:
+def _cycle_log(work: Work) -> None:
     """Have every segment of the write-ahead log written over: segments are used again, in turn."""
+    writer = work.writer
     try:
         segments = int(writer.one("SELECT count(*) FROM pg_ls_waldir()"))
         for _ in range(segments + 2):
@@ -92,19 +100,25 @@ def _cycle_log(writer: Writer) -> None:
         ) from None
 
 
-def _limits(
-    writer: Writer, names: Sequence[str], tables: Sequence[Table], shared: frozenset[str]
-) -> Iterator[str]:
+_OWN: tuple[Step, ...] = (_rewrite,)
+_SHARED: Mapping[str, Step] = {"statistics": _forget_statistics, "wal": _cycle_log}
+
+
+def _limits(work: Work, asked: int) -> Iterator[str]:
     """Why the store's own means do not reach L2, the weightiest first."""
-    able = raw.capabilities(writer)
+    able = raw.capabilities(work.writer, work.around)
     if able.grade < Grade.L2:
         yield able.why_not_higher
-    if len(tables) < len(names):
+    if len(work.tables) < asked:
         yield "a table from which was erased is gone, and was not rewritten"
-    missing = [action for action in _OFFERED if action not in shared]
+    kinds = dict.fromkeys(
+        copy.kind for table in work.tables for copy in copies.found(work.writer, table, work.around)
+    )
+    reached = {kind: action for action, found in _OFFERED.items() for kind in found}
+    needed = {*_ALWAYS, *(reached[kind] for kind in kinds if kind in reached)}
+    missing = [action for action in _OFFERED if action in needed - work.shared]
     if missing:
         yield f"the case does not list the shared actions {' and '.join(missing)} for this store"
-    kinds = dict.fromkeys(copy.kind for table in tables for copy in copies.found(writer, table))
-    left = [kind for kind in kinds if not any(kind in reached for reached in _OFFERED.values())]
+    left = [kind for kind in kinds if kind not in reached]
     if left:
         yield f"not reached: {', '.join(left)}"

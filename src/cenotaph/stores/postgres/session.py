@@ -27,6 +27,7 @@ CONNECT_SECONDS = 10
 Broken = psycopg.OperationalError
 Denied = psycopg.errors.InsufficientPrivilege
 Referred = psycopg.errors.ForeignKeyViolation
+Remark = psycopg.errors.Diagnostic
 """What callers answer in their own way; everything else becomes a `StoreError` (`driver_errors`)."""
 _OLDEST = 130000  # log_parameter_max_length, which keeps keys out of the server's log
 _SETTINGS = {

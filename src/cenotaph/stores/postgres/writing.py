@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 from cenotaph.errors import TransientStoreError
 from cenotaph.stores.postgres.schema import Table
-from cenotaph.stores.postgres.session import Broken, Session, driver_errors
+from cenotaph.stores.postgres.session import Broken, Remark, Session, driver_errors
 
 LOCK_SECONDS = 5  # after which the case's own patience counts
 _WRITES = {"default_transaction_read_only": "off", "lock_timeout": f"{LOCK_SECONDS}s"}
@@ -41,6 +41,20 @@ class Writer(Session):
     def run(self, statement: str, *values: object) -> int:
         """Run one statement; how many rows it touched. Values are bound, never written into its text."""
         return self._link.execute(statement.encode(), values or None).rowcount
+
+    @contextmanager
+    def remarks(self) -> Iterator[list[str]]:
+        """What the server adds in detail to its notices meanwhile. May quote names: never to be shown."""
+        found: list[str] = []
+
+        def keep(notice: Remark) -> None:
+            found.append(notice.message_detail or "")
+
+        self._link.add_notice_handler(keep)
+        try:
+            yield found
+        finally:
+            self._link.remove_notice_handler(keep)
 
     @contextmanager
     def transaction(self) -> Iterator[None]:

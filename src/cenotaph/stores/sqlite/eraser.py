@@ -14,7 +14,17 @@ import pyarrow as pa
 
 from cenotaph.errors import DriftError, PermanentStoreError
 from cenotaph.scope import Selection
-from cenotaph.store import Class, Collection, Erasure, Partition, PartitionSeal, Progress, Reclamation
+from cenotaph.store import (
+    NOTHING_AROUND,
+    Class,
+    Collection,
+    Erasure,
+    Partition,
+    PartitionSeal,
+    Progress,
+    Reclamation,
+    Surroundings,
+)
 from cenotaph.stores.sqlite import reclaim, rows, schema
 from cenotaph.stores.sqlite.database import Place, driver_errors, quoted
 from cenotaph.stores.sqlite.session import Session
@@ -24,7 +34,12 @@ Step = Callable[[str], None]
 
 
 def open_eraser(
-    url: str, selection: Selection, shared: frozenset[str] = frozenset(), *, step: Step = lambda _: None
+    url: str,
+    selection: Selection,
+    shared: frozenset[str] = frozenset(),
+    around: Surroundings = NOTHING_AROUND,
+    *,
+    step: Step = lambda _: None,
 ) -> SqliteEraser:
     """Erase from the database at `sqlite:/abs/path.db`. One process at a time can have one open:
     the database is locked from the first partition to `close`."""

@@ -17,6 +17,7 @@ from cenotaph.durable import WIPED, Beneath, filesystem, reflinked
 from cenotaph.errors import PermanentStoreError, TransientStoreError
 from cenotaph.scope import Counts, Selection
 from cenotaph.store import (
+    NOTHING_AROUND,
     Capabilities,
     Collection,
     Copy,
@@ -24,6 +25,7 @@ from cenotaph.store import (
     Extent,
     Grade,
     Partition,
+    Surroundings,
     Watermark,
 )
 from cenotaph.stores.sqlite import raw, rows, schema
@@ -42,7 +44,7 @@ from cenotaph.stores.sqlite.database import (
 WITHOUT_LOCKS = "write-ahead mode without a log: read without locks, the file's times compared afterwards"
 
 
-def open_reader(url: str, selection: Selection) -> SqliteReader:
+def open_reader(url: str, selection: Selection, around: Surroundings = NOTHING_AROUND) -> SqliteReader:
     """Read the database at `sqlite:/abs/path.db`.
 
     A database that is not there can be opened: it has no records and its copies may be left.
