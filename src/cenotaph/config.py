@@ -659,6 +659,9 @@ def _check_apart(case: CaseFile) -> None:
         for other, beneath in places.items():
             if other != name and _within(beneath, place):
                 raise UsageError(f"store {other} lies inside store {name}: name each place once")
+    servers = [s.url for s in case.store if s.kind not in PLACES]
+    if len(set(servers)) != len(servers):
+        raise UsageError("two [[store]] tables have the same address: name each database once")
     for copy, place in _of_servers(case):
         for what, path in _own(case):
             if _within(Path(os.path.realpath(path)), place):

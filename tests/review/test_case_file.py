@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -61,4 +62,76 @@ def test_two_names_of_one_database_are_not_two_stores(tmp_path: Path) -> None:
     case = SmallCase.make(tmp_path, STORE + again)
 
     with pytest.raises(UsageError, match="name each place once"):
+        config.load(case.path / "case.toml")
+
+
+SERVED = '[[store]]\nname = "clinic"\nurl = "env:CLINIC"\n\n'
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        ('[[copy]]\nstore = "health"\nkind = "dump"\npath = "../d"\n', "no store of the case that a server"),
+        ('[[copy]]\nstore = "clinc"\nkind = "dump"\npath = "../d"\n', "no store of the case that a server"),
+        ('[[copy]]\nstore = "clinic"\nkind = "tape"\npath = "../d"\n', "copy.0.kind"),
+        ('[[copy]]\nstore = "clinic"\nkind = "dump"\n', "every other copy a path"),
+        ('[[copy]]\nstore = "clinic"\nkind = "standby"\npath = "../d"\n', "a standby has a url"),
+        ('[[copy]]\nstore = "clinic"\nkind = "dump"\nurl = "postgresql://a/b"\n', "every other copy a path"),
+        (
+            '[[copy]]\nstore = "clinic"\nkind = "standby"\nurl = "postgresql://u:secret@a/b"\n',
+            "a password stands in its url",
+        ),
+        (
+            '[[copy]]\nstore = "clinic"\nkind = "wal archive"\npath = "../d"\nrenew = "../e"\n',
+            "only a dump or a base backup",
+        ),
+        ('[[copy]]\nstore = "clinic"\nkind = "dump"\npath = "."\n', "contains the case directory"),
+        ('[[copy]]\nstore = "clinic"\nkind = "dump"\npath = "../estate"\n', "lie in each other"),
+    ],
+)
+def test_a_copy_that_cannot_be_meant_is_refused(tmp_path: Path, more: str, says: str) -> None:
+    """Copies are destroyed with their store: a line that could mean another place stops the case."""
+    table(tmp_path / "estate" / "health.db", "visits", people(0, 4))
+    case = SmallCase.make(tmp_path, STORE + SERVED + more)
+
+    with pytest.raises(UsageError, match=re.escape(says)) as refused:
+        config.load(case.path / "case.toml")
+
+    assert "secret" not in str(refused.value)
+
+
+def test_a_copy_has_the_place_that_the_case_file_means(tmp_path: Path) -> None:
+    """Paths are relative to the file that names them; a standby's address may be a reference."""
+    table(tmp_path / "estate" / "health.db", "visits", people(0, 4))
+    more = (
+        '[[copy]]\nstore = "clinic"\nkind = "dump"\npath = "../old.dump"\nrenew = "../new.dump"\n\n'
+        '[[copy]]\nstore = "clinic"\nkind = "standby"\nurl = "file:../standby.txt"\n'
+    )
+    (tmp_path / "standby.txt").write_text("postgresql://reader@standby/clinic\n")
+    case = SmallCase.make(tmp_path, STORE + SERVED + more)
+
+    read = config.load(case.path / "case.toml")
+    dump, standby = read.surroundings(read.find("clinic")).copies
+
+    assert Path(dump.place).resolve() == tmp_path / "old.dump"
+    assert dump.renew is not None
+    assert Path(dump.renew).resolve() == tmp_path / "new.dump"
+    assert standby.place == "postgresql://reader@standby/clinic"
+    assert read.surroundings(read.find("health")).copies == ()
+
+
+def test_what_only_a_server_has_is_not_said_of_a_file(tmp_path: Path) -> None:
+    """A directory beside a SQLite database would be read as its server's, and overwritten with it."""
+    table(tmp_path / "estate" / "health.db", "visits", people(0, 4))
+    case = SmallCase.make(tmp_path, STORE.rstrip() + '\ndata_dir = "../estate"\n\n')
+
+    with pytest.raises(UsageError, match="are said of servers"):
+        config.load(case.path / "case.toml")
+
+
+def test_a_database_is_named_once(tmp_path: Path) -> None:
+    """Two stores of one database would destroy, and count, each other's records."""
+    case = SmallCase.make(tmp_path, SERVED + SERVED.replace("clinic", "ward"))
+
+    with pytest.raises(UsageError, match="name each database once"):
         config.load(case.path / "case.toml")
