@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import functools
 import itertools
 import os
@@ -36,7 +37,9 @@ SMALL = {
 
 
 def binaries() -> Path | None:
-    """The newest installed server's commands: Debian keeps them out of PATH."""
+    """The newest installed server's commands: Debian keeps them out of PATH. `CENOTAPH_POSTGRES` names others."""
+    if chosen := os.environ.get("CENOTAPH_POSTGRES"):
+        return Path(chosen)
     debian = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"), key=lambda p: int(p.parts[-3]))
     if debian:
         return debian[-1].parent
@@ -58,11 +61,15 @@ class Server:
     def __init__(self, folder: Path, *, port: int = 5432, settings: dict[str, str] | None = None) -> None:
         self.folder, self.data, self.port = folder, folder / "data", port
         chosen = {**SMALL, "unix_socket_directories": str(folder), "port": str(port), **(settings or {})}
-        line = [str(need() / "postgres"), "-D", str(self.data)]
-        line += [word for name, value in chosen.items() for word in ("-c", f"{name}={value}")]
-        with (folder / "output").open("ab") as output:
-            self.process = subprocess.Popen(as_server(line, dies=True), stdout=output, stderr=output)
+        self._line = [str(need() / "postgres"), "-D", str(self.data)]
+        self._line += [word for name, value in chosen.items() for word in ("-c", f"{name}={value}")]
         self._numbers = itertools.count()
+        self.start()
+
+    def start(self) -> None:
+        """Start it, or start it again after `stop_only` or `crash`; ready on return."""
+        with (self.folder / "output").open("ab") as output:
+            self.process = subprocess.Popen(as_server(self._line, dies=True), stdout=output, stderr=output)
         self._wait()
 
     def url(self, database: str = "postgres", user: str = USER, **more: str) -> str:
@@ -95,10 +102,35 @@ class Server:
 
     def stop(self) -> None:
         """A fast shutdown; its folder goes."""
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGINT)
-            self.process.wait(STARTS)
+        self.stop_only()
         shutil.rmtree(self.folder, ignore_errors=True)
+
+    def stop_only(self, how: signal.Signals = signal.SIGINT) -> None:
+        """A shutdown: fast, or immediate with SIGQUIT, after which it recovers as after a crash."""
+        if self.process.poll() is None:
+            self.process.send_signal(how)
+            self.process.wait(STARTS)
+
+    def crash(self) -> None:
+        """SIGKILL to the postmaster; its children are gone on return, as they are when they notice."""
+        children = _children(self.process.pid)
+        self.process.kill()
+        self.process.wait(STARTS)
+        deadline = time.monotonic() + STARTS
+        while any(_lives(child) for child in children):
+            assert time.monotonic() < deadline, "a process of the server outlived it"
+            time.sleep(0.01)
+
+    def recover(self) -> None:
+        """Wait until it answers again after it crashed by itself; started again where it gave up."""
+        deadline = time.monotonic() + STARTS
+        while self.process.poll() is None:
+            with contextlib.suppress(psycopg.OperationalError):
+                self.run("SELECT 1")
+                return
+            assert time.monotonic() < deadline, "the server does not recover"
+            time.sleep(0.05)
+        self.start()
 
     def _wait(self) -> None:
         deadline = time.monotonic() + STARTS
@@ -115,8 +147,14 @@ class Server:
 
 def start(*, initdb: Sequence[str] = (), port: int = 5432, **settings: str) -> Server:
     """A new cluster with trust for everybody on its socket. Whoever starts it stops it."""
+    return start_in(Path(tempfile.mkdtemp(prefix="cenotaph-pg-")), settings, initdb=initdb, port=port)
+
+
+def start_in(
+    folder: Path, settings: dict[str, str], *, initdb: Sequence[str] = (), port: int = 5432
+) -> Server:
+    """As `start`, in a folder of the caller's, whose path is short: a socket lies in it."""
     commands = need()
-    folder = Path(tempfile.mkdtemp(prefix="cenotaph-pg-"))
     if os.geteuid() == 0:
         shutil.chown(folder, USER, USER)
     line = [str(commands / "initdb"), "-D", str(folder / "data"), "-U", USER, "-A", "trust", "-E", "UTF8"]
@@ -131,6 +169,18 @@ def shared() -> Server:
     server = start()
     atexit.register(server.stop)
     return server
+
+
+def _children(pid: int) -> list[int]:
+    listed = Path(f"/proc/{pid}/task/{pid}/children").read_text("ascii")
+    return [int(child) for child in listed.split()]
+
+
+def _lives(pid: int) -> bool:
+    try:
+        return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text("ascii", "replace")
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 def as_server(line: Sequence[str], *, dies: bool = False) -> list[str]:

@@ -311,7 +311,8 @@ class _Run:
             return True
         self._append("reclaiming")
         try:
-            reached = self.eraser.reclaim(self._finished(lines))
+            finished = self._finished(lines)
+            reached = self._patiently(lambda: self.eraser.reclaim(finished))
         except (TransientStoreError, PermanentStoreError) as error:
             self._append("reclaim failed", why=error.message)
             return False
