@@ -37,7 +37,7 @@ SMALL = {
 
 
 def binaries() -> Path | None:
-    """The newest installed server's commands: Debian keeps them out of PATH. CENOTAPH_POSTGRES names others."""
+    """The newest installed server's commands: Debian keeps them out of PATH. Or CENOTAPH_POSTGRES."""
     if chosen := os.environ.get("CENOTAPH_POSTGRES"):
         return Path(chosen)
     debian = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"), key=lambda p: int(p.parts[-3]))
