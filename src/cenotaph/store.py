@@ -254,6 +254,56 @@ class Ordered(Protocol):
         """The ordinals of these collections, in the order in which they can be erased."""
 
 
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A statement in a server's own language that changes something, and what is told of it beforehand."""
+
+    text: str = field(repr=False)  # has names, never values; empty: done beside the server
+    does: str
+    lock: str = ""  # that it takes, and who waits for it
+    reaches: str = ""  # where bytes of records go with it
+    values: str = ""  # what its placeholders are
+    often: str = ""  # if not once
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """Commands that run one after another."""
+
+    says: str = field(repr=False)
+    commands: tuple[Command, ...]
+    shared: str = ""  # the shared action that they are; empty: own
+    times: int = 1
+
+
+@runtime_checkable
+class Scripted(Protocol):
+    """A reader whose store is erased by commands, which can be read before they run."""
+
+    def script(
+        self, chosen: Sequence[tuple[Collection, Sequence[Partition]]], shared: frozenset[str]
+    ) -> Iterable[Passage]:
+        """What erasing these partitions and reclaiming would run, in order. Changes nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that a case on a store takes, and whether it is so."""
+
+    what: str
+    good: bool
+    says: str
+    hint: str = field(default="", repr=False)  # what would make it good; may have names
+
+
+@runtime_checkable
+class Checked(Protocol):
+    """A reader that can tell what else a case on its store takes. Opened at `erase_url`, it looks for what
+    `destroy` takes."""
+
+    def checks(self, asked: Grade, shared: frozenset[str], *, erasing: bool) -> Iterable[Finding]: ...
+
+
 class OpenReader(Protocol):
     """`stores.<kind>.open_reader`."""
 

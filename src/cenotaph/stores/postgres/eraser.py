@@ -22,6 +22,7 @@ from cenotaph.store import (
     Class,
     Collection,
     Column,
+    Command,
     Erasure,
     Partition,
     PartitionSeal,
@@ -29,9 +30,9 @@ from cenotaph.store import (
     Reclamation,
     Surroundings,
 )
-from cenotaph.stores.postgres import reclaim, references, rows, schema, types
+from cenotaph.stores.postgres import commands, reclaim, references, rows, schema, types
 from cenotaph.stores.postgres.schema import Schema, Table
-from cenotaph.stores.postgres.session import Denied, Place, Referred, Session, driver_errors, quoted
+from cenotaph.stores.postgres.session import Denied, Place, Referred, Session, driver_errors
 from cenotaph.stores.postgres.writing import Writer
 
 PLACES_AT_ONCE = 10_000
@@ -64,15 +65,7 @@ class PostgresEraser:
 
     def order(self, collections: Sequence[Collection]) -> list[int]:
         """Ordinals: tables that refer to others before those."""
-        found = schema.read(self._open())
-        ordinals = {
-            table.oid: collection.ordinal
-            for collection in collections
-            if (table := found.table(collection.name)) is not None
-        }
-        gone = [c.ordinal for c in collections if c.ordinal not in ordinals.values()]
-        in_order = references.order(list(ordinals), references.read(self._open()))
-        return [*gone, *(ordinals[oid] for oid in in_order)]
+        return in_order(self._open(), collections)
 
     def erase(self, partition: Partition, sealed: PartitionSeal, progress: Progress) -> Erasure:
         """As `store.Eraser.erase`. All of a partition goes in one transaction, or nothing of it."""
@@ -101,7 +94,8 @@ class PostgresEraser:
     def reclaim(self, collections: Sequence[Collection]) -> Reclamation:
         """As `store.Eraser.reclaim`: rewrites the tables, and what of the server the case shares."""
         with driver_errors("the server"):
-            return reclaim.run(self._open(), [c.name for c in collections], self._shared, self._around)
+            names = [collection.name for collection in collections]
+            return reclaim.run(self._open(), names, self._selection, self._shared, self._around)
 
     def close(self) -> None:
         if self._writer is not None:
@@ -109,7 +103,7 @@ class PostgresEraser:
             writer.close()
 
     def _open(self) -> Writer:
-        if self._writer is None:
+        if self._writer is None or self._writer.lost:
             self._writer = Writer(self._place)
         return self._writer
 
@@ -119,6 +113,42 @@ class PostgresEraser:
                 raise PermanentStoreError(
                     f"{what} still has records after they were deleted", hint="see who writes to it"
                 )
+
+
+def in_order(session: Session, collections: Sequence[Collection]) -> list[int]:
+    """Ordinals: tables that are gone, then those that refer to others before those."""
+    found = schema.read(session)
+    ordinals = {
+        table.oid: collection.ordinal
+        for collection in collections
+        if (table := found.table(collection.name)) is not None
+    }
+    gone = [c.ordinal for c in collections if c.ordinal not in ordinals.values()]
+    ordered = references.order(list(ordinals), references.read(session))
+    return [*gone, *(ordinals[oid] for oid in ordered)]
+
+
+def cycle_of(
+    table: Table, known: Schema, found: Sequence[references.Reference], selection: Selection
+) -> frozenset[int]:
+    """The tables of a cycle of foreign keys that this one is in, where all of them go whole: then none of
+    these keys is checked on the way. Else nothing."""
+    cycle = references.in_cycles(found).get(table.oid, frozenset())
+    tables = {one.oid: one for one in known.tables}
+    whole = all(selection.whole(tables[oid].name, tables[oid].names()) for oid in cycle)
+    return cycle if whole else frozenset()
+
+
+def triggers(session: Session, table: Table) -> list[tuple[str, str]]:
+    """Names and states (pg_trigger.tgenabled) of the table's own triggers that would run."""
+    return [
+        (str(name), str(state))
+        for name, state in session.rows(
+            "SELECT tgname::text, tgenabled::text FROM pg_trigger WHERE tgrelid = $1::int8"
+            " AND NOT tgisinternal AND tgenabled <> 'D' ORDER BY tgname",
+            table.oid,
+        )
+    ]
 
 
 def _found(known: Schema, bounds: rows.Bounds, what: str) -> Table:
@@ -165,10 +195,15 @@ class _Rest:
             DriftError: another number of rows went than was checked; the caller rolls back.
             PermanentStoreError: rows that stay refer to some of these.
         """
-        suspended = self._suspend_triggers()
+        suspended = triggers(self._writer, self._table)
+        where = rows.condition(self._writer, self._table, self._bounds) if self._whole else None
+        removal = commands.Removal.of(self._table, where, suspended)
+        for command in removal.before:
+            self._writer.run(command)
         try:
-            gone = self._delete_all() if self._whole else self._delete_each()
-            self._writer.run("SET CONSTRAINTS ALL IMMEDIATE")
+            gone = self._delete(removal.deletion)
+            for command in removal.after:
+                self._writer.run(command)
         except Referred:
             raise PermanentStoreError(
                 f"{self._what}: records that stay refer to some of these",
@@ -176,7 +211,6 @@ class _Rest:
             ) from None
         if gone != self._found:
             raise DriftError(f"{self._what} changed while it was locked: {gone} rows for {self._found}")
-        self._resume_triggers(suspended)
         notes: tuple[str, ...] = ()
         if suspended:
             notes += (
@@ -208,16 +242,13 @@ class _Rest:
 
     def _goes_without_checks(self, known: Schema, found: Sequence[references.Reference]) -> bool:
         """In a cycle of foreign keys whose tables all go whole, no foreign key is checked on the way."""
-        cycle = references.in_cycles(found).get(self._table.oid)
-        tables = {table.oid: table for table in known.tables}
-        if cycle is None or not all(
-            self._selection.whole(tables[oid].name, tables[oid].names()) for oid in cycle
-        ):
+        cycle = cycle_of(self._table, known, found, self._selection)
+        if not cycle:
             return False
         outside = [r for r in found if r.parent == self._table.oid and r.child not in cycle]
         self._refuse_referring(outside)
         try:
-            self._writer.run("SET LOCAL session_replication_role = replica")
+            self._writer.run(commands.REPLICA)
         except Denied:
             raise PermanentStoreError(
                 f"{self._what} is in a cycle of foreign keys, which this role cannot suspend",
@@ -255,31 +286,10 @@ class _Rest:
             for some in self._some_places()
         )
 
-    def _suspend_triggers(self) -> list[tuple[str, str]]:
-        found = [
-            (str(name), str(state))
-            for name, state in self._writer.rows(
-                "SELECT tgname::text, tgenabled::text FROM pg_trigger WHERE tgrelid = $1::int8"
-                " AND NOT tgisinternal AND tgenabled <> 'D' ORDER BY tgname",
-                self._table.oid,
-            )
-        ]
-        if found:
-            self._writer.run(f"ALTER TABLE {self._table.sql()} DISABLE TRIGGER USER")
-        return found
-
-    def _resume_triggers(self, suspended: Sequence[tuple[str, str]]) -> None:
-        how = {"O": "ENABLE", "A": "ENABLE ALWAYS", "R": "ENABLE REPLICA"}
-        for name, state in suspended:
-            self._writer.run(f"ALTER TABLE {self._table.sql()} {how[state]} TRIGGER {quoted(name)}")
-
-    def _delete_all(self) -> int:
-        where = rows.condition(self._writer, self._table, self._bounds)
-        return self._writer.run(f"DELETE FROM {self._table.sql()} WHERE {where}")
-
-    def _delete_each(self) -> int:
-        statement = f"DELETE FROM {self._table.sql()} WHERE ctid = ANY ($1::text[]::tid[])"
-        return sum(self._writer.run(statement, some) for some in self._some_places())
+    def _delete(self, deletion: Command) -> int:
+        if self._whole:
+            return self._writer.run(deletion)
+        return sum(self._writer.run(deletion, some) for some in self._some_places())
 
     def _some_places(self) -> Iterator[list[str]]:
         for start in range(0, len(self._places), PLACES_AT_ONCE):

@@ -1,8 +1,7 @@
 """The bytes that deleted rows leave: in the tables themselves, in statistics, in the write-ahead log.
 
 What surprised the author: statistics hold names and identity numbers of people, and stay when a table is
-emptied, analysed or dropped, also those of its partitioned parents and of indexes on expressions; and a
-switch of the log does nothing where nothing was written since the last one.
+emptied, analysed or dropped, also those of its partitioned parents and of indexes on expressions.
 """
 
 from __future__ import annotations
@@ -10,27 +9,35 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from cenotaph.errors import PermanentStoreError
-from cenotaph.store import OF_SERVER, Grade, Reclamation, Surroundings
-from cenotaph.stores.postgres import copies, raw, schema
+from cenotaph.scope import Selection
+from cenotaph.store import OF_SERVER, Command, Grade, Reclamation, Surroundings
+from cenotaph.stores.postgres import commands, copies, raw, schema, wal
+from cenotaph.stores.postgres.rewriting import rewrite
 from cenotaph.stores.postgres.session import Denied
-from cenotaph.stores.postgres.work import Step, Work
+from cenotaph.stores.postgres.work import Outlook, Step, Work
 from cenotaph.stores.postgres.writing import Writer
 
 _OFFERED = OF_SERVER["postgresql"]
 _ALWAYS = ("statistics", "wal")  # of a table that was deleted from, whatever the catalogs still show
 
 
-def run(writer: Writer, names: Sequence[str], shared: frozenset[str], around: Surroundings) -> Reclamation:
+def run(
+    writer: Writer,
+    names: Sequence[str],
+    selection: Selection,
+    shared: frozenset[str],
+    around: Surroundings,
+) -> Reclamation:
     """Rewrite the tables from which was erased, then what the case shares of the server."""
     known = schema.read(writer)
     tables = tuple(table for name in names if (table := known.table(name)) is not None)
     before = sum(table.bytes for table in tables)
-    work = Work(writer, tables, shared, around)
+    work = Work(writer, known, tables, selection, shared, around)
     for step in _OWN:
-        step(work)
+        step.run(work)
     for action in _OFFERED:
         if action in shared:
-            _SHARED[action](work)
+            _SHARED[action].run(work)
     after = sum(table.bytes for table in schema.read(writer).tables if table.name in set(names))
     limits = [*_limits(work, len(names)), *work.limits]
     return Reclamation(
@@ -42,11 +49,24 @@ def run(writer: Writer, names: Sequence[str], shared: frozenset[str], around: Su
     )
 
 
+def script(outlook: Outlook, shared: frozenset[str]) -> Iterator[tuple[str, tuple[Command, ...]]]:
+    """What `run` runs, in its order: the shared action, empty where it is the store's own, and commands."""
+    for step in _OWN:
+        yield "", tuple(step.commands(outlook))
+    for action in _OFFERED:
+        if action in shared:
+            yield action, tuple(_SHARED[action].commands(outlook))
+
+
 def _rewrite(work: Work) -> None:
     """Tables, indexes and TOAST anew, of what stays."""
     work.writer.attempt({"temp_file_limit": "-1"})  # indexes are sorted
     for table in work.tables:
-        work.writer.run(f"VACUUM (FULL) {table.sql().removeprefix('ONLY ')}")
+        rewrite(work.writer, commands.rewrite(table), table.oid)
+
+
+def _rewriting(outlook: Outlook) -> Iterator[Command]:
+    yield from map(commands.rewrite, outlook.tables)
 
 
 def _forget_statistics(work: Work) -> None:
@@ -55,22 +75,21 @@ def _forget_statistics(work: Work) -> None:
     found = [oid for (oid,) in writer.rows(_RELATED, [table.oid for table in tables])]
     try:
         with writer.transaction():
-            writer.run("SET LOCAL allow_system_table_mods = on")
-            writer.run("DELETE FROM pg_statistic WHERE starelid = ANY ($1::int8[]::oid[])", found)
-            writer.run(
-                "DELETE FROM pg_statistic_ext_data WHERE stxoid IN"
-                " (SELECT oid FROM pg_statistic_ext WHERE stxrelid = ANY ($1::int8[]::oid[]))",
-                found,
-            )
+            writer.run(commands.CATALOGS_MAY_CHANGE)
+            for command in commands.FORGET:
+                writer.run(command, found)
     except Denied:
         raise PermanentStoreError(
             "the shared action statistics takes a superuser of the server",
             hint="name one in erase_url, or leave statistics out of the store's shared actions",
         ) from None
-    for catalog in ("pg_statistic", "pg_statistic_ext_data"):
-        writer.run(f"VACUUM (FULL) {catalog}")
-    for table in tables:
-        writer.run(f"ANALYZE {table.sql().removeprefix('ONLY ')}")
+    for command in (*commands.REWRITE_CATALOGS, *map(commands.analyse, tables)):
+        writer.run(command)
+
+
+def _forgetting(outlook: Outlook) -> Iterator[Command]:
+    yield from (commands.BEGIN_STATISTICS, commands.CATALOGS_MAY_CHANGE, *commands.FORGET, commands.COMMIT)
+    yield from (*commands.REWRITE_CATALOGS, *map(commands.analyse, outlook.tables))
 
 
 # The tables, what they are partitions or children of, and the indexes of all of them.
@@ -84,24 +103,11 @@ UNION SELECT indexrelid::int8 FROM pg_index JOIN related ON indrelid = related.o
 """
 
 
-def _cycle_log(work: Work) -> None:
-    """Have every segment of the write-ahead log written over: segments are used again, in turn."""
-    writer = work.writer
-    try:
-        segments = int(writer.one("SELECT count(*) FROM pg_ls_waldir()"))
-        for _ in range(segments + 2):
-            writer.run("CHECKPOINT")  # which writes a record, without which the switch would do nothing
-            writer.rows("SELECT pg_switch_wal()")
-        writer.run("CHECKPOINT")
-    except Denied:
-        raise PermanentStoreError(
-            "the shared action wal takes the right to checkpoint and to switch the log",
-            hint="GRANT it pg_checkpoint, pg_monitor and EXECUTE ON FUNCTION pg_switch_wal()",
-        ) from None
-
-
-_OWN: tuple[Step, ...] = (_rewrite,)
-_SHARED: Mapping[str, Step] = {"statistics": _forget_statistics, "wal": _cycle_log}
+_OWN: tuple[Step, ...] = (Step(_rewrite, _rewriting),)
+_SHARED: Mapping[str, Step] = {
+    "statistics": Step(_forget_statistics, _forgetting),
+    "wal": Step(wal.cycle, wal.cycling),
+}
 
 
 def _limits(work: Work, asked: int) -> Iterator[str]:

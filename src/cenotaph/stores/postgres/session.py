@@ -27,8 +27,9 @@ CONNECT_SECONDS = 10
 Broken = psycopg.OperationalError
 Denied = psycopg.errors.InsufficientPrivilege
 Referred = psycopg.errors.ForeignKeyViolation
-Remark = psycopg.errors.Diagnostic
+Locked = psycopg.errors.LockNotAvailable
 """What callers answer in their own way; everything else becomes a `StoreError` (`driver_errors`)."""
+Remark = psycopg.errors.Diagnostic
 _OLDEST = 130000  # log_parameter_max_length, which keeps keys out of the server's log
 _SETTINGS = {
     "default_transaction_read_only": "on",
@@ -121,6 +122,11 @@ class Session:
     @property
     def encoding(self) -> str:
         return self._link.info.parameter_status("server_encoding") or ""
+
+    @property
+    def lost(self) -> bool:
+        """Whether the connection has ended."""
+        return self._link.closed
 
     def logs_keys(self) -> bool:
         """Whether the server may write bound values, which are keys, into its log."""

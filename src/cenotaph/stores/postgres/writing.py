@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from cenotaph.errors import TransientStoreError
+from cenotaph.store import Command
+from cenotaph.stores.postgres import commands
 from cenotaph.stores.postgres.schema import Table
 from cenotaph.stores.postgres.session import Broken, Remark, Session, driver_errors
 
@@ -34,13 +36,14 @@ class Writer(Session):
 
     def _settle(self) -> None:
         super()._settle()
-        self.run("ROLLBACK")
+        self.run(commands.ROLLBACK)
         self._set(_WRITES)
         self.silent = not self.attempt(_SILENT) and self.quiet  # nothing of this session is logged
 
-    def run(self, statement: str, *values: object) -> int:
-        """Run one statement; how many rows it touched. Values are bound, never written into its text."""
-        return self._link.execute(statement.encode(), values or None).rowcount
+    def run(self, command: Command | str, *values: object) -> int:
+        """Run one command; how many rows it touched. Values are bound, never written into its text."""
+        text = command.text if isinstance(command, Command) else command
+        return self._link.execute(text.encode(), values or None).rowcount
 
     @contextmanager
     def remarks(self) -> Iterator[list[str]]:
@@ -59,19 +62,19 @@ class Writer(Session):
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """Committed at the end, undone by an error."""
-        self.run("BEGIN")
+        self.run(commands.BEGIN)
         try:
             yield
         except BaseException:
             self.undo()
             raise
-        self.run("COMMIT")
+        self.run(commands.COMMIT)
 
     def undo(self) -> None:
         """Roll back, as far as there is still a connection: without one the server does."""
         if not self._link.closed:
             try:
-                self.run("ROLLBACK")
+                self.run(commands.ROLLBACK)
             except Broken:
                 self._link.close()
 
@@ -82,21 +85,21 @@ class Writer(Session):
         """
         try:
             with driver_errors(what):
-                self.run(f"LOCK TABLE {table.sql()} IN EXCLUSIVE MODE")
+                self.run(commands.lock(table))
         except TransientStoreError as error:
             raise TransientStoreError(
-                f"{what} is in use: {self._in_the_way(table)} would have to end first",
+                f"{what} is in use: {self.in_the_way(table.oid)} would have to end first",
                 hint="end them, or run again later",
             ) from error
 
-    def _in_the_way(self, table: Table) -> str:
+    def in_the_way(self, oid: int) -> str:
         """The processes that hold locks on a table; no names, which may be people's."""
         self.undo()
         with driver_errors("the server"):
             found = self.rows(
                 "SELECT DISTINCT pid FROM pg_locks WHERE relation = $1::int8 AND granted AND pid IS NOT NULL"
                 " AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) ORDER BY 1",
-                table.oid,
+                oid,
             )
         numbers = [str(pid) for (pid,) in found]
         return f"server process {', '.join(numbers)}" if numbers else "a transaction that was prepared"

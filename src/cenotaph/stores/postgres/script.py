@@ -1,0 +1,86 @@
+"""What destroying would run in a database, command by command, for its administrator to read beforehand.
+
+The texts are the eraser's own (`commands`), and so are their order and what they depend on: the triggers and
+foreign keys that there are now. Looks at catalogs alone, in a session that cannot change anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+
+from cenotaph.errors import PermanentStoreError
+from cenotaph.scope import Selection
+from cenotaph.store import Collection, Command, Partition, Passage, Surroundings
+from cenotaph.stores.postgres import commands, eraser, reclaim, references, rows, schema
+from cenotaph.stores.postgres.references import Reference
+from cenotaph.stores.postgres.schema import Schema, Table
+from cenotaph.stores.postgres.session import Session
+from cenotaph.stores.postgres.work import Outlook
+
+
+def passages(
+    session: Session,
+    selection: Selection,
+    chosen: Sequence[tuple[Collection, Sequence[Partition]]],
+    shared: frozenset[str],
+    around: Surroundings,
+) -> Iterator[Passage]:
+    """As `store.Scripted.script`.
+
+    Raises: PermanentStoreError where a table that is to be erased is not there.
+    """
+    known, found = schema.read(session), references.read(session)
+    tables = {c.ordinal: _table(known, c) for c, _ in chosen}
+    partitions = {c.ordinal: parts for c, parts in chosen}
+    for ordinal in eraser.in_order(session, [c for c, _ in chosen]):
+        yield from _erasing(session, selection, known, found, tables[ordinal], partitions[ordinal])
+    outlook = Outlook(session, known, tuple(tables[c.ordinal] for c, _ in chosen), selection, around)
+    for action, found_commands in reclaim.script(outlook, shared):
+        if found_commands:
+            says = f"Shared action {action}" if action else "Once the partitions of every table are done"
+            yield Passage(says, found_commands, action)
+
+
+def _table(known: Schema, collection: Collection) -> Table:
+    table = known.table(collection.name)
+    if table is None:
+        raise PermanentStoreError(f"collection {collection.ordinal} is no longer there", hint="survey again")
+    return table
+
+
+def _erasing(
+    session: Session,
+    selection: Selection,
+    known: Schema,
+    found: Sequence[Reference],
+    table: Table,
+    partitions: Sequence[Partition],
+) -> Iterator[Passage]:
+    """Partitions of one table in a row, those of which the same is run as one passage."""
+    cycle = bool(eraser.cycle_of(table, known, found, selection))
+    triggers = eraser.triggers(session, table)
+    whole = selection.whole(table.name, table.names())
+
+    def run(partition: Partition) -> tuple[Command, ...]:
+        if not partition.records:
+            return (commands.BEGIN, commands.lock(table), commands.COMMIT)
+        bounds = rows.Bounds.load(partition.bounds)
+        where = rows.condition(session, table, bounds) if whole else None
+        removal = commands.Removal.of(table, where, triggers)
+        return (
+            commands.BEGIN,
+            commands.lock(table),
+            *((commands.REPLICA,) if cycle else ()),
+            *removal.before,
+            removal.deletion,
+            *removal.after,
+            commands.COMMIT,
+        )
+
+    for several, group in groupby(partitions, run):
+        alike = list(group)
+        records = sum(partition.records for partition in alike)
+        numbers = f"{alike[0].index}" if len(alike) == 1 else f"{alike[0].index} to {alike[-1].index}"
+        says = f"Table {table.name}, partition {numbers}: {records:,} records go"
+        yield Passage(says, several, times=len(alike))
