@@ -305,6 +305,14 @@ class CaseFile(_Table):
         """As `path`; None for a store that a server keeps."""
         return Path(self.url(store).partition(":")[2]) if store.kind in PLACES else None
 
+    def home(self, store: StoreTable) -> Path | None:
+        """Where its bytes lie on this machine: its place, or the data directory of its server; None where
+        the case does not say."""
+        place = self.place(store)
+        if place is None and store.data_dir is not None:
+            return (self.base / store.data_dir).absolute()
+        return place
+
     def places(self) -> tuple[Path, ...]:
         """Where the stores lie that no server keeps."""
         return tuple(place for place in map(self.place, self.store) if place is not None)
@@ -409,13 +417,7 @@ class CaseFile(_Table):
     def _subjects(self, reference: str | None) -> frozenset[str] | None:
         if reference is None:
             return None
-        try:
-            lines = self._list(reference).decode().splitlines()
-        except UnicodeDecodeError:
-            raise UsageError("a list of subjects is not UTF-8 text, one subject a line") from None
-        if len(lines) > SUBJECT_LINES:
-            raise UsageError(f"a list of subjects has more than {SUBJECT_LINES:,} lines")
-        return frozenset(line.strip() for line in lines if line.strip())
+        return subjects_of(self._list(reference))
 
     def _lists(self) -> Iterator[str | None]:
         """The lists of subjects that scopes and holds name."""
@@ -427,6 +429,20 @@ class CaseFile(_Table):
             return reference_path(reference, self.base).read_bytes()
         except OSError as error:
             raise UsageError(f"a list of subjects cannot be read: {error.strerror}") from None
+
+
+def subjects_of(raw: bytes) -> frozenset[str]:
+    """The subjects that a list names, one a line.
+
+    Raises: UsageError where it is no text, or too long.
+    """
+    try:
+        lines = raw.decode().splitlines()
+    except UnicodeDecodeError:
+        raise UsageError("a list of subjects is not UTF-8 text, one subject a line") from None
+    if len(lines) > SUBJECT_LINES:
+        raise UsageError(f"a list of subjects has more than {SUBJECT_LINES:,} lines")
+    return frozenset(line.strip() for line in lines if line.strip())
 
 
 def load(path: Path) -> CaseFile:
@@ -633,7 +649,7 @@ def _check_volumes(case: CaseFile) -> None:
         raise UsageError("two [[volume]] tables have the same name or the same path")
     for store in case.store:
         for kept in (k for v in volumes for k in v.kept):
-            place = case.place(store)
+            place = case.home(store)
             if place is not None and (_within(place, kept) or _within(kept, place)):
                 raise UsageError(f"store {store.name} and what a [[volume]] keeps lie in each other")
     taken = {v.name for v in volumes} & {s.name for s in case.store}

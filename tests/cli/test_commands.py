@@ -25,6 +25,7 @@ COMMANDS = {
     "probe": "search",
     "certify": "certificate",
     "paper": "PDF",
+    "check": "came back",
     "publish": "page",
     "register": "logs",
     "testify": "saw",

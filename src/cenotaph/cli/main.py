@@ -15,6 +15,7 @@ from types import TracebackType
 import click
 
 from cenotaph.cli import (
+    checking,  # noqa: F401 - brings its command
     operating,  # noqa: F401 - brings its commands
     signing,  # noqa: F401 - brings its commands
     ui,

@@ -8,7 +8,7 @@ names can be a person (a value in a predicate, a listed subject), so nothing her
 
 from cenotaph.scope._language import MAX_DEPTH, MAX_ITEMS, MAX_LENGTH, MAX_PATTERN, parse_predicate
 from cenotaph.scope._logic import Predicate, Truth
-from cenotaph.scope._selection import EVERYTHING, Counts, Hold, Masks, Selection
+from cenotaph.scope._selection import EVERYTHING, Counts, Hold, Masks, Selection, listed
 
 __all__ = [
     "EVERYTHING",
@@ -22,5 +22,6 @@ __all__ = [
     "Predicate",
     "Selection",
     "Truth",
+    "listed",
     "parse_predicate",
 ]

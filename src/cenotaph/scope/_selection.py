@@ -9,6 +9,7 @@ from functools import lru_cache
 from typing import Final, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -157,6 +158,17 @@ def _no_subject_column() -> UsageError:
 @lru_cache(maxsize=16)
 def _subject_set(subjects: frozenset[str]) -> pa.Array:
     return byte_set(sorted({subject.strip() for subject in subjects} - {""}))
+
+
+def listed(array: pa.Array, subjects: Sequence[str]) -> npt.NDArray[np.int64]:
+    """For each value of a column its place in a list of subjects without surrounding white space, or -1:
+    not listed, or neither text nor integer."""
+    found = np.full(len(array), -1, dtype=np.int64)
+    values = byte_set(subjects)
+    for where, part in parts(array):
+        if (text := as_text(part)) is not None:
+            found[where] = pc.fill_null(pc.index_in(_stripped(text), values), -1).to_numpy()
+    return found
 
 
 def _members(array: pa.Array, subjects: pa.Array) -> Bools:
