@@ -31,6 +31,7 @@ OF_SERVER: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "postgresql": {
         "statistics": ("statistics", "extended statistics"),
         "wal": ("wal",),
+        "restart": (),
     },
 }
 """Shared actions of stores that a server keeps, by scheme, in the order in which they are taken, and the
@@ -302,6 +303,14 @@ class Checked(Protocol):
     `destroy` takes."""
 
     def checks(self, asked: Grade, shared: frozenset[str], *, erasing: bool) -> Iterable[Finding]: ...
+
+
+@runtime_checkable
+class Served(Protocol):
+    """A reader whose store a server keeps, which has pages of it in its memory."""
+
+    def started(self) -> int | None:
+        """When the server was started (seconds since the epoch); None where it is gone for good."""
 
 
 class OpenReader(Protocol):

@@ -6,10 +6,11 @@ The plan says it beforehand, `destroy` acts by it, and an auditor asks again on 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from cenotaph.config import CaseFile, NamedVolume, StoreTable
+from cenotaph.config import PLACES, CaseFile, NamedVolume, StoreTable
 from cenotaph.errors import UsageError
 from cenotaph.store import OF_SERVER
 from cenotaph.volume import identify
@@ -65,7 +66,7 @@ def grounds(config: CaseFile) -> tuple[Ground, ...]:
         stores = tuple(
             s
             for s in config.store
-            if wants(s) and (place := config.place(s)) is not None and identify.holds(volume, standing(place))
+            if wants(s) and (home := config.home(s)) is not None and identify.holds(volume, standing(home))
         )
         if stores:
             found.append(_ground(config, named, volume, stores))
@@ -77,6 +78,32 @@ def wants(store: StoreTable) -> bool:
     return facts.GRADES.index(store.grade) > facts.GRADES.index("L2") and FREE_SPACE in store.shared
 
 
+def places(config: CaseFile, store: StoreTable, *, copies: bool = True) -> tuple[Path, ...]:
+    """Where a store that has a home lies on the volume of that: of a server, its data directory, folders
+    that links in it lead to (tablespaces, a log that was moved), and the `copies` that the case names."""
+    home, *others = _parts(config, store, copies=copies)
+    device = standing(home).stat().st_dev
+    return (home, *(place for place in others if standing(place).stat().st_dev == device))
+
+
+def _parts(config: CaseFile, store: StoreTable, *, copies: bool = True) -> tuple[Path, ...]:
+    """The same, on whatever volume."""
+    home = config.home(store)
+    assert home is not None
+    if store.kind in PLACES:
+        return (home,)
+    given = config.surroundings(store).copies if copies else ()
+    return (home, *_linked(home), *(Path(c.place) for c in given if c.place.startswith("/")))
+
+
+def _linked(home: Path) -> Iterator[Path]:
+    """Folders that links in a folder, and in those in it, lead to."""
+    for folder in (home, *sorted(home.glob("*/"))):
+        for entry in sorted(folder.glob("*")):
+            if entry.is_symlink() and entry.is_dir():
+                yield entry.resolve()
+
+
 def standing(path: Path) -> Path:
     """The place itself, or the nearest folder above it that is there: a destroyed store has left it."""
     while not os.path.lexists(path) and path != path.parent:
@@ -85,7 +112,7 @@ def standing(path: Path) -> Path:
 
 
 def _ground(config: CaseFile, named: NamedVolume, volume: Volume, stores: tuple[StoreTable, ...]) -> Ground:
-    folders = tuple(config.path(s) for s in stores)
+    folders = tuple(folder for s in stores for folder in places(config, s))
     for store in stores:
         _check_owner(config, store, named)
     limits: list[tuple[GradeName, str]] = [("L3", "")]
@@ -94,7 +121,9 @@ def _ground(config: CaseFile, named: NamedVolume, volume: Volume, stores: tuple[
         limits.append(("L2", HOLDS_CASE))
     if volume.refusal:
         limits.append(("L2", volume.refusal))
-    if any(f.is_dir() and identify.mixed(volume, f) for f in folders):
+    if any(f.is_dir() and identify.mixed(volume, f) for f in folders) or any(
+        not identify.holds(volume, standing(place)) for s in stores for place in _parts(config, s)
+    ):
         limits.append(("L2", MIXED))
     if not named.quiesced:
         limits.append(("L2", NOT_QUIESCED))

@@ -20,7 +20,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from cenotaph import volume_probe
+from cenotaph import terrain, volume_probe
 from cenotaph.desk import cite
 from cenotaph.discovery.personal import ColumnSurvey
 from cenotaph.engines import local
@@ -337,7 +337,7 @@ def _volume_recall(
                 volume_probe.RecallTask(
                     mount=named[planned.name].path,
                     planned=planned,
-                    stores=tuple((t.kind, session.config.path(t)) for t in tables),
+                    stores=tuple((t.kind, p) for t in tables for p in terrain.places(session.config, t)),
                     sample=parts[0].merge(parts[1:]).to_bytes(),
                     seed=seed,
                     command=command,

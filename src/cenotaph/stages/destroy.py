@@ -22,7 +22,7 @@ from types import FrameType
 from typing import TypeAlias, TypeVar
 
 from cenotaph import estate as estates
-from cenotaph import lock, wiping
+from cenotaph import lock, terrain, wiping
 from cenotaph.annex import Annex
 from cenotaph.clock import Clock, inside
 from cenotaph.config import StoreTable
@@ -453,7 +453,7 @@ def _wipe_volumes(desk: Desk, case: Case, plan: ApprovedPlan, tell: Tell) -> lis
             name=volume.name,
             mount=named[volume.name][1].path,
             folders=(
-                *(desk.config.path(desk.config.find(store)) for store in volume.stores),
+                *(p for s in volume.stores for p in terrain.places(desk.config, desk.config.find(s))),
                 *named[volume.name][1].kept,
             ),
             plan=plan.digest,

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import cast
 
 from cenotaph import estate as estates
-from cenotaph import retired, volume_probe
+from cenotaph import retired, terrain, volume_probe
+from cenotaph.config import PLACES, StoreTable
 from cenotaph.desk import cite
 from cenotaph.engines import local
 from cenotaph.errors import StoreError, UsageError
@@ -23,7 +24,7 @@ from cenotaph.residue.scan import Findings, scan
 from cenotaph.residue.shapes import IDENTITY, MOBILE, Together
 from cenotaph.sealing import NeedleSource, Target
 from cenotaph.session import Session
-from cenotaph.store import Extent, OpenReader, Reader
+from cenotaph.store import Extent, OpenReader, Reader, Served
 from cenotaph_proof import draw, facts
 from cenotaph_proof.acts import new_nonce
 from cenotaph_proof.casebook import Entry
@@ -45,6 +46,8 @@ READ_TWICE = 16  # places that draw 2 picks, read again at the end: a store that
 CLOCK_GRAIN = 20_000_000  # nanoseconds by which a file's time of change may lag behind the clock (CONFIG_HZ)
 SHAPES = (IDENTITY, MOBILE)  # counted as strangers, not by place
 APPEARED = "collections appeared since the survey"
+RESTART = "restart"  # the shared action: it is the owner's to take, and seen here
+IN_MEMORY = "memory of the server: it was not restarted since, and may keep pages of what was erased"
 NO_VOLUME = "the plan names no volume for this store"
 MISPLACED = "its folder is not the one that was surveyed (not mounted, moved, or a link in its place)"
 
@@ -62,6 +65,8 @@ class ProbeTask:
     not_reached: tuple[str, ...]
     known: frozenset[str] = field(repr=False)  # names of the inventory's collections
     misplaced: bool
+    destroyed: int  # when the last destruction ended
+    restart: bool  # the plan has the store's server restarted after that
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +105,7 @@ def probe(session: Session, opener: OpenReader, tell: Tell = quiet, options: Opt
     ):
         found[task.target.store], kept[task.target.store] = result
         tell("stores searched", done, len(tasks))
-    volumes = _probe_volumes(session, seed, since, kept, tell, options)
+    volumes = _probe_volumes(session, seed, since, found, kept, tell, options)
     stores = tuple(
         _capped(session, found[s.name] if s.name in found else _empty(session, s.name), volumes)
         for s in estate.stores
@@ -167,12 +172,15 @@ class _Search:
         extents = list(self.reader.raw())
         first = [self._read(extent) for extent in extents]
         moved = self._read_twice(extents, first)
+        runs_on = self._runs_on()
         residue = sum(what >= 0 for what in self.values.residue)
         strangers = len(self.values.residue) - residue
-        grade, why = self._grade(rows, residue, strangers, moved)
+        grade, why = self._grade(rows, residue, strangers, moved, runs_on)
         problems = tuple(f"{p}: could not be decoded to its end" for p in self.values.problems)
         if self.unread:
             problems += (f"{self.unread} places could not be read",)
+        if runs_on:
+            problems += (IN_MEMORY,)
         return ProbedStore(
             name=self.task.target.store,
             asked=self.task.asked,
@@ -223,7 +231,15 @@ class _Search:
                 return True
         return False
 
-    def _grade(self, rows: int, residue: int, strangers: int, moved: bool) -> tuple[GradeName, str]:
+    def _runs_on(self) -> bool:
+        """Whether a server has run since before the destruction. Asked where more than files counts."""
+        asked = facts.GRADES.index(self.task.asked) > facts.GRADES.index("L2") or self.task.restart
+        started = self.reader.started() if asked and isinstance(self.reader, Served) else None
+        return started is not None and started < self.task.destroyed
+
+    def _grade(
+        self, rows: int, residue: int, strangers: int, moved: bool, runs_on: bool
+    ) -> tuple[GradeName, str]:
         capability = self.reader.capabilities
         limits: list[tuple[GradeName, str]] = [
             (self.task.asked, ""),
@@ -242,6 +258,8 @@ class _Search:
             limits.append(("L1", f"{strangers} persons whom no seal knows are in the store's bytes"))
         if self.unread:
             limits.append(("L1", f"{self.unread} places of the store could not be read"))
+        if runs_on and self.task.restart:
+            limits.append(("L2", "the plan has its server restarted, and it was not"))
         if moved:
             limits.append(("L1", "the store was moving while it was searched"))
         return facts.lowest(limits)
@@ -271,6 +289,8 @@ def _tasks(session: Session, opener: OpenReader, estate: estates.Estate, seed: b
                 not_reached=_not_reached(store),
                 known=frozenset(c.collection.name for c in store.collections),
                 misplaced=session.misplaced(store),
+                destroyed=session.case.require(Destruction).body(Destruction).finished,
+                restart=any(action.kind == RESTART for action in planned.shared),
             )
         )
     return tasks
@@ -280,6 +300,7 @@ def _probe_volumes(
     session: Session,
     seed: bytes,
     since: int,
+    found: Mapping[str, ProbedStore],
     kept: Mapping[str, frozenset[int]],
     tell: Tell,
     options: Options,
@@ -293,9 +314,14 @@ def _probe_volumes(
             volume_probe.VolumeTask(
                 mount=named[planned.name].path,
                 planned=planned,
-                stores=tuple((t.kind, session.config.path(t)) for t in tables),
+                stores=tuple((t.kind, p) for t in tables for p in terrain.places(session.config, t)),
                 kept=named[planned.name].kept,
-                searched=tuple(session.config.path(t) for t in tables if session.is_here(t.name)),
+                searched=tuple(
+                    p
+                    for t in tables
+                    if _searched_here(session, t, found)
+                    for p in terrain.places(session.config, t, copies=False)
+                ),
                 since=since,
                 kept_values=frozenset().union(*(kept.get(name, frozenset()) for name in planned.stores)),
                 needles=session.needles(),
@@ -310,6 +336,14 @@ def _probe_volumes(
         )
     with watched(tuple(task.progress for task in tasks), tell):
         return tuple(result for _, result in local.run(volume_probe.probe_volume, tasks, workers=1))
+
+
+def _searched_here(session: Session, store: StoreTable, found: Mapping[str, ProbedStore]) -> bool:
+    """Whether this auditor searched a store where the operator has it. Of a server, whatever address it was
+    asked at, that is so where its files were read: they are believed only at its data directory."""
+    if store.kind in PLACES:
+        return session.is_here(store.name)
+    return store.name in found and found[store.name].places > 0
 
 
 def _capped(session: Session, store: ProbedStore, volumes: tuple[ProbedVolume, ...]) -> ProbedStore:

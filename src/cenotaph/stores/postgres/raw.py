@@ -16,7 +16,7 @@ from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
-from cenotaph.durable import Beneath, filesystem
+from cenotaph.durable import WIPED, Beneath, filesystem
 from cenotaph.errors import PermanentStoreError, TransientStoreError
 from cenotaph.scope import Selection
 from cenotaph.store import NOTHING_AROUND, Capabilities, Extent, Grade, Ranges, Surroundings
@@ -47,9 +47,19 @@ def capabilities(session: Session, around: Surroundings = NOTHING_AROUND) -> Cap
         return Capabilities(Grade.L1, f"no file access: {place.why}")
     with _files(), Beneath(os.fsencode(place)) as directory:
         kind = filesystem(directory.fd)
+        device = os.fstat(directory.fd).st_dev
     if kind.layered:
         return Capabilities(Grade.L1, f"the file system {kind.kind} {kind.why_not}")
-    return Capabilities(Grade.L2, "free blocks beneath a running server are not overwritten")
+    if not kind.overwrites_in_place:
+        return Capabilities(Grade.L2, f"the file system {kind.kind} {kind.why_not}")
+    if kind.kind not in WIPED:
+        return Capabilities(Grade.L2, f"free blocks of the file system {kind.kind} are not wiped")
+    if around.data_dir is None:
+        return Capabilities(Grade.L2, "the case does not say where the server lies (data_dir)")
+    with _files():
+        if any(os.stat(top).st_dev != device for top, _ in _tops(place, session)):
+            return Capabilities(Grade.L2, "a part of the server lies on another volume")
+    return Capabilities(Grade.L3, "the medium beneath the volume is not reached")
 
 
 class NoAccess(NamedTuple):
@@ -105,8 +115,8 @@ def extents(
                 yield Extent(_kind(name), path, info.st_size, functools.partial(_open, path), ranges)
 
 
-def _walk(place: str, session: Session) -> Iterator[tuple[str, str]]:
-    """Each file: its path, and its path as the server calls it, beneath the data directory."""
+def _tops(place: str, session: Session) -> list[tuple[str, str]]:
+    """The folders in which the server's files lie, each with what the server calls it."""
     links = [(place, "")]
     wal = os.path.join(place, "pg_wal")
     links += [(wal, "pg_wal")] if os.path.islink(wal) else []
@@ -119,7 +129,12 @@ def _walk(place: str, session: Session) -> Iterator[tuple[str, str]]:
     for (logs,) in session.rows("SELECT setting FROM pg_settings WHERE name = 'log_directory'"):
         if os.path.isabs(logs) and not logs.startswith(place.rstrip("/") + "/") and os.path.isdir(logs):
             links.append((logs, "log"))
-    for top, called in links:
+    return links
+
+
+def _walk(place: str, session: Session) -> Iterator[tuple[str, str]]:
+    """Each file: its path, and its path as the server calls it, beneath the data directory."""
+    for top, called in _tops(place, session):
         for folder, _, names in os.walk(os.path.realpath(top), onerror=_raise):
             beneath = os.path.join(called, os.path.relpath(folder, os.path.realpath(top)))
             for name in names:

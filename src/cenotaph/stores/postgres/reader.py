@@ -85,6 +85,11 @@ class PostgresReader:
             found = list(raw.extents(session, schema.read(session), self._selection, self._around))
         yield from found
 
+    def started(self) -> int:
+        """As `store.Served.started`."""
+        with self._session() as session:
+            return int(session.one("SELECT extract(epoch FROM pg_postmaster_start_time())::int8"))
+
     def close(self) -> None:
         """Nothing stays open between calls."""
 

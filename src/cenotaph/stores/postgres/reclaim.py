@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from cenotaph.errors import PermanentStoreError
 from cenotaph.scope import Selection
 from cenotaph.store import OF_SERVER, Command, Grade, Reclamation, Surroundings
-from cenotaph.stores.postgres import commands, copies, raw, schema, wal
+from cenotaph.stores.postgres import commands, copies, raw, restart, schema, wal
 from cenotaph.stores.postgres.rewriting import rewrite
 from cenotaph.stores.postgres.session import Denied
 from cenotaph.stores.postgres.work import Outlook, Step, Work
@@ -40,9 +40,10 @@ def run(
             _SHARED[action].run(work)
     after = sum(table.bytes for table in schema.read(writer).tables if table.name in set(names))
     limits = [*_limits(work, len(names)), *work.limits]
+    able = raw.capabilities(writer, around)
     return Reclamation(
-        Grade.L1 if limits else Grade.L2,
-        limits[0] if limits else "free blocks beneath a running server are not overwritten",
+        Grade.L1 if limits else able.grade,
+        limits[0] if limits else able.why_not_higher,
         work.overwritten,
         work.freed + max(0, before - after),
         (*limits[1:], *work.notes),
@@ -107,6 +108,7 @@ _OWN: tuple[Step, ...] = (Step(_rewrite, _rewriting),)
 _SHARED: Mapping[str, Step] = {
     "statistics": Step(_forget_statistics, _forgetting),
     "wal": Step(wal.cycle, wal.cycling),
+    "restart": Step(restart.ask, restart.asking),
 }
 
 
