@@ -364,7 +364,7 @@ def test_a_server_that_breaks_off_is_worth_another_try(make: Make) -> None:
 
 def test_a_locked_table_is_waited_for_and_then_said(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever holds the lock is not disturbed."""
-    monkeypatch.setitem(Session.__init__.__globals__["_SETTINGS"], "lock_timeout", "100ms")
+    monkeypatch.setitem(Session.__init__.__globals__["SETTINGS"], "lock_timeout", "100ms")
     database = make("CREATE TABLE t (v text)")
     (partition,) = database.partitions("public.t")
     with database.server.connect(database.name) as link:

@@ -10,7 +10,7 @@ import click
 
 from cenotaph.cli import ui
 from cenotaph.cli.group import A_FILE, A_FOLDER, DOES_NOT_VERIFY, cli, tell_unheard, usage, with_case
-from cenotaph.errors import UsageError
+from cenotaph.errors import CenotaphError, UsageError
 
 # ── before a case ────────────────────────────────────────────────────────────────────────────────
 
@@ -107,14 +107,25 @@ def seal(folder: Path, as_json: bool) -> None:
 @with_case
 @click.option("--show", is_flag=True, help="print the newest plan again, and change nothing")
 @click.option("--leave-out", multiple=True, metavar="STORE/ORDINAL", help="take a collection out (amend)")
-def plan(folder: Path, as_json: bool, show: bool, leave_out: tuple[str, ...]) -> None:
+@click.option(
+    "--emit-sql",
+    "scripts",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="write what will run on each server to a new folder; it will hold names of tables in clear",
+)
+def plan(folder: Path, as_json: bool, show: bool, leave_out: tuple[str, ...], scripts: Path | None) -> None:
     """Say in words exactly what will happen. A dry run by nature; run again to amend."""
     from cenotaph.cli import report
+    from cenotaph.cli import scripts as sql
     from cenotaph.desk import Desk
     from cenotaph.stages.plan import describe
     from cenotaph.stages.plan import plan as run
+    from cenotaph.stores import open_reader
     from cenotaph_proof.statements import Plan
 
+    if scripts is not None:
+        sql.check(scripts)
     desk = Desk(folder)
     entry = desk.case().require(Plan) if show else run(desk, report.collections(leave_out))
     lines = [
@@ -122,7 +133,18 @@ def plan(folder: Path, as_json: bool, show: bool, leave_out: tuple[str, ...]) ->
         "",
         f"To destroy it, when approved: cenotaph destroy --confirm {entry.digest[:8]}",
     ]
-    _done(desk, entry, as_json, {"records": entry.body(Plan).records}, lines)
+    learned: dict[str, Any] = {"records": entry.body(Plan).records}
+    failed: CenotaphError | None = None
+    if scripts is not None:
+        try:
+            written = sql.write(desk, open_reader, scripts)
+            lines += ["", *written.lines()]
+            learned |= {"sql": [str(path) for path in written.files], "without_sql": list(written.without)}
+        except CenotaphError as error:  # the plan is signed all the same, and said to be
+            failed = error
+    _done(desk, entry, as_json, learned, lines)
+    if failed is not None:
+        raise failed
 
 
 @cli.command()

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Collection as Set
 from collections.abc import Iterator
+from contextlib import closing
 from typing import Literal, TypeAlias
 
+from cenotaph import estate as estates
 from cenotaph import terrain
 from cenotaph.config import StoreTable
 from cenotaph.desk import Desk, alone, cite
-from cenotaph.errors import UsageError
+from cenotaph.errors import RefusedError, UsageError, naming
 from cenotaph.journal import Journal
-from cenotaph.store import OF_SERVER
+from cenotaph.store import OF_SERVER, OpenReader, Passage, Scripted
 from cenotaph_proof import facts
 from cenotaph_proof.case import Case
 from cenotaph_proof.casebook import Entry
@@ -109,6 +111,31 @@ def describe(case: Case) -> Iterator[str]:
         yield from (f"  {s.about}: {s.says} ({', '.join(s.by)})" for s in body.steps)
     if case.charter.notice:
         yield f"\nNothing is destroyed before {case.charter.notice:,} s after the last approval is published."
+
+
+def scripts(desk: Desk, opener: OpenReader) -> Iterator[tuple[str, tuple[Passage, ...] | None]]:
+    """What destroying by the newest plan would run on each store, in the plan's order; None where that is
+    no matter of commands. Changes nothing.
+
+    Raises: OrderError before the plan; RefusedError where a newer survey has other collections; StoreError.
+    """
+    case = desk.case()
+    entry = case.require(Plan)
+    if entry.statement.cited("inventory") != case.require(Inventory).digest:
+        raise RefusedError("the newest plan is older than the newest survey", hint="run: cenotaph seal, plan")
+    estate = desk.estate(case)
+    for planned in entry.body(Plan).stores:
+        terms, store = desk.config.find(planned.name), estate.find(planned.name)
+        if terms.kind not in OF_SERVER:
+            yield planned.name, None
+            continue
+        selection = estates.narrowed(desk.config.selection(terms), store, planned.left_out)
+        shared = frozenset(action.kind for action in planned.shared)
+        chosen = [(c.collection, c.partitions) for c in store.collections if c.ordinal in planned.destroy]
+        url, around = desk.config.url(terms), desk.config.surroundings(terms)
+        with naming(planned.name), closing(opener(url, selection, around)) as reader:
+            found = tuple(reader.script(chosen, shared)) if isinstance(reader, Scripted) else None
+        yield planned.name, found
 
 
 def _describe_volume(volume: PlanVolume) -> Iterator[str]:

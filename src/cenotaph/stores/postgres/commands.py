@@ -17,7 +17,7 @@ from cenotaph.stores.postgres.session import quoted
 BEGIN = Command("BEGIN", "Begins the transaction of one partition: all of it goes, or nothing.")
 BEGIN_STATISTICS = Command("BEGIN", "Begins a transaction for both catalogs.")
 COMMIT = Command("COMMIT", "Ends the transaction, and with it every lock that it took.")
-ROLLBACK = Command("ROLLBACK", "Undoes the transaction.")
+ROLLBACK = Command("ROLLBACK", "Ends a transaction that changed nothing, or undoes what it changed.")
 REPLICA = Command(
     "SET LOCAL session_replication_role = replica",
     "Has no foreign key checked in this transaction: the table is in a cycle of them, in which no order is"

@@ -7,7 +7,7 @@ database.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -15,8 +15,17 @@ import pyarrow as pa
 
 from cenotaph.errors import PermanentStoreError
 from cenotaph.scope import Counts, Selection
-from cenotaph.store import NOTHING_AROUND, Collection, Copy, Extent, Partition, Surroundings, Watermark
-from cenotaph.stores.postgres import copies, raw, rows, schema
+from cenotaph.store import (
+    NOTHING_AROUND,
+    Collection,
+    Copy,
+    Extent,
+    Partition,
+    Passage,
+    Surroundings,
+    Watermark,
+)
+from cenotaph.stores.postgres import copies, raw, rows, schema, script
 from cenotaph.stores.postgres.session import Place, Session, driver_errors
 
 KEYS_LOGGED = "the server may write bounds of partitions, which are keys, into its log: read as a superuser"
@@ -89,6 +98,13 @@ class PostgresReader:
         """As `store.Served.started`."""
         with self._session() as session:
             return int(session.one("SELECT extract(epoch FROM pg_postmaster_start_time())::int8"))
+
+    def script(
+        self, chosen: Sequence[tuple[Collection, Sequence[Partition]]], shared: frozenset[str]
+    ) -> Iterable[Passage]:
+        """As `store.Scripted.script`."""
+        with self._session() as session:
+            return list(script.passages(session, self._selection, chosen, shared, self._around))
 
     def close(self) -> None:
         """Nothing stays open between calls."""

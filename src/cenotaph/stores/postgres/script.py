@@ -12,7 +12,7 @@ from itertools import groupby
 from cenotaph.errors import PermanentStoreError
 from cenotaph.scope import Selection
 from cenotaph.store import Collection, Command, Partition, Passage, Surroundings
-from cenotaph.stores.postgres import commands, eraser, reclaim, references, rows, schema
+from cenotaph.stores.postgres import commands, eraser, reclaim, references, rows, schema, writing
 from cenotaph.stores.postgres.references import Reference
 from cenotaph.stores.postgres.schema import Schema, Table
 from cenotaph.stores.postgres.session import Session
@@ -30,6 +30,7 @@ def passages(
 
     Raises: PermanentStoreError where a table that is to be erased is not there.
     """
+    yield Passage("The erasing session's own settings", (*writing.settings(), commands.ROLLBACK))
     known, found = schema.read(session), references.read(session)
     tables = {c.ordinal: _table(known, c) for c, _ in chosen}
     partitions = {c.ordinal: parts for c, parts in chosen}

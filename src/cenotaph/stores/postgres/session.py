@@ -31,7 +31,7 @@ Locked = psycopg.errors.LockNotAvailable
 """What callers answer in their own way; everything else becomes a `StoreError` (`driver_errors`)."""
 Remark = psycopg.errors.Diagnostic
 _OLDEST = 130000  # log_parameter_max_length, which keeps keys out of the server's log
-_SETTINGS = {
+SETTINGS = {
     "default_transaction_read_only": "on",
     "row_security": "off",  # an error, where a policy would hide rows
     "client_encoding": "UTF8",
@@ -53,7 +53,8 @@ _SETTINGS = {
     "jit": "off",
 }
 _PARAMETERS = "log_parameter_max_length"
-_RESTRICTED = {_PARAMETERS: "0", "temp_file_limit": "0"}  # a superuser's, or granted
+RESTRICTED = {_PARAMETERS: "0", "temp_file_limit": "0"}  # a superuser's, or granted
+SET = "SELECT set_config(name, value, false) FROM unnest($1::text[], $2::text[]) AS s (name, value)"
 _BOUND = "cenotaph.bound_"
 _LOGS = """
 SELECT 1 FROM pg_settings WHERE name = 'log_statement' AND setting = 'all'
@@ -166,8 +167,8 @@ class Session:
     def _settle(self) -> None:
         if self.version < _OLDEST:
             raise PermanentStoreError("the server is older than PostgreSQL 13, which is the oldest read here")
-        self._set(_SETTINGS)
-        self.quiet = _PARAMETERS not in self.attempt(_RESTRICTED)  # keys do not get into the server's log
+        self._set(SETTINGS)
+        self.quiet = _PARAMETERS not in self.attempt(RESTRICTED)  # keys do not get into the server's log
         self._link.execute(b"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
 
     def attempt(self, settings: dict[str, str]) -> set[str]:
@@ -181,11 +182,7 @@ class Session:
         return denied
 
     def _set(self, settings: dict[str, str]) -> None:
-        self.rows(
-            "SELECT set_config(name, value, false) FROM unnest($1::text[], $2::text[]) AS s (name, value)",
-            list(settings),
-            list(settings.values()),
-        )
+        self.rows(SET, list(settings), list(settings.values()))
 
     def _encrypted(self) -> bool:
         if self._link.pgconn.ssl_in_use:

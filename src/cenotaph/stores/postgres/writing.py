@@ -7,14 +7,22 @@ too, so that rows stay where they are until they go.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from cenotaph.errors import TransientStoreError
 from cenotaph.store import Command
 from cenotaph.stores.postgres import commands
 from cenotaph.stores.postgres.schema import Table
-from cenotaph.stores.postgres.session import Broken, Remark, Session, driver_errors
+from cenotaph.stores.postgres.session import (
+    RESTRICTED,
+    SET,
+    SETTINGS,
+    Broken,
+    Remark,
+    Session,
+    driver_errors,
+)
 
 LOCK_SECONDS = 5  # after which the case's own patience counts
 _WRITES = {"default_transaction_read_only": "off", "lock_timeout": f"{LOCK_SECONDS}s"}
@@ -29,6 +37,27 @@ _SILENT = {
     "pg_stat_statements.track": "none",
     "auto_explain.log_min_duration": "-1",
 }
+
+
+def settings() -> Iterator[Command]:
+    """What a `Writer` sets for its session."""
+    yield Command(
+        SET,
+        "Sets what holds for this session alone: how long it waits for locks, that nobody's own function or"
+        " operator stands in for the server's, and that values keep their form.",
+        values=_told({**SETTINGS, **_WRITES}),
+    )
+    yield Command(
+        SET,
+        "Keeps this session's commands out of the server's log and statistics. Tried one by one: what the"
+        " role may not set stays as it is.",
+        values=_told({**RESTRICTED, **_SILENT}),
+        often="once for each setting",
+    )
+
+
+def _told(chosen: Mapping[str, str]) -> str:
+    return "$1 and $2: " + ", ".join(f"{name} = {value}" for name, value in chosen.items())
 
 
 class Writer(Session):

@@ -1,0 +1,120 @@
+"""What a plan says that will run on a server is what runs: no more, no less, and in that order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+
+import pytest
+
+import postgres_recorder
+import postgres_server
+from cenotaph.errors import PermanentStoreError
+from cenotaph.scope import Hold, Selection, parse_predicate
+from cenotaph.store import Collection, Partition, Passage, Scripted
+from cenotaph.stores.postgres import open_eraser, open_reader
+from cenotaph.testing.contract import Log, Rows
+
+postgres_server.need()
+
+SHARED = frozenset(("statistics", "wal"))
+BINDING = "SELECT set_config($1, $2, false) IS NULL"  # of settings that hold keys: told where they are used
+TABLES = (
+    "CREATE TABLE doctor (id int8 PRIMARY KEY, deputy int8 REFERENCES doctor, name text)",
+    "CREATE TABLE patient (id int8 PRIMARY KEY, doctor int8 REFERENCES doctor, name text)",
+    'CREATE TABLE "a ""visit"";\n--" (id int8 PRIMARY KEY, patient int8 REFERENCES patient, note text)',
+    "CREATE TABLE log (line text)",
+    "CREATE TABLE empty (line text)",
+    "CREATE TABLE stays (line text)",
+    "CREATE FUNCTION keep() RETURNS trigger LANGUAGE plpgsql AS"
+    " 'BEGIN INSERT INTO stays VALUES (OLD.name); RETURN OLD; END'",
+    "CREATE TRIGGER one BEFORE DELETE ON patient FOR EACH ROW EXECUTE FUNCTION keep()",
+    'CREATE TRIGGER "tw""o" AFTER DELETE ON patient FOR EACH ROW EXECUTE FUNCTION keep()',
+    'ALTER TABLE patient ENABLE ALWAYS TRIGGER "tw""o"',
+    "INSERT INTO doctor SELECT n, 1, 'doctor ' || n FROM generate_series(1, 50) n",
+    "INSERT INTO patient SELECT 7654000 + n, n % 50 + 1, 'patient ' || n FROM generate_series(1, 450) n",
+    'INSERT INTO "a ""visit"";\n--" SELECT n, 7654001 + n, \'note\' FROM generate_series(1, 300) n',
+    "INSERT INTO log SELECT 'line ' || n FROM generate_series(1, 250) n",
+    "ANALYZE",
+)
+SELECTION = Selection(
+    collections=("public.[!s]*", "*visit*"),
+    holds=(Hold(collections=("public.log",), rows=parse_predicate("line = 'line 7'")),),
+)
+
+
+@pytest.fixture
+def database(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    monkeypatch.setattr("cenotaph.stores.postgres.rows.PARTITION_RECORDS", 100)
+    server = postgres_server.shared()
+    name = server.database(*TABLES)
+    yield name
+    server.drop(name)
+
+
+def planned(url: str) -> tuple[list[tuple[Collection, Sequence[Partition]]], list[Passage]]:
+    reader = open_reader(url, SELECTION)
+    chosen = [
+        (c, reader.partitions(c)) for c in reader.collections() if c.records or c.name == "public.empty"
+    ]
+    assert isinstance(reader, Scripted)
+    return chosen, list(reader.script(chosen, SHARED))
+
+
+def carried_out(url: str, chosen: Sequence[tuple[Collection, Sequence[Partition]]]) -> None:
+    """As `destroy` does."""
+    reader, eraser = open_reader(url, SELECTION), open_eraser(url, SELECTION, SHARED)
+    partitions = {c.ordinal: p for c, p in chosen}
+    sealed = {p: Rows(reader.batches(p)) for _, several in chosen for p in several}
+    try:
+        for ordinal in eraser.order([c for c, _ in chosen]):
+            for partition in partitions[ordinal]:
+                eraser.erase(partition, sealed[partition], Log(sealed=sealed[partition]))
+        eraser.reclaim([c for c, _ in chosen])
+    finally:
+        eraser.close()
+
+
+def test_what_is_shown_is_what_runs(database: str) -> None:
+    """A cycle of foreign keys, triggers, partitions, rows that stay, an empty table, shared actions: whatever
+    changed anything was shown, and all that was shown ran, in the order in which it was."""
+    server = postgres_server.shared()
+    with postgres_recorder.recording(server) as recorder:
+        chosen, passages = planned(recorder.url(database))
+        assert recorder.changing(database) == []  # looking changed nothing
+
+        carried_out(recorder.url(database), chosen)
+        (ran,) = recorder.changing(database)
+
+    shown = [c.text for p in passages for _ in range(p.times) for c in p.commands if c.text]
+    assert set(ran) - {BINDING} == set(shown)
+    assert _once(ran) == _once(shown)
+    assert server.run("SELECT count(*) FROM log", database=database) == [(1,)]
+
+
+def test_no_value_is_in_what_is_shown(database: str) -> None:
+    """Keys at which partitions end, and what a hold compares with, are bound: the text has none of them."""
+    _, passages = planned(postgres_server.shared().url(database))
+
+    told = "".join(f"{p.says}{c}{c.text}" for p in passages for c in p.commands)
+    assert "cenotaph.bound_0" in told
+    assert not [value for value in ("7654", "line 7") if value in told]
+
+
+def test_a_table_that_is_gone_is_told(database: str) -> None:
+    """Nothing is shown for a table that cannot be looked at: survey again."""
+    server = postgres_server.shared()
+    chosen, _ = planned(server.url(database))
+    server.run("DROP TABLE log", database=database)
+    reader = open_reader(server.url(database), SELECTION)
+    assert isinstance(reader, Scripted)
+
+    with pytest.raises(PermanentStoreError, match="no longer there"):
+        reader.script(chosen, SHARED)
+
+
+def _once(texts: Sequence[str]) -> list[str]:
+    """In order, what is repeated (vacuum again, each segment of the log) once, and without settings."""
+    kept = [text for text in texts if not text.startswith("SELECT set_config(")]
+    seen: dict[str, None] = dict.fromkeys(text for text, _ in groupby(kept))
+    return [text for text in seen if text not in ("BEGIN", "COMMIT", "ROLLBACK")]
