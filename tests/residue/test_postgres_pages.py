@@ -14,8 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from postgres_bytes import Server, needs_server, server
 
-from cenotaph.residue import postgres_pages
+from cenotaph.residue import postgres_live, postgres_pages
 from cenotaph.residue.needles import NeedleBuilder
+from cenotaph.residue.postgres_live import Inverted, Rows, Settled, Tree
 from cenotaph.residue.postgres_pages import State
 from cenotaph.residue.scan import scan
 
@@ -43,17 +44,29 @@ def people() -> Iterator[Server]:
         yield running
 
 
-def there(running: Server) -> np.ndarray:
-    lines = running.sql("SELECT ctid FROM people").split("\n")
-    pairs = np.array([line.strip("()").split(",") for line in lines], dtype=np.int64)
-    return np.sort(postgres_pages.tids(pairs[:, 0], pairs[:, 1]))
+LATER = Settled(1 << 62, 0)
 
 
-def ranges(path: Path, tids: np.ndarray, index: bool = False) -> np.ndarray:
+def there(running: Server, where: str = "true", table: str = "people") -> Rows:
+    lines = running.sql(f"SELECT ctid, xmin FROM {table} WHERE {where}").split("\n")
+    found = np.array([line.replace("(", "").replace(")|", ",").split(",") for line in lines], dtype=np.int64)
+    return Rows.of(postgres_pages.tids(found[:, 0], found[:, 1]), found[:, 2].astype(np.uint32))
+
+
+def leads(path: Path, rows: Rows, settled: Settled = LATER) -> np.ndarray:
     data = path.read_bytes()
-    found, refused = postgres_pages.live_ranges(io.BytesIO(data), len(data), tids, index=index)
-    assert refused == 0
-    return found
+    return postgres_live.heap(io.BytesIO(data), len(data), rows, settled)[1]
+
+
+def ranges(path: Path, rows: Rows) -> np.ndarray:
+    data = path.read_bytes()
+    return postgres_live.heap(io.BytesIO(data), len(data), rows, LATER)[0]
+
+
+def keys(path: Path, index: postgres_live.Index) -> np.ndarray:
+    data = path.read_bytes()
+    index.add(io.BytesIO(data), len(data))
+    return index.ranges()[0]
 
 
 def within(data: bytes, found: np.ndarray) -> bytes:
@@ -96,17 +109,13 @@ def test_rows_that_are_there_are_told_from_those_that_were(people):
 @needs_server
 def test_keys_of_an_index_are_kept_while_one_of_their_rows_is_there(people):
     """Keys that stand once, keys with a list of rows, and those that only lead to other pages."""
-    towns = ranges(people.file("people_town"), there(people), index=True)
-    assert within(people.file("people_town").read_bytes(), towns).count(b"town-") > 0
-    people.sql("BEGIN; DELETE FROM people WHERE town = 'town-1'; ROLLBACK")
-    file = people.file("people_town").read_bytes()
-    lines = people.sql("SELECT ctid FROM people WHERE town <> 'town-1'").split("\n")
-    pairs = np.array([line.strip("()").split(",") for line in lines], dtype=np.int64)
-    without = np.sort(postgres_pages.tids(pairs[:, 0], pairs[:, 1]))
+    heap, index = people.file("people"), people.file("people_town")
+    towns = keys(index, Tree(leads(heap, there(people))))
+    assert within(index.read_bytes(), towns).count(b"town-") > 0
 
-    kept = within(file, ranges(people.file("people_town"), without, index=True))
+    kept = within(index.read_bytes(), keys(index, Tree(leads(heap, there(people, "town <> 'town-1'")))))
 
-    assert b"town-1" in file
+    assert b"town-1" in index.read_bytes()
     assert b"town-1" not in kept
     assert all(b"town-%d" % nth in kept for nth in (0, 2, 3, 4, 5, 6))
 
@@ -118,7 +127,7 @@ def test_hint_bits_say_no_more_than_they_know(people):
     pages = postgres_pages.parse(data)
     states = postgres_pages.states(pages)
 
-    known = np.isin(pages.items.tid, there(people))
+    known = np.isin(pages.items.tid, there(people).place)
 
     assert not (known & (states == State.GONE)).any()
     assert not (~known & (states == State.THERE)).any()
@@ -171,17 +180,23 @@ def a_page(seed: int) -> bytearray:
 @given(
     st.lists(st.tuples(st.integers(0, 220), st.integers(0, 255)), max_size=30),
     st.integers(0, 2 * 8192),
-    st.booleans(),
+    st.sampled_from([None, Tree, Inverted]),
 )
-def test_mutated_pages_never_name_bytes_outside_themselves(changes, cut, index):
+def test_mutated_pages_never_name_bytes_outside_themselves(changes, cut, kind):
     """Whatever headers and pointers say: ranges are sorted, disjoint, and inside the file."""
     data = bytearray(a_page(1) + a_page(2))
     for nth, (at, value) in enumerate(changes):
         data[at + 8192 * (nth % 2)] = value
     data = data[: len(data) - cut]
-    tids = np.arange(1 << 17, dtype=np.int64)
+    every = np.arange(1 << 17, dtype=np.int64)
+    rows = Rows(every, np.zeros(len(every), np.uint32))
 
-    found, _ = postgres_pages.live_ranges(io.BytesIO(data), len(data), tids, index=index)
+    if kind is None:
+        found, _ = postgres_live.heap(io.BytesIO(data), len(data), rows, LATER)
+    else:
+        made = kind(every)
+        made.add(io.BytesIO(data), len(data))
+        (found,) = made.ranges()
     pages = postgres_pages.parse(bytes(data))
 
     assert len(postgres_pages.states(pages)) == len(pages.items.start)

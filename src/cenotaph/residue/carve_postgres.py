@@ -77,13 +77,16 @@ class Lot:
 
     def inside(self, start: _Ints, inside: Callable[[_Ints, _Ints], _Flags]) -> _Flags:
         """For each match, whether all bytes that its piece was made of lie inside."""
-        flags = [bool(inside(*_columns(piece.places)).all()) for piece in self.pieces]
+        flags = [_is_inside(piece, inside) for piece in self.pieces]
         return np.array(flags, dtype=bool)[self._row(start)]
 
-    @property
-    def nested(self) -> Iterator[Piece]:
-        """Pieces in which something compressed may begin."""
-        return (piece for piece in self.pieces if piece.seam <= _ALL)
+    def nested(self, inside: Callable[[_Ints, _Ints], _Flags]) -> Iterator[tuple[bool, list[Piece]]]:
+        """Pieces in which something compressed may begin: those made of bytes inside, and the others."""
+        pieces = [(_is_inside(piece, inside), piece) for piece in self.pieces if piece.seam <= _ALL]
+        for flag in (False, True):
+            chosen = [piece for is_inside, piece in pieces if is_inside is flag]
+            if chosen:
+                yield flag, chosen
 
     @property
     def span(self) -> tuple[int, int]:
@@ -325,6 +328,10 @@ def _lot(pieces: list[Piece]) -> Lot:
 def _likely_log(data: npt.NDArray[np.uint8]) -> list[int]:
     found: list[int] = postgres_wal.likely_pages(data, 0, len(data)).tolist()
     return found
+
+
+def _is_inside(piece: Piece, inside: Callable[[_Ints, _Ints], _Flags]) -> bool:
+    return bool(inside(*_columns(piece.places)).all())
 
 
 def _columns(places: _Places) -> tuple[_Ints, _Ints]:

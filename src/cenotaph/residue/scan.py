@@ -44,6 +44,7 @@ _MOST_PAGES = 1 << 16  # possible headers of pages that wait for a carver
 _TILE = 512  # zeros are left out of the search in pieces of this size
 _FAIR = 32  # what honest containers decode to, many times over, per byte read
 _SMALL = 1 << 17  # a Parquet or Arrow file of fewer bytes may decode to as much as one of so many
+_NOTHING_KEPT: Ranges = np.zeros((0, 2), dtype=np.int64)
 _RUN = 1 << 16  # from this size on, zeros are looked for in what is fed
 
 
@@ -752,16 +753,21 @@ def _read_lot(search: _Search, lot: carve_postgres.Lot, stream: _Stream) -> None
         return
     matches = search.finder.find(np.frombuffer(lot.data, dtype=np.uint8), len(lot.data))
     matches = matches.only(lot.counts(matches.start, matches.length))
+    attribution = stream.attribution or _Attribution(_NOTHING_KEPT)
     if stream.attribution is None:
         stream.tally.add(lot.lane, matches)
     elif len(matches.start):
-        kept = lot.inside(matches.start, stream.attribution.inside)
+        kept = lot.inside(matches.start, attribution.inside)
         _attribute(search.findings, lot.lane, matches, lot.offsets(matches.start), kept)
-    inner = _Stream(search, lot.lane, stream.depth - 1, quiet=True)
-    for piece in lot.nested:
-        inner.feed(piece.data.ljust(-(-len(piece.data) // 8) * 8 + _HEAD, b"\x00"))
-    inner.finish()
-    stream.take(inner.tally, start, end)
+    for is_kept, pieces in lot.nested(attribution.inside):
+        inner = _Stream(search, lot.lane, stream.depth - 1, quiet=True)
+        for piece in pieces:
+            inner.feed(piece.data.ljust(-(-len(piece.data) // 8) * 8 + _HEAD, b"\x00"))
+        inner.finish()
+        if stream.attribution is None:
+            stream.tally.merge(inner.tally)
+        else:
+            inner.tally.settle(search.findings, start, is_kept)
 
 
 def _read_payload(search: _Search, payload: bytes, places: Ranges, stream: _Stream) -> None:

@@ -20,8 +20,10 @@ from cenotaph.durable import WIPED, Beneath, filesystem
 from cenotaph.errors import PermanentStoreError, TransientStoreError
 from cenotaph.scope import Selection
 from cenotaph.store import NOTHING_AROUND, Capabilities, Extent, Grade, Ranges, Surroundings
+from cenotaph.stores.postgres import staying
 from cenotaph.stores.postgres.schema import Schema
 from cenotaph.stores.postgres.session import Session
+from cenotaph.stores.postgres.staying import OpenSession
 
 _NONE: Ranges = np.zeros((0, 2), dtype=np.int64)
 _LOOPBACK = ("127.", "::1")
@@ -97,21 +99,29 @@ def data_directory(session: Session, around: Surroundings = NOTHING_AROUND) -> s
 
 
 def extents(
-    session: Session, schema: Schema, selection: Selection, around: Surroundings = NOTHING_AROUND
+    session: Session,
+    opened: OpenSession,
+    schema: Schema,
+    selection: Selection,
+    around: Surroundings = NOTHING_AROUND,
 ) -> Iterator[Extent]:
-    """Every file of the server, in the order of their paths; none without file access."""
+    """Every file of the server, in the order of their paths; none without file access.
+
+    `opened` gives more sessions like this one, which stays in its transaction.
+    """
     place = data_directory(session, around)
     if isinstance(place, NoAccess):
         return
     kept = _Kept(session, schema, selection)
     with _files():
+        parts = staying.ranges(session, opened, schema, selection, place)
         for path, name in sorted(_walk(place, session)):
             try:
                 info = os.lstat(path)
             except FileNotFoundError:  # a segment was recycled, a table dropped
                 continue
             if stat.S_ISREG(info.st_mode):
-                ranges = _whole(info.st_size) if kept.covers(name) else _NONE
+                ranges = _whole(info.st_size) if kept.covers(name) else parts.get(name, _NONE)
                 yield Extent(_kind(name), path, info.st_size, functools.partial(_open, path), ranges)
 
 

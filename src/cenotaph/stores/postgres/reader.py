@@ -91,7 +91,8 @@ class PostgresReader:
 
     def raw(self) -> Iterator[Extent]:
         with self._session() as session:
-            found = list(raw.extents(session, schema.read(session), self._selection, self._around))
+            known = schema.read(session)
+            found = list(raw.extents(session, self._session, known, self._selection, self._around))
         yield from found
 
     def started(self) -> int:
