@@ -312,6 +312,13 @@ class Served(Protocol):
     def started(self) -> int | None:
         """When the server was started (seconds since the epoch); None where it is gone for good."""
 
+    def exposures(self) -> Sequence[str]:
+        """Who can get at the store besides those who should: sentences without names of people, roles or
+        machines. What this role may not see is one of them."""
+
+    def last_write(self) -> str | None:
+        """The month (YYYY-MM) of the last write to what is in scope, or none later; None: not told."""
+
 
 class OpenReader(Protocol):
     """`stores.<kind>.open_reader`."""

@@ -27,7 +27,16 @@ from cenotaph.errors import UsageError, naming
 from cenotaph.estate import Estate, EstateCollection, EstateCopy, EstateStore
 from cenotaph.progress import Tell, quiet
 from cenotaph.scope import Selection
-from cenotaph.store import Collection, Copy, Disposition, OpenReader, Partition, Reader, Surroundings
+from cenotaph.store import (
+    Collection,
+    Copy,
+    Disposition,
+    OpenReader,
+    Partition,
+    Reader,
+    Served,
+    Surroundings,
+)
 from cenotaph_proof.casebook import Entry
 from cenotaph_proof.statements import (
     CopyLine,
@@ -39,7 +48,10 @@ from cenotaph_proof.statements import (
 )
 
 SAMPLED_PARTITIONS = 6
-OPAQUE_NEEDLES = {"name": "path", "middle": "blob"}
+NEEDLES_OF = {  # formats whose columns are always the same, with what is sought of each
+    "opaque": {"name": "path", "middle": "blob"},
+    "large object": {"data": "text"},
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +118,7 @@ def survey_store(task: SurveyTask) -> Surveyed:
     with naming(task.name), closing(task.opener(task.url, task.selection, task.around)) as reader:
         parts = [_survey_collection(task, reader, c) for c in reader.collections()]
         capability = reader.capabilities
-    exposed = exposures(task.path, kind=task.kind) if task.path is not None else ()
+        exposed, month = _access(task, reader)
     return Surveyed(
         EstateStore(
             task.name,
@@ -119,11 +131,20 @@ def survey_store(task: SurveyTask) -> Surveyed:
             reachable=capability.grade.name,  # type: ignore[arg-type]  # names of Grade are GradeNames
             why_not_higher=capability.why_not_higher[:1000],
             collections=tuple(p.published for p in parts),
-            exposures=tuple(e.sentence for e in exposed),
-            last_write=_month(task.path) if task.path is not None else None,
+            exposures=exposed,
+            last_write=month,
         ),
         tuple(p.sketches for p in parts),
     )
+
+
+def _access(task: SurveyTask, reader: Reader) -> tuple[tuple[str, ...], str | None]:
+    """Who can get at the store besides those who should, and the month of its last write."""
+    if task.path is not None:
+        return tuple(e.sentence for e in exposures(task.path, kind=task.kind)), _month(task.path)
+    if isinstance(reader, Served):
+        return tuple(reader.exposures()), reader.last_write()
+    return (), None
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,9 +212,10 @@ def _look(
 
 
 def _needles(collection: Collection, findings: Sequence[ColumnFinding]) -> tuple[tuple[int, str], ...]:
-    if collection.format == "opaque":
+    if collection.format in NEEDLES_OF:
         names = [c.name for c in collection.columns]
-        return tuple((names.index(name), kind) for name, kind in OPAQUE_NEEDLES.items() if name in names)
+        sought = NEEDLES_OF[collection.format]
+        return tuple((names.index(name), kind) for name, kind in sought.items() if name in names)
     found = tuple((f.column, f.needle_kind) for f in findings if f.needle and f.needle_kind is not None)
     # A search for nothing shows nothing: of a list whose names were masked, dates and places are sought.
     return found or tuple((f.column, "text") for f in findings if f.text)

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cenotaph.store import Command
-from cenotaph.stores.postgres.schema import Table
+from cenotaph.stores.postgres import large_objects
+from cenotaph.stores.postgres.schema import LARGE_OBJECTS, Table
 from cenotaph.stores.postgres.session import quoted
 
 BEGIN = Command("BEGIN", "Begins the transaction of one partition: all of it goes, or nothing.")
@@ -88,6 +89,8 @@ def resume_trigger(table: Table, name: str, state: str) -> Command:
 
 def delete(table: Table, where: str) -> Command:
     """Delete the rows of a partition that goes whole."""
+    if table.oid == LARGE_OBJECTS:
+        return large_objects.unlink(where)
     return Command(
         f"DELETE FROM {table.sql()} WHERE {where}",
         "Deletes every row of the partition.",

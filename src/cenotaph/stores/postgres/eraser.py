@@ -30,7 +30,7 @@ from cenotaph.store import (
     Reclamation,
     Surroundings,
 )
-from cenotaph.stores.postgres import commands, reclaim, references, rows, schema, types
+from cenotaph.stores.postgres import commands, large_objects, reclaim, references, rows, schema, types
 from cenotaph.stores.postgres.schema import Schema, Table
 from cenotaph.stores.postgres.session import Denied, Place, Referred, Session, driver_errors
 from cenotaph.stores.postgres.writing import Writer
@@ -59,7 +59,7 @@ class PostgresEraser:
     def __init__(
         self, place: Place, selection: Selection, shared: frozenset[str], around: Surroundings
     ) -> None:
-        self._place, self._selection = place, selection
+        self._place, self._selection = place, large_objects.fitting(selection)
         self._shared, self._around = shared, around
         self._writer: Writer | None = None
 

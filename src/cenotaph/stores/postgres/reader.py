@@ -7,6 +7,7 @@ database.
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
@@ -25,7 +26,17 @@ from cenotaph.store import (
     Surroundings,
     Watermark,
 )
-from cenotaph.stores.postgres import copies, raw, rows, schema, script
+from cenotaph.stores.postgres import (
+    copies,
+    exposure,
+    history,
+    large_objects,
+    raw,
+    rows,
+    schema,
+    script,
+    within,
+)
 from cenotaph.stores.postgres.session import Place, Session, driver_errors
 
 KEYS_LOGGED = "the server may write bounds of partitions, which are keys, into its log: read as a superuser"
@@ -46,19 +57,27 @@ class PostgresReader:
 
     def __init__(self, place: Place, selection: Selection, around: Surroundings) -> None:
         self._place = place
-        self._selection = selection
+        self._selection = large_objects.fitting(selection)
         self._around = around
         with self._session() as session:
             self.capabilities = raw.capabilities(session, around)
 
     def collections(self) -> Sequence[Collection]:
         with self._reading() as view:
-            return [self._collection(view, ordinal) for ordinal in range(len(view.schema.tables))]
+            listed = large_objects.listed(view.session, view.schema, self._selection)
+            around = history.read(view.session, view.schema)
+            return [
+                self._collection(view, ordinal, table, around) for ordinal, table in enumerate(listed.tables)
+            ]
 
     def copies(self, collection: Collection) -> Sequence[Copy]:
         """Other places, in the database and around it, that may hold rows of the collection."""
         with self._reading() as view:
-            return list(copies.found(view.session, _named(view, collection), self._around))
+            table = _named(view, collection)
+            return [
+                *within.found(view.session, view.schema, table, self._selection),
+                *copies.found(view.session, table, self._around),
+            ]
 
     def partitions(self, collection: Collection) -> Sequence[Partition]:
         with self._reading() as view:
@@ -88,6 +107,17 @@ class PostgresReader:
                     f"SELECT count(*), coalesce(sum(xmin::text::int8), 0) FROM {table.sql()}"
                 )
         return Watermark("rows {} transactions {}".format(*found[0]))
+
+    def exposures(self) -> Sequence[str]:
+        """As `store.Served.exposures`."""
+        with self._reading() as view:
+            today = datetime.datetime.now(datetime.UTC).date()
+            return list(exposure.exposures(view.session, self._in_scope(view), today))
+
+    def last_write(self) -> str | None:
+        """As `store.Served.last_write`."""
+        with self._reading() as view:
+            return exposure.last_write(view.session, self._in_scope(view))
 
     def raw(self) -> Iterator[Extent]:
         with self._session() as session:
@@ -124,17 +154,23 @@ class PostgresReader:
         with self._session() as session:
             yield _View(session, schema.read(session))
 
-    def _collection(self, view: _View, ordinal: int) -> Collection:
-        table = view.schema.tables[ordinal]
+    def _in_scope(self, view: _View) -> list[schema.Table]:
+        listed = large_objects.listed(view.session, view.schema, self._selection)
+        return [table for table in listed.tables if self._selection.includes(table.name)]
+
+    def _collection(
+        self, view: _View, ordinal: int, table: schema.Table, around: history.History
+    ) -> Collection:
         with driver_errors(f"collection {ordinal}"):
             counts = self._count(view, table, rows.Bounds.of(table))
         notes = [KEYS_LOGGED] if table.key and view.session.logs_keys() else []
         if counts.unconverted:
             notes.append(f"{counts.unconverted} values could not be compared with the row condition")
+        notes += history.notes(around, table, self._selection)
         return Collection(
             ordinal,
             table.name,
-            "table",
+            table.format,
             table.columns,
             counts.selected,
             counts.held,

@@ -10,9 +10,20 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from cenotaph.errors import PermanentStoreError
 from cenotaph.scope import Selection
-from cenotaph.store import OF_SERVER, Command, Grade, Reclamation, Surroundings
-from cenotaph.stores.postgres import commands, copies, raw, restart, schema, wal
+from cenotaph.store import OF_SERVER, Command, Disposition, Grade, Reclamation, Surroundings
+from cenotaph.stores.postgres import (
+    commands,
+    copies,
+    large_objects,
+    raw,
+    restart,
+    schema,
+    views,
+    wal,
+    within,
+)
 from cenotaph.stores.postgres.rewriting import rewrite
+from cenotaph.stores.postgres.schema import LARGE_OBJECTS
 from cenotaph.stores.postgres.session import Denied
 from cenotaph.stores.postgres.work import Outlook, Step, Work
 from cenotaph.stores.postgres.writing import Writer
@@ -64,16 +75,22 @@ def _rewrite(work: Work) -> None:
     work.writer.attempt({"temp_file_limit": "-1"})  # indexes are sorted
     for table in work.tables:
         rewrite(work.writer, commands.rewrite(table), table.oid)
+        if table.oid == LARGE_OBJECTS:
+            rewrite(work.writer, large_objects.REWRITE_OWNERS, large_objects.OWNERS)
 
 
 def _rewriting(outlook: Outlook) -> Iterator[Command]:
-    yield from map(commands.rewrite, outlook.tables)
+    for table in outlook.tables:
+        yield commands.rewrite(table)
+        if table.oid == LARGE_OBJECTS:
+            yield large_objects.REWRITE_OWNERS
 
 
 def _forget_statistics(work: Work) -> None:
     """What the planner remembers of the tables, and of what they are parts of; then what stays, anew."""
-    writer, tables = work.writer, work.tables
-    found = [oid for (oid,) in writer.rows(_RELATED, [table.oid for table in tables])]
+    writer, tables, refreshed = work.writer, work.tables, views.due(work)
+    oids = [*(table.oid for table in tables), *(view.oid for view in refreshed)]
+    found = [oid for (oid,) in writer.rows(_RELATED, oids)]
     try:
         with writer.transaction():
             writer.run(commands.CATALOGS_MAY_CHANGE)
@@ -84,13 +101,15 @@ def _forget_statistics(work: Work) -> None:
             "the shared action statistics takes a superuser of the server",
             hint="name one in erase_url, or leave statistics out of the store's shared actions",
         ) from None
-    for command in (*commands.REWRITE_CATALOGS, *map(commands.analyse, tables)):
+    anew = (*map(commands.analyse, tables), *map(views.analyse, refreshed))
+    for command in (*commands.REWRITE_CATALOGS, *anew):
         writer.run(command)
 
 
 def _forgetting(outlook: Outlook) -> Iterator[Command]:
     yield from (commands.BEGIN_STATISTICS, commands.CATALOGS_MAY_CHANGE, *commands.FORGET, commands.COMMIT)
     yield from (*commands.REWRITE_CATALOGS, *map(commands.analyse, outlook.tables))
+    yield from map(views.analyse, views.due(outlook))
 
 
 # The tables, what they are partitions or children of, and the indexes of all of them.
@@ -104,7 +123,7 @@ UNION SELECT indexrelid::int8 FROM pg_index JOIN related ON indrelid = related.o
 """
 
 
-_OWN: tuple[Step, ...] = (Step(_rewrite, _rewriting),)
+_OWN: tuple[Step, ...] = (Step(_rewrite, _rewriting), Step(views.refresh, views.refreshing))
 _SHARED: Mapping[str, Step] = {
     "statistics": Step(_forget_statistics, _forgetting),
     "wal": Step(wal.cycle, wal.cycling),
@@ -120,7 +139,13 @@ def _limits(work: Work, asked: int) -> Iterator[str]:
     if len(work.tables) < asked:
         yield "a table from which was erased is gone, and was not rewritten"
     kinds = dict.fromkeys(
-        copy.kind for table in work.tables for copy in copies.found(work.writer, table, work.around)
+        copy.kind
+        for table in work.tables
+        for copy in (
+            *within.found(work.writer, work.known, table, work.selection),
+            *copies.found(work.writer, table, work.around),
+        )
+        if copy.disposition is Disposition.REACH_NOT
     )
     reached = {kind: action for action, found in _OFFERED.items() for kind in found}
     needed = {*_ALWAYS, *(reached[kind] for kind in kinds if kind in reached)}

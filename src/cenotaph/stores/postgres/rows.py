@@ -18,8 +18,9 @@ import pyarrow as pa
 
 from cenotaph.errors import PermanentStoreError
 from cenotaph.scope import Selection
+from cenotaph.stores.postgres import large_objects
 from cenotaph.stores.postgres.copy import BLOCK_ROWS, Block
-from cenotaph.stores.postgres.schema import Table
+from cenotaph.stores.postgres.schema import LARGE_OBJECTS, Table
 from cenotaph.stores.postgres.session import Session, quoted
 
 PARTITION_RECORDS = 262_144
@@ -122,6 +123,9 @@ def count(session: Session, table: Table, bounds: Bounds) -> int:
 
 def boundaries(session: Session, table: Table) -> Sequence[Bounds]:
     """Ranges of about `PARTITION_RECORDS` rows now that together take every row, also of later days."""
+    if table.oid == LARGE_OBJECTS:
+        cuts = large_objects.cuts(session, PARTITION_RECORDS)
+        return [Bounds(table.schema, table.relation, after, upto) for after, upto in cuts]
     total = count(session, table, Bounds.of(table))
     return _by_key(session, table, total) if table.key else _by_block(session, table, total)
 

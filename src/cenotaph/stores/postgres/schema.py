@@ -1,6 +1,8 @@
 # ruff: noqa: S608 (names cannot be bound; `quoted` quotes them)
 """What a database holds: its tables that store rows, how they are read, and how they are ordered.
 
+`pg_largeobject` stands among them, which is a catalog and stores what users put there.
+
 What surprised the author: `format_type(1042, NULL)` is "character", which as a cast cuts a key to one
 letter, where -1 instead of NULL gives "bpchar"; and a type may lack a binary form, or be made of one
 that does (aclitem), so that COPY BINARY of the whole table fails.
@@ -28,7 +30,7 @@ class KeyPart:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """One collection: an ordinary table, or a partition that stores rows."""
+    """One collection: an ordinary table, a partition that stores rows, or the large objects."""
 
     oid: int
     schema: str = field(repr=False)
@@ -47,6 +49,10 @@ class Table:
     @property
     def order(self) -> str:
         return "key" if self.key else "digest"
+
+    @property
+    def format(self) -> str:
+        return "large object" if self.oid == LARGE_OBJECTS else "table"
 
     def names(self) -> list[str]:
         return [column.name for column in self.columns]
@@ -90,18 +96,20 @@ def read(session: Session) -> Schema:
     return Schema(tuple(sorted(tables, key=lambda table: table.name)))
 
 
+LARGE_OBJECTS = 2613  # the oid of pg_largeobject is fixed (pg_largeobject.h)
 USERS_OWN = "n.nspname NOT LIKE 'pg\\_%' AND n.nspname <> 'information_schema'"
+_READ = f"({USERS_OWN} OR c.oid = {LARGE_OBJECTS})"
 
 _TABLES = f"""
 SELECT c.oid::int8, n.nspname::text, c.relname::text, pg_total_relation_size(c.oid), c.relpersistence = 'u'
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE c.relkind = 'r' AND c.relpersistence <> 't' AND {USERS_OWN}
+WHERE c.relkind = 'r' AND c.relpersistence <> 't' AND {_READ}
 """
 _ATTRIBUTES = f"""
 SELECT a.attrelid::int8, a.attnum, a.attname::text, a.atttypid::int8, format_type(a.atttypid, a.atttypmod),
     format_type(a.atttypid, -1)
 FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated <> 'v' AND c.relkind = 'r' AND {USERS_OWN}
+WHERE a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated <> 'v' AND c.relkind = 'r' AND {_READ}
 ORDER BY a.attrelid, a.attnum
 """
 # Unique, without nulls, in the order that ORDER BY and < give; the primary key first, then the narrowest.
@@ -110,9 +118,9 @@ _KEYS = f"""
 SELECT DISTINCT ON (i.indrelid) i.indrelid::int8,
     (string_to_array(i.indkey::text, ' ')::int4[])[:i.indnkeyatts]
 FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid JOIN pg_am m ON m.oid = x.relam
-    JOIN pg_namespace n ON n.oid = x.relnamespace
+    JOIN pg_class c ON c.oid = i.indrelid JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE i.indisunique AND i.indisvalid AND i.indisready AND i.indpred IS NULL AND i.indexprs IS NULL
-    AND m.amname = 'btree' AND {USERS_OWN}
+    AND m.amname = 'btree' AND {_READ}
     AND NOT EXISTS (
         SELECT FROM generate_series(0, i.indnkeyatts - 1) AS k
         JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[k]

@@ -1,0 +1,149 @@
+"""Materialized views: copies of rows that other rows' deletion does not reach, until they are refreshed.
+
+A refresh writes the view's file and its indexes anew, from what its tables have then (PostgreSQL manual,
+REFRESH MATERIALIZED VIEW). Where a view also reads tables out of scope, its rows of those would change too:
+that is not this store's to do. What a view reads inside a function is not recorded anywhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from cenotaph.scope import Selection
+from cenotaph.store import Command, Copy, Disposition
+from cenotaph.stores.postgres.schema import Schema, Table, collection_name
+from cenotaph.stores.postgres.session import Session, driver_errors, quoted
+from cenotaph.stores.postgres.work import Outlook, Work
+
+KIND = "materialized view"
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A materialized view that has rows."""
+
+    oid: int
+    schema: str = field(repr=False)
+    relation: str = field(repr=False)
+    bytes: int  # with indexes and TOAST
+    tables: frozenset[int]  # that store the rows which it reads, through other views too
+    refreshable: bool  # it reads no foreign table, and no view without rows
+
+    @property
+    def name(self) -> str:
+        return collection_name(self.schema, self.relation)
+
+    def sql(self) -> str:
+        return f"{quoted(self.schema)}.{quoted(self.relation)}"
+
+
+def read(session: Session) -> tuple[View, ...]:
+    """Every materialized view that has rows, after those that it reads."""
+    below: dict[int, list[int]] = {}
+    for above, under in session.rows(_READS):
+        below.setdefault(above, []).append(under)
+    kinds = {oid: str(kind) for oid, kind in session.rows(_KINDS)}
+    found = {row[0]: row[1:] for row in session.rows(_VIEWS)}
+    reached = {oid: _reached(oid, below) for oid in found}
+    views = []
+    for oid in sorted(found, key=lambda oid: (len(reached[oid]), oid)):  # who reads a view reads what it does
+        schema, relation, size, populated = found[oid]
+        if populated:
+            known = [(other, kinds.get(other, "")) for other in reached[oid]]
+            tables = frozenset(other for other, kind in known if kind == "r")
+            empty = any(kind == "m" and not found[other][3] for other, kind in known)
+            able = not empty and all(kind != "f" for _, kind in known)
+            views.append(View(oid, str(schema), str(relation), size, tables, able))
+    return tuple(views)
+
+
+def own(view: View, known: Schema, selection: Selection) -> bool:
+    """Whether all that a refresh would bring up to date is in scope."""
+    names = {table.oid: table.name for table in known.tables}
+    return view.refreshable and all(oid in names and selection.includes(names[oid]) for oid in view.tables)
+
+
+def copies(session: Session, known: Schema, table: Table, selection: Selection) -> Iterator[Copy]:
+    """The materialized views that read the table."""
+    for view in read(session):
+        if table.oid in view.tables:
+            mine = own(view, known, selection)
+            yield Copy(KIND, view.name, view.bytes, Disposition.DESTROY if mine else Disposition.REACH_NOT)
+
+
+def apart(session: Session, known: Schema, selection: Selection) -> list[int]:
+    """The views that read nothing that is in scope: what they have stays."""
+    names = {table.oid: table.name for table in known.tables}
+    return [
+        view.oid
+        for view in read(session)
+        if view.tables and not any(oid in names and selection.includes(names[oid]) for oid in view.tables)
+    ]
+
+
+def due(outlook: Outlook | Work) -> tuple[View, ...]:
+    """The views that are refreshed: those that read only tables in scope, and some from which was erased."""
+    session = outlook.writer if isinstance(outlook, Work) else outlook.session
+    erased = {table.oid for table in outlook.tables}
+    return tuple(
+        view for view in read(session) if view.tables & erased and own(view, outlook.known, outlook.selection)
+    )
+
+
+def refresh(work: Work) -> None:
+    """Refresh the views that are due. Functions that they call are found as in their owners' sessions, and
+    run with their owners' rights."""
+    for view in due(work):
+        with driver_errors("a materialized view that reads what was erased"):
+            work.writer.run("RESET search_path")
+            try:
+                work.writer.run(_refreshed(view))
+            finally:
+                work.writer.run("SET search_path = pg_catalog")
+
+
+def refreshing(outlook: Outlook) -> Iterator[Command]:
+    """What `refresh` runs."""
+    yield from map(_refreshed, due(outlook))
+
+
+def analyse(view: View) -> Command:
+    """The planner's statistics of a refreshed view, anew."""
+    return Command(f"ANALYZE {view.sql()}", "Has the planner look anew at what the view has now.")
+
+
+def _refreshed(view: View) -> Command:
+    return Command(
+        f"REFRESH MATERIALIZED VIEW {view.sql()}",
+        "Writes the view anew, of what stays of the tables that it reads: all of these are in scope.",
+        "ACCESS EXCLUSIVE while it runs: nobody reads the view.",
+        "The view, its indexes and TOAST. The old files go to free blocks as they are.",
+    )
+
+
+def _reached(oid: int, below: Mapping[int, Collection[int]]) -> frozenset[int]:
+    found: set[int] = set()
+    left = [oid]
+    while left:
+        for other in below.get(left.pop(), ()):
+            if other not in found:
+                found.add(other)
+                left.append(other)
+    return frozenset(found)
+
+
+# What the rewrite rules of views name; a table that others inherit from, or are partitions of, is read with
+# them. Rules of tables name what they write to, and are none of a view's.
+_READS = """
+SELECT DISTINCT r.ev_class::int8, d.refobjid::int8 FROM pg_rewrite r
+JOIN pg_class c ON c.oid = r.ev_class AND c.relkind IN ('v', 'm')
+JOIN pg_depend d ON d.classid = 'pg_rewrite'::regclass AND d.objid = r.oid
+    AND d.refclassid = 'pg_class'::regclass AND d.refobjid <> r.ev_class
+UNION SELECT inhparent::int8, inhrelid::int8 FROM pg_inherits
+"""
+_KINDS = "SELECT oid::int8, relkind::text FROM pg_class WHERE relkind IN ('r', 'f', 'm')"
+_VIEWS = """
+SELECT c.oid::int8, n.nspname::text, c.relname::text, pg_total_relation_size(c.oid), c.relispopulated
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind = 'm'
+"""
