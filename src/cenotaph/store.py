@@ -31,6 +31,7 @@ OF_SERVER: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "postgresql": {
         "statistics": ("statistics", "extended statistics"),
         "wal": ("wal",),
+        "wal_archive": ("wal archive",),
         "restart": (),
     },
 }

@@ -5,14 +5,22 @@ What is not told is not absent: a role without rights sees no slots, standbys or
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
-from cenotaph.store import NOTHING_AROUND, Copy, Disposition, Surroundings
+from cenotaph.scope import Selection
+from cenotaph.store import Copy, Disposition, Extent, Surroundings
+from cenotaph.stores.postgres import archive
 from cenotaph.stores.postgres.schema import Table
 from cenotaph.stores.postgres.session import Session
+from cenotaph.stores.postgres.work import Step
+
+STEPS: Mapping[str, Step] = {
+    "wal_archive": Step(archive.destroy, archive.destroying),
+}
+"""By shared action, what is done to copies outside the server."""
 
 
-def found(session: Session, table: Table, around: Surroundings = NOTHING_AROUND) -> Iterator[Copy]:
+def found(session: Session, table: Table, selection: Selection, around: Surroundings) -> Iterator[Copy]:
     """Places that have to do with the table first, then those of the whole server."""
     for kind, query in _OF_TABLE.items():
         for place, size in session.rows(query, table.oid):
@@ -21,6 +29,12 @@ def found(session: Session, table: Table, around: Surroundings = NOTHING_AROUND)
         for place, size in session.rows(query):
             yield _not_reached(kind, place, size)
     yield _not_reached("wal", "pg_wal", _wal_bytes(session))
+    yield from archive.found(session, around)
+
+
+def extents(session: Session, around: Surroundings) -> Iterator[Extent]:
+    """The files of copies outside the server that are known, and can be read here."""
+    yield from archive.extents(session, around)
 
 
 def _not_reached(kind: str, place: str, size: int) -> Copy:
@@ -51,7 +65,6 @@ _OF_TABLE = {
 _OF_SERVER = {
     "standby": "SELECT coalesce(application_name, ''), 0::int8 FROM pg_stat_replication ORDER BY 1",
     "replication slot": "SELECT slot_name::text, 0::int8 FROM pg_replication_slots ORDER BY 1",
-    "wal archive": "SELECT 'archive_command', 0::int8 WHERE current_setting('archive_mode') <> 'off'",
     "server log": """
         SELECT 'log', 0::int8 WHERE current_setting('log_statement') <> 'none'
         OR current_setting('log_min_duration_statement') <> '-1'""",

@@ -76,7 +76,7 @@ class PostgresReader:
             table = _named(view, collection)
             return [
                 *within.found(view.session, view.schema, table, self._selection),
-                *copies.found(view.session, table, self._around),
+                *copies.found(view.session, table, self._selection, self._around),
             ]
 
     def partitions(self, collection: Collection) -> Sequence[Partition]:
@@ -123,6 +123,7 @@ class PostgresReader:
         with self._session() as session:
             known = schema.read(session)
             found = list(raw.extents(session, self._session, known, self._selection, self._around))
+            found += copies.extents(session, self._around)
         yield from found
 
     def started(self) -> int:

@@ -127,6 +127,7 @@ _OWN: tuple[Step, ...] = (Step(_rewrite, _rewriting), Step(views.refresh, views.
 _SHARED: Mapping[str, Step] = {
     "statistics": Step(_forget_statistics, _forgetting),
     "wal": Step(wal.cycle, wal.cycling),
+    **copies.STEPS,
     "restart": Step(restart.ask, restart.asking),
 }
 
@@ -143,7 +144,7 @@ def _limits(work: Work, asked: int) -> Iterator[str]:
         for table in work.tables
         for copy in (
             *within.found(work.writer, work.known, table, work.selection),
-            *copies.found(work.writer, table, work.around),
+            *copies.found(work.writer, table, work.selection, work.around),
         )
         if copy.disposition is Disposition.REACH_NOT
     )

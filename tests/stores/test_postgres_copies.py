@@ -1,0 +1,328 @@
+"""Copies outside a PostgreSQL server: found, read by the probe, destroyed. Each is full of people first."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import shutil
+import signal
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import lz4.frame
+import pyarrow as pa
+import pytest
+import zstandard
+
+import postgres_server
+from cenotaph import durable
+from cenotaph.residue.needles import NeedleBuilder
+from cenotaph.residue.scan import scan
+from cenotaph.scope import EVERYTHING, Selection
+from cenotaph.store import GivenCopy, Grade, Reclamation, Surroundings
+from cenotaph.stores.postgres import archive, open_eraser, open_reader
+from cenotaph.testing.contract import Log, Rows
+
+postgres_server.need()
+
+PEOPLE = 300
+SHARED = frozenset(("statistics", "wal", "wal_archive"))
+PATIENTS = (
+    "CREATE TABLE patient (id int8 PRIMARY KEY, name text)",
+    f"INSERT INTO patient SELECT n, 'Person-' || md5(n::text) FROM generate_series(1, {PEOPLE}) n",
+    "CREATE TABLE stays (id int8 PRIMARY KEY, name text)",
+    "INSERT INTO stays SELECT n, 'Other-' || md5((-n)::text) FROM generate_series(1, 50) n",
+)
+ALL = ("public.patient", "public.stays")
+
+
+class Place:
+    """A server of its own with an archive, in folders that the server's user may enter."""
+
+    def __init__(self, **settings: str) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="cenotaph-pg-"))
+        self.folder.chmod(0o711)
+        self.archive = self.new("archive")
+        inner = self.new("server")
+        chosen = {
+            "wal_level": "replica",
+            "max_wal_senders": "4",
+            "archive_mode": "on",
+            "wal_recycle": "on",
+            **settings,
+        }
+        self.server = postgres_server.start_in(inner, chosen)
+        self.archives_by(f"test ! -f {self.archive}/%f && cp %p {self.archive}/%f")
+        self.name = self.server.database(*PATIENTS)
+        self.url = self.server.url(self.name)
+        names = self.sql("SELECT name FROM patient")
+        self.needles = {str(name).encode() for (name,) in names}
+
+    def new(self, name: str) -> Path:
+        """A folder of the server's user."""
+        made = self.folder / name
+        made.mkdir()
+        if os.geteuid() == 0:
+            shutil.chown(made, postgres_server.USER, postgres_server.USER)
+        return made
+
+    def sql(self, *statements: str) -> list[tuple[object, ...]]:
+        return self.server.run(*statements, database=self.name)
+
+    def archives_by(self, command: str) -> None:
+        self.server.run(f"ALTER SYSTEM SET archive_command = '{command}'", "SELECT pg_reload_conf()")
+
+    def switch(self) -> None:
+        """Have everything up to now archived."""
+        before = self.sql("SELECT pg_walfile_name(pg_current_wal_insert_lsn())")[0][0]
+        self.sql("CHECKPOINT", "SELECT pg_switch_wal()")
+        deadline = time.monotonic() + 30
+        while not (self.archive / str(before)).exists():
+            assert time.monotonic() < deadline, "the segment was not archived"
+            time.sleep(0.02)
+
+    def reclaim(
+        self,
+        *collections: str,
+        shared: frozenset[str] = SHARED,
+        copies: tuple[GivenCopy, ...] = (),
+        selection: Selection | None = None,
+    ) -> Reclamation:
+        """Erase whole collections and reclaim, as `destroy` does."""
+        chosen = selection or Selection(collections=collections)
+        around = Surroundings(copies=copies)
+        reader = open_reader(self.url, chosen, around)
+        found = [c for c in reader.collections() if c.records]
+        eraser = open_eraser(self.url, chosen, shared, around)
+        try:
+            for collection in found:
+                for partition in reader.partitions(collection):
+                    rows = Rows(reader.batches(partition))
+                    eraser.erase(partition, rows, Log(sealed=rows))
+            listed = [c for c in reader.collections() if chosen.includes(c.name)]
+            return eraser.reclaim(listed)
+        finally:
+            eraser.close()
+
+    def residue(self, kind: str, *copies: GivenCopy) -> int:
+        """How many people the probe finds in places of a kind, outside of what stays."""
+        builder = NeedleBuilder(bytes(32))
+        builder.add(pa.array([needle.decode() for needle in sorted(self.needles)]), "name")
+        sought = builder.finish()
+        found: set[int] = set()
+        reader = open_reader(
+            self.url, Selection(collections=("public.patient",)), Surroundings(copies=copies)
+        )
+        for extent in reader.raw():
+            if extent.kind == kind:
+                with extent.open() as stream:
+                    found |= scan(stream, extent.length, sought, extent.kept).residue
+        return len(found)
+
+    def kinds(self, *copies: GivenCopy) -> list[str]:
+        reader = open_reader(self.url, EVERYTHING, Surroundings(copies=copies))
+        return [copy.kind for copy in reader.copies(reader.collections()[0])]
+
+    def stop(self) -> None:
+        self.server.stop()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def standing() -> Iterator[Place]:
+    made = Place()
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+def place(standing: Place) -> Place:
+    """The people are back, and archived."""
+    standing.sql("TRUNCATE patient", PATIENTS[1])
+    standing.switch()
+    return standing
+
+
+def test_the_archive_is_found_read_and_destroyed(place: Place) -> None:
+    """From the server's own setting: all people were in it, and none is once the shared action has run."""
+    assert archive.KIND in place.kinds()
+    assert place.residue("wal archive") == PEOPLE
+    segments = set(place.archive.iterdir())
+
+    reclaimed = place.reclaim("public.patient")
+
+    assert not segments & set(place.archive.iterdir())
+    assert place.residue("wal archive") == 0
+    assert "archive" not in reclaimed.why_not_higher
+    assert any("recovery to before now" in note for note in reclaimed.notes)
+    assert place.sql("SELECT count(*) FROM stays") == [(50,)]
+
+
+def test_without_the_shared_action_it_stays_and_is_told(place: Place) -> None:
+    """Nobody who owns the archive agreed: it is whole, and the grade is L1 because of it."""
+    before = set(place.archive.iterdir())
+
+    reclaimed = place.reclaim("public.patient", shared=frozenset(("statistics", "wal")))
+
+    assert before <= set(place.archive.iterdir())
+    assert reclaimed.reached is Grade.L1
+    assert "wal_archive" in reclaimed.why_not_higher
+    assert place.residue("wal archive") == PEOPLE
+
+
+def test_compressed_segments_go_and_whatever_else_lies_there_stays(place: Place) -> None:
+    """Only what is named as the log's files are, and is: no other file, folder or link is touched."""
+    packed = {".gz": gzip.compress, ".zst": zstandard.compress, ".lz4": lz4.frame.compress}
+    segments = sorted(path for path in place.archive.iterdir() if len(path.name) == 24)
+    for path, (ending, pack) in zip(segments[-3:], packed.items(), strict=True):
+        path.with_name(path.name + ending).write_bytes(pack(path.read_bytes()))
+        path.unlink()
+    assert place.residue("wal archive") == PEOPLE
+    elsewhere = place.folder / "elsewhere"
+    elsewhere.write_bytes(b"another's")
+    stays = {
+        "README": b"another's",
+        "000000010000000000000001.txt": b"another's",
+        "00000001000000000000000G": b"another's",
+        "base/000000010000000000000001": b"another's",
+        "000000010000000000000001\n": b"another's",
+        "000000010000000000000000": b"no segment at all",
+    }
+    (place.archive / "base").mkdir()
+    for name, content in stays.items():
+        (place.archive / name).write_bytes(content)
+    (place.archive / "000000010000000000000002.gz").symlink_to(elsewhere)
+
+    reclaimed = place.reclaim("public.patient")
+
+    assert place.residue("wal archive") == 0
+    assert not [path for path in place.archive.iterdir() if path.name.startswith(segments[-1].name)]
+    assert {name: (place.archive / name).read_bytes() for name in stays} == stays
+    assert elsewhere.read_bytes() == b"another's"
+    told = f"{reclaimed.why_not_higher} {reclaimed.notes}"
+    assert "1 files in the wal archive have names of segments, and are none" in told
+    assert "1 symlinks in the wal archive were not followed" in told
+    assert "5 other files or folders" in told
+    for name in (*stays, "000000010000000000000002.gz"):
+        (place.archive / name).unlink()
+    (place.archive / "base").rmdir()
+
+
+def test_the_archive_of_another_server_is_refused(place: Place, tmp_path: Path) -> None:
+    """A wrong path leads to another server's segments, of the same names: nothing in it changes."""
+    source = next(path for path in place.archive.iterdir() if len(path.name) == 24)
+    mine = source.read_bytes()
+    foreign = bytearray(mine)
+    foreign[24] ^= 1  # the system identifier
+    (tmp_path / source.name).write_bytes(mine)
+    (tmp_path / "000000010000000000000001").write_bytes(foreign)
+    given = GivenCopy("wal archive", str(tmp_path))
+
+    reclaimed = place.reclaim("public.patient", copies=(given,))
+
+    assert reclaimed.reached is Grade.L1
+    assert "another server" in f"{reclaimed.why_not_higher} {reclaimed.notes}"
+    assert (tmp_path / source.name).read_bytes() == mine
+    assert place.residue("wal archive") == 0
+
+
+def test_a_file_with_another_name_elsewhere_is_refused(place: Place) -> None:
+    """A hard link keeps the content under a name outside the archive: said, and nothing there is begun."""
+    segments = sorted(path for path in place.archive.iterdir() if len(path.name) == 24)
+    linked = place.folder / "linked"
+    linked.hardlink_to(segments[-1])
+
+    reclaimed = place.reclaim("public.patient")
+
+    assert "hard link" in f"{reclaimed.why_not_higher} {reclaimed.notes}"
+    assert all(path.exists() for path in segments)
+    linked.unlink()
+
+
+def test_a_killed_run_is_resumed(place: Place) -> None:
+    """SIGKILL while the third file is being overwritten: it lies there without its name, and the next run
+    destroys it with the rest."""
+    done = [0]
+    overwrite = durable.overwrite
+
+    def killed(fd: int, length: int, **more: object) -> int:
+        done[0] += 1
+        if done[0] == 3:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return overwrite(fd, length, **more)  # type: ignore[arg-type]
+
+    child = os.fork()
+    if child == 0:
+        durable.overwrite = killed
+        place.reclaim("public.patient")
+        os._exit(0)
+    assert os.WIFSIGNALED(os.waitpid(child, 0)[1])
+    assert [path for path in place.archive.iterdir() if durable.is_tombstone(path.name.encode())]
+    assert place.residue("wal archive") == PEOPLE
+
+    reclaimed = place.reclaim("public.patient")
+
+    assert place.residue("wal archive") == 0
+    assert "archive" not in reclaimed.why_not_higher
+    assert not [path for path in place.archive.iterdir() if durable.is_tombstone(path.name.encode())]
+
+
+def test_a_lying_archive_command_is_noticed(place: Place) -> None:
+    """It reports success and writes elsewhere: what the server archived last is not where it should be."""
+    cheat = place.folder / "cp"
+    elsewhere = place.new("cheated")
+    cheat.write_text(f"#!/bin/sh\nexec /bin/cp $1 {elsewhere}/\n")
+    cheat.chmod(0o755)
+    honest = place.sql("SELECT current_setting('archive_command')")[0][0]
+    place.archives_by(f"{cheat} %p {place.archive}/%f")
+
+    reclaimed = place.reclaim("public.patient")
+
+    place.archives_by(str(honest))
+    assert reclaimed.reached is Grade.L1
+    assert "what the server archived last is not there" in f"{reclaimed.why_not_higher} {reclaimed.notes}"
+    assert list(elsewhere.iterdir())
+
+
+def test_what_waits_for_a_failing_archiver_is_told(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would be archived after everything else was destroyed: L1, with the number of segments."""
+    monkeypatch.setattr(archive, "ARCHIVED_WITHIN", 5.0)
+    place.archive.chmod(0o500)
+    place.sql("TRUNCATE patient", PATIENTS[1])
+
+    reclaimed = place.reclaim("public.patient")
+
+    place.archive.chmod(0o700)
+    assert reclaimed.reached is Grade.L1
+    assert "wait for the archiver: its command fails" in f"{reclaimed.why_not_higher} {reclaimed.notes}"
+
+
+@pytest.mark.parametrize(
+    ("command", "folder"),
+    [
+        ("cp %p /a/%f", "/a"),
+        ("cp -p %p /a/b/%f", "/a/b"),
+        ('cp "%p" "/a b/%f"', "/a b"),
+        ("test ! -f /a/%f && cp %p /a/%f", "/a"),
+        ("[ ! -f /a/%f ] && /usr/bin/cp %p /a/%f", "/a"),
+        ("install -m 600 %p /a/%f", None),
+        ("install --mode=600 %p /a/%f", "/a"),
+        ("rsync -a %p /a/%f", "/a"),
+        ("rsync -a %p host:/a/%f", None),
+        ("test ! -f /a/%f && cp %p /b/%f", None),
+        ("cp %p /a/%f; cp %p /b/%f", None),
+        ("cp %p /a/%f && cp %p /b/%f", None),
+        ("cp %p $ARCHIVE/%f", None),
+        ("cp %p /a/%f/../x", None),
+        ("cp %p /a/%p/%f", None),
+        ("gzip < %p > /a/%f.gz", None),
+        ("pgbackrest --stanza=main archive-push %p", None),
+        ("cp '%p /a/%f", None),
+        ("", None),
+    ],
+)
+def test_only_a_plain_archive_command_is_understood(command: str, folder: str | None) -> None:
+    """What could write elsewhere too is not taken for a place."""
+    assert archive.plain(command) == folder
