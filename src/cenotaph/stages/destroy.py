@@ -169,6 +169,8 @@ class _Run:
             if item.ordinal in self.task.destroy and (last is None or last.kind != "done")
         ]
         try:
+            if self._was_cut_off():
+                self._reclaim()  # until it is done, not even counting the rows of a table may work
             if self._changed(left):
                 return "drift"
             return self._erase_all(self._in_order(left))
@@ -325,6 +327,11 @@ class _Run:
             notes=list(reached.notes),
         )
         return True
+
+    def _was_cut_off(self) -> bool:
+        """Whether the last reclaiming overwrote tables beneath a server and did not come to its end."""
+        last = [e.kind for e in self._lines() if e.kind in ("reclaiming", "reclaimed", "reclaim failed")]
+        return self.task.target.around.online_overwrite and last[-1:] not in ([], ["reclaimed"])
 
     def _finished(self, lines: list[Line]) -> list[Collection]:
         done = {(e.collection, e.partition) for e in lines if e.kind == "done"}

@@ -80,6 +80,22 @@ def mixed(volume: Volume, folder: Path, *, system: Path = Path("/")) -> bool:
     return any(m.point.startswith(inside) and m.number != number for m in _mounts(system))
 
 
+def keeps_old(number: int, *, system: Path = Path("/"), targets: Targets = device_mapper_targets) -> str:
+    """Why what is overwritten in place on the file system of this `st_dev` may stay somewhere: a clause, as
+    `Volume.refusal` is; empty where nothing speaks against it."""
+    wanted = f"{os.major(number)}:{os.minor(number)}"
+    mounts = _mounts(system)
+    mount = next((m for m in mounts if m.number == wanted), None)
+    if mount is None:
+        return "nobody can tell on what it lies"
+    if "data=journal" in mount.settings:
+        return "ext4 with data=journal writes content into its journal too, which keeps older content"
+    device = _device(system, mount)
+    if device is None:
+        return _of_kind(mount.kind) or "it has no block device"
+    return _of_kind(mount.kind) or _stack(system, device, mounts, targets)
+
+
 def written_to(volume: Volume, *, system: Path = Path("/")) -> bool:
     """Whether the file system may be written to by anybody: its super block is not mounted read-only.
 

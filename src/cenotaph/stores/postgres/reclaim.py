@@ -15,6 +15,7 @@ from cenotaph.stores.postgres import (
     commands,
     copies,
     large_objects,
+    overwrite,
     raw,
     restart,
     schema,
@@ -123,7 +124,11 @@ UNION SELECT indexrelid::int8 FROM pg_index JOIN related ON indrelid = related.o
 """
 
 
-_OWN: tuple[Step, ...] = (Step(_rewrite, _rewriting), Step(views.refresh, views.refreshing))
+_OWN: tuple[Step, ...] = (
+    Step(overwrite.run, overwrite.telling),
+    Step(_rewrite, _rewriting),
+    Step(views.refresh, views.refreshing),
+)
 _SHARED: Mapping[str, Step] = {
     "statistics": Step(_forget_statistics, _forgetting),
     "wal": Step(wal.cycle, wal.cycling),

@@ -28,6 +28,7 @@ Broken = psycopg.OperationalError
 Denied = psycopg.errors.InsufficientPrivilege
 Referred = psycopg.errors.ForeignKeyViolation
 Locked = psycopg.errors.LockNotAvailable
+Damaged = psycopg.errors.IndexCorrupted
 """What callers answer in their own way; everything else becomes a `StoreError` (`driver_errors`)."""
 Remark = psycopg.errors.Diagnostic
 _OLDEST = 130000  # log_parameter_max_length, which keeps keys out of the server's log

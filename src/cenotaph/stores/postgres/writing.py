@@ -107,6 +107,12 @@ class Writer(Session):
             except Broken:
                 self._link.close()
 
+    def copies_nothing(self, table: Table) -> bool:
+        """Whether the table has no row, found out without planning, which looks into its indexes."""
+        name = table.sql().removeprefix("ONLY ")
+        with self._link.cursor() as cursor, cursor.copy(f"COPY {name} TO STDOUT".encode()) as rows:
+            return sum(1 for _ in rows) == 0
+
     def lock(self, table: Table, what: str) -> None:
         """Keep everybody who writes out of the table until the transaction ends.
 
