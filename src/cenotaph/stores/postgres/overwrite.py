@@ -27,6 +27,7 @@ from cenotaph.stores.postgres.underneath import Directory, File
 from cenotaph.stores.postgres.work import Outlook, Work
 from cenotaph.stores.postgres.writing import Writer
 
+_USERS = 16384  # FirstNormalObjectId: below it are catalogs (large objects), which are never overwritten
 _ZEROS = Command(
     "",
     "Writes zeros over the old files of the tables, of their indexes and TOAST, and waits for the disk."
@@ -45,7 +46,7 @@ def run(work: Work) -> None:
     if not work.around.online_overwrite:
         return
     writer = work.writer
-    empty = [table for table in work.tables if is_empty(writer, table)]
+    empty = [table for table in work.tables if table.oid >= _USERS and is_empty(writer, table)]
     where = underneath.directory(writer, work.around)
     _refuse_copies(work)
     if why := underneath.keeps_old(where.path):
@@ -59,7 +60,7 @@ def run(work: Work) -> None:
     left = len(work.tables) - sum(map(len, chosen))
     if left:
         work.notes.append(
-            f"{left} tables were rewritten and not overwritten: some rows stay, or other tables refer to them"
+            f"{left} tables were rewritten and not overwritten: rows stay, others refer to them, or they are catalogs"
         )
 
 
@@ -67,7 +68,7 @@ def telling(outlook: Outlook) -> Iterator[Command]:
     """What `run` runs; of which tables nothing stays shows only then."""
     if not outlook.around.online_overwrite:
         return
-    whole = [t for t in outlook.tables if outlook.selection.whole(t.name, t.names())]
+    whole = [t for t in outlook.tables if t.oid >= _USERS and outlook.selection.whole(t.name, t.names())]
     for group in groups(whole, references.read(outlook.session)):
         yield commands.BEGIN
         yield from map(lock, group)
