@@ -8,7 +8,7 @@ APT_TEST = git:git grep:grep gzip:gzip zip:zip
 APT_OPTIONAL = setfattr:attr sqlite3:sqlite3 mkfs.ext4:e2fsprogs mkfs.xfs:xfsprogs mkfs.btrfs:btrfs-progs \
     blkls:sleuthkit photorec:testdisk scalpel:scalpel foremost:foremost unzip:unzip zstd:zstd lz4:lz4 \
     ext4magic:ext4magic extundelete:extundelete strings:binutils chromium:chromium node:nodejs \
-    qpdf:qpdf pdfinfo:poppler-utils pg_lsclusters:postgresql /usr/share/fonts/opentype/noto/NotoSerifCJK-Bold.ttc:fonts-noto-cjk
+    gcc:gcc python3-config:python3-dev qpdf:qpdf pdfinfo:poppler-utils pg_lsclusters:postgresql /usr/share/fonts/opentype/noto/NotoSerifCJK-Bold.ttc:fonts-noto-cjk
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -19,44 +19,48 @@ PARSERS ?= canonical envelope statement signed notekey policy request inclusion 
     token cmap drawing paper proof
 
 BIN = $(VENV)/bin
+KERNEL = $(wildcard kernel/*.py kernel/*.toml kernel/c/* kernel/src/cenotaph_kernel/*.py)
 PIP = $(BIN)/python -m pip --disable-pip-version-check --quiet
 PYTEST = $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test slow lint check format crash attacks volume bench fuzz vectors web lock clean
+.PHONY: help demo test slow lint check format crash attacks volume sanitize bench fuzz vectors web lock clean
 
 help: ## say what there is
 	@sed -n 's/^\([a-z]*\):.* ## \(.*\)/  make \1	\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 18
 
-demo: $(VENV)/run.stamp ## build a small city, destroy its data, prove it (ARGS="--residents 500")
+demo: $(VENV)/run.stamp $(VENV)/kernel.stamp ## build a small city, destroy its data, prove it (ARGS="--residents 500")
 	@$(BIN)/cenotaph demo $(ARGS)
 
 test: lint ## pass every check, and every test but the slow ones (TESTS=tests/stores WORKERS=4)
 	$(PYTEST) -n $(WORKERS) $(TESTS)
 
-slow: $(VENV)/dev.stamp ## the proofs that take longer: whole cases on volumes, a ceremony of many machines
+slow: $(VENV)/dev.stamp $(VENV)/kernel.stamp ## the proofs that take longer: whole cases on volumes, a ceremony of many machines
 	$(PYTEST) -m slow -n $(WORKERS) $(TESTS)
 	CENOTAPH_COMMANDS=real $(PYTEST) -n $(WORKERS) tests/cli tests/acceptance # each from its script
 
-lint: $(VENV)/dev.stamp ## style, types, and who may import whom
+lint: $(VENV)/dev.stamp $(VENV)/kernel.stamp ## style, types, and who may import whom
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
-	$(BIN)/lint-imports --no-logo
+	PYTHONPATH=kernel/src $(BIN)/lint-imports --no-logo
 
 format: $(VENV)/dev.stamp ## let ruff lay out the code
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-crash: $(VENV)/dev.stamp ## kill a full case at every change it makes to the disk, resume, compare
+crash: $(VENV)/dev.stamp $(VENV)/kernel.stamp ## kill a full case at every change it makes to the disk, resume, compare
 	CENOTAPH_CRASH=every $(PYTEST) -m "" -n $(WORKERS) -v tests/crash
 
-attacks: $(VENV)/dev.stamp ## let a lying operator try every lie we know
+attacks: $(VENV)/dev.stamp $(VENV)/kernel.stamp ## let a lying operator try every lie we know
 	$(PYTEST) -m "" -n $(WORKERS) -v tests/attacks
 
-volume: $(VENV)/dev.stamp ## wipe volumes of 1 GiB and let outside tools look for what is left (root, loop devices)
+volume: $(VENV)/dev.stamp $(VENV)/kernel.stamp ## wipe volumes of 1 GiB and let outside tools look for what is left (root, loop devices)
 	CENOTAPH_VOLUME_MIB=1024 CENOTAPH_VOLUME_PEOPLE=1000 $(PYTEST) -m "" -v -s $(wildcard tests/acceptance/test_volume_*.py)
+
+sanitize: $(VENV)/dev.stamp ## run the kernel's tests with gcc's sanitizers looking on
+	kernel/sanitize.sh $(BIN)/python
 
 fuzz: $(VENV)/dev.stamp ## look for bytes that a parser does not bear, ten minutes each (PARSERS="proof token")
 	@$(PIP) install atheris
@@ -64,13 +68,13 @@ fuzz: $(VENV)/dev.stamp ## look for bytes that a parser does not bear, ten minut
 	    $(BIN)/python fuzz/run.py $$parser -max_total_time=600 || exit; \
 	done
 
-bench: $(VENV)/dev.stamp ## answer each question in bench/ with a figure of this machine
+bench: $(VENV)/dev.stamp $(VENV)/kernel.stamp ## answer each question in bench/ with a figure of this machine
 	@for script in bench/[a-z]*.py; do \
 	    test -e "$$script" || { echo "cenotaph: error: no script in bench/" >&2; exit 1; }; \
 	    echo "== $$script"; $(BIN)/python "$$script" || exit; \
 	done
 
-vectors: $(VENV)/dev.stamp ## write the test vectors anew and show what changed
+vectors: $(VENV)/dev.stamp $(VENV)/kernel.stamp ## write the test vectors anew and show what changed
 	$(BIN)/python vectors/generate.py
 	git diff --stat -- vectors
 
@@ -81,11 +85,11 @@ lock: ## choose newer dependencies and write requirements/*.txt (needs uv)
 	requirements/lock.sh
 
 clean: ## remove the environment, caches and the demo
-	rm -rf $(VENV) demo dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) demo dist build kernel/build kernel/src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
-# A stamp is written last: an interrupted set-up starts again. Both packages are installed as links to this
-# folder, so a change in the code needs no new set-up; a change in the lock does.
+# A stamp is written last: an interrupted set-up starts again. Both packages of Python are installed as links to
+# this folder, so a change in the code needs no new set-up; a change in the lock does, and one in the kernel's C.
 $(VENV)/run.stamp: requirements/run.txt pyproject.toml proof/pyproject.toml
 	@requirements/apt.sh $(APT_RUN)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
@@ -101,3 +105,7 @@ $(VENV)/dev.stamp: requirements/dev.txt requirements/apt.sh $(VENV)/run.stamp
 	@requirements/apt.sh $(APT_TEST) -- $(APT_OPTIONAL)
 	@$(PIP) install --require-hashes -r requirements/dev.txt
 	@touch $@
+
+# Where gcc and Python's headers are; else it says what is slower, each time. After dev.stamp, which may bring them.
+$(VENV)/kernel.stamp: $(KERNEL) kernel/install.sh $(VENV)/run.stamp
+	@kernel/install.sh $(BIN)/python $@

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from cenotaph.records import Digester, Tagged, chunk_hash, encode, record_key
+from cenotaph.records import Tagged, chunk_hash, encode, record_key, reference_digests
 
 CASE_KEY = bytes(range(32))
 STORE, COLLECTION = "health", "核酸检测"
@@ -102,9 +102,9 @@ def _cell(kind: str, value: str, array: pa.Array) -> dict[str, str]:
 def _row(key: bytes, columns: list[tuple[str, str, pa.Array]]) -> dict[str, Any]:
     row = {str(i): array for i, (_, _, array) in enumerate(columns)}
     batch = pa.record_batch(row) if row else pa.RecordBatch.from_struct_array(pa.array([{}], pa.struct([])))
-    (digest,), _ = Digester(key).digests(batch)
+    digests, _ = reference_digests(key, batch)
     cells = [_cell(*column) for column in columns]
-    return {"cells": cells, "row": encode(batch)[0].hex(), "digest": digest.hex()}
+    return {"cells": cells, "row": encode(batch)[0].hex(), "digest": digests.tobytes().hex()}
 
 
 def _chunk(digests: list[bytes], total: int) -> dict[str, Any]:

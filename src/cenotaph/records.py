@@ -23,9 +23,12 @@ import pyarrow.compute as pc
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 
+from cenotaph import kernel
 from cenotaph.arrow import union_places
 from cenotaph.errors import PermanentStoreError
 
+Digests: TypeAlias = npt.NDArray[np.uint8]
+"""A row of 32 bytes for each."""
 Longs: TypeAlias = npt.NDArray[np.int64]
 Bools: TypeAlias = npt.NDArray[np.bool_]
 
@@ -74,28 +77,57 @@ def record_key(case_key: bytes, store: str, collection: str) -> bytes:
 
 
 class Digester:
-    """Record digests under one collection's key: SHA-256(key ‖ row encoding)."""
+    """Record digests under one collection's key: SHA-256(key ‖ row encoding).
 
-    def __init__(self, key: bytes) -> None:
+    By the kernel where there is one; else from `encode`, which the kernel is tested against.
+    """
+
+    def __init__(self, key: bytes, by: kernel.Kernel | None = None) -> None:
         if len(key) != KEY_BYTES:
             raise ValueError(f"a record key has {KEY_BYTES} bytes")
-        self._keyed = hashlib.sha256(key)
+        self._key = key
+        self._kernel = by or kernel.found()
 
-    def digests(self, batch: pa.RecordBatch) -> tuple[list[bytes], Longs]:
+    def digests(self, batch: pa.RecordBatch) -> tuple[Digests, Longs]:
         """The digest of each row, in the batch's order, and the length of its encoding.
 
         Raises:
             PermanentStoreError: as `encode`.
         """
-        encoded, offsets = encode(batch)
-        whole = bytes(encoded)  # slices of bytes are cheaper than slices of a memoryview
-        copy, digests, start = self._keyed.copy, [], 0
-        for end in offsets[1:].tolist():
-            row = copy()
-            row.update(whole[start:end])
-            digests.append(row.digest())
-            start = end
-        return digests, np.diff(offsets)
+        if self._kernel is None:
+            return reference_digests(self._key, batch)
+        return self._kernel.digests(self._key, [_column(each) for each in batch.columns], batch.num_rows)
+
+
+def reference_digests(key: bytes, batch: pa.RecordBatch) -> tuple[Digests, Longs]:
+    """As `Digester.digests`, without a kernel."""
+    encoded, offsets = encode(batch)
+    whole = bytes(encoded)  # slices of bytes are cheaper than slices of a memoryview
+    copy, digests, start = hashlib.sha256(key).copy, [], 0
+    for end in offsets[1:].tolist():
+        row = copy()
+        row.update(whole[start:end])
+        digests.append(row.digest())
+        start = end
+    return as_digests(b"".join(digests)), np.diff(offsets)
+
+
+def as_digests(whole: bytes) -> Digests:
+    """Digests that follow each other, one a row."""
+    return np.frombuffer(whole, np.uint8).reshape(-1, DIGEST_BYTES)
+
+
+def ascending(digests: Digests) -> Longs:
+    """The order of digests by their bytes.
+
+    Their first eight decide nearly always; ties take the long way.
+    """
+    words = np.ascontiguousarray(digests).view(">u8")
+    firsts = words[:, 0].astype(np.uint64)
+    order = np.argsort(firsts, kind="stable")
+    if (np.diff(firsts[order]) == 0).any():
+        order = np.lexsort([words[:, i].astype(np.uint64) for i in (3, 2, 1, 0)])
+    return order
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,31 +140,42 @@ class Chunk:
 
 
 class Chunker:
-    """Gathers digests into chunks, in the order given."""
+    """Gathers digests into chunks, in the order given. Several chunks are hashed at a time."""
 
-    def __init__(self) -> None:
-        self._digests: list[bytes] = []
-        self._bytes = 0
+    def __init__(self, by: kernel.Kernel | None = None) -> None:
+        self._kernel = by or kernel.found()
+        self._digests = np.empty((_GATHERED, DIGEST_BYTES), np.uint8)
+        self._lengths = np.empty(_GATHERED, np.int64)
+        self._count = 0
 
-    def add(self, digests: Sequence[bytes], lengths: Longs) -> list[Chunk]:
-        """Take the next digests, and give the chunks they completed."""
+    def add(self, digests: Digests, lengths: Longs) -> list[Chunk]:
+        """Take the next digests, and give chunks that are done: those that were completed some time ago."""
         chunks, start = [], 0
         while start < len(digests):
-            end = min(len(digests), start + CHUNK_RECORDS - len(self._digests))
-            self._digests += digests[start:end]
-            self._bytes += int(lengths[start:end].sum())
-            if len(self._digests) == CHUNK_RECORDS:
+            end = min(len(digests), start + _GATHERED - self._count)
+            held = slice(self._count, self._count + end - start)
+            self._digests[held], self._lengths[held] = digests[start:end], lengths[start:end]
+            self._count = held.stop
+            if self._count == _GATHERED:
                 chunks += self.finish()
             start = end
         return chunks
 
     def finish(self) -> list[Chunk]:
-        """The last chunk if records are left, else nothing. A partition's end is a chunk's end."""
-        if not self._digests:
+        """The chunks that were not given yet, the last of them whole or not: a partition's end is its end."""
+        count, self._count = self._count, 0
+        starts = range(0, count, CHUNK_RECORDS)
+        if not starts:
             return []
-        chunk = Chunk(len(self._digests), self._bytes, chunk_hash(self._digests, self._bytes))
-        self._digests, self._bytes = [], 0
-        return [chunk]
+        digests = self._digests[:count]
+        records = [min(CHUNK_RECORDS, count - start) for start in starts]
+        lengths = np.add.reduceat(self._lengths[:count], starts).tolist()
+        if self._kernel is not None:
+            hashes = self._kernel.chunks(digests, records, lengths)
+        else:
+            parts = (digests[start : start + CHUNK_RECORDS].tobytes() for start in starts)
+            hashes = [chunk_hash([part], length) for part, length in zip(parts, lengths, strict=True)]
+        return [Chunk(*each) for each in zip(records, lengths, hashes, strict=True)]
 
 
 def chunk_hash(digests: Iterable[bytes], total_bytes: int) -> bytes:
@@ -161,13 +204,14 @@ def encode(batch: pa.RecordBatch) -> tuple[memoryview, Longs]:
     for cells in columns:
         lengths += cells.lengths
     if rows and int(lengths.max()) > 0xFFFF_FFFF:
-        raise PermanentStoreError("a record is longer than 4 GiB, which no encoding is defined for")
+        raise PermanentStoreError(kernel.TOO_LONG)
     prefix = _fixed(None, _Number(">u4", lengths))
     joined = _join([prefix, *columns], rows)
     buffer, offsets = joined.buffers()[2], _offsets(joined)
     return memoryview(b"" if buffer is None else buffer)[: offsets[-1]], offsets
 
 
+_GATHERED: Final = 16 * CHUNK_RECORDS  # as many chunks as the kernel hashes side by side
 _TAG: Final = re.compile(r"(?=.{3,255}\Z)[a-z][a-z0-9+.-]*:[\x20-\x7e]+", re.ASCII)
 _NULL, _BOOL, _INT, _DECIMAL, _TEXT, _BINARY, _DATE, _TIMESTAMP, _FLOAT, _LIST, _STRUCT = range(11)
 _STORE: Final = 0x0F
@@ -184,27 +228,60 @@ def _name(name: str) -> bytes:
 
 
 def _numbered(whole: bytes, count: int) -> bytes:
-    """Digests in ascending order, each with its occurrence among equals.
-
-    Their first eight bytes decide the order of nearly all chunks; ties take the plain way.
-    """
-    table = np.frombuffer(whole, np.uint8).reshape(count, DIGEST_BYTES)
-    firsts = table[:, :8].copy().view(">u8")[:, 0].astype(np.uint64)
-    order = np.argsort(firsts)
-    if (np.diff(firsts[order]) == 0).any():
-        return _numbered_with_ties(whole, count)
-    numbered = np.zeros((count, DIGEST_BYTES + 4), dtype=np.uint8)
-    numbered[:, :DIGEST_BYTES] = table[order]
+    """Digests in ascending order, each with its occurrence among equals."""
+    table = as_digests(whole)
+    table = table[ascending(table)]
+    again = np.zeros(count, dtype=np.int64)
+    again[1:] = (table[1:] == table[:-1]).all(axis=1)
+    so_far = np.cumsum(again)
+    numbered = np.empty((count, DIGEST_BYTES + 4), dtype=np.uint8)
+    numbered[:, :DIGEST_BYTES] = table
+    numbers = (so_far - np.maximum.accumulate(np.where(again, 0, so_far))).astype(">u4")
+    numbered[:, DIGEST_BYTES:] = numbers.view(np.uint8).reshape(count, 4)
     return numbered.tobytes()
 
 
-def _numbered_with_ties(whole: bytes, count: int) -> bytes:
-    entries, last, occurrence = [], b"", 0
-    for digest in sorted(whole[DIGEST_BYTES * i : DIGEST_BYTES * (i + 1)] for i in range(count)):
-        occurrence = occurrence + 1 if digest == last else 0
-        entries += [digest, occurrence.to_bytes(4, "big")]
-        last = digest
-    return b"".join(entries)
+# --- Columns for the kernel -------------------------------------------------------------------
+
+
+def _column(array: pa.Array) -> kernel.Column:
+    """The column as the kernel reads it: from Arrow's own memory, or, for the rarer types, from cells."""
+    kind, types = array.type, pa.types
+    if isinstance(kind, Tagged):
+        return kernel.octets(array.storage, bytes([_STORE]) + _tag_name(kind.tag))
+    if isinstance(kind, pa.BaseExtensionType):
+        return _column(array.storage)
+    if types.is_dictionary(kind):
+        entries = array.dictionary
+        return kernel.taken(array.indices, _join([_cells(entries, 0)], len(entries)))
+    if types.is_null(kind):
+        return kernel.nothing()
+    if types.is_integer(kind):
+        return kernel.integers(array)
+    if types.is_boolean(kind):
+        return kernel.bits(array, _BOOL)
+    if types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind):
+        return kernel.octets(array, bytes([_TEXT]))
+    if _is_binary(kind):
+        return kernel.octets(array, bytes([_BINARY]))
+    return _number_column(array)
+
+
+def _number_column(array: pa.Array) -> kernel.Column:
+    kind, types = array.type, pa.types
+    if types.is_float64(kind):
+        return kernel.numbers(array, bytes([_FLOAT]))
+    if types.is_date32(kind):
+        return kernel.numbers(array, bytes([_DATE]))
+    if types.is_timestamp(kind) and kind.unit == "us":
+        return kernel.numbers(array, bytes([_TIMESTAMP]), kind.tz is not None)
+    if types.is_float32(kind):
+        return kernel.numbers(array, _tagged_head("float32", 4))
+    if types.is_float16(kind):
+        return kernel.numbers(array, _tagged_head("float16", 2))
+    if types.is_duration(kind):
+        return kernel.numbers(array, _tagged_head(f"duration[{kind.unit}]", 8))
+    return kernel.cells(_join([_cells(array, 0)], len(array)))
 
 
 # --- Cells: a column's encoded values ---------------------------------------------------------
@@ -351,6 +428,11 @@ def _tagged_parts(tag: str, valid: Bools | None, *parts: _Part) -> _Cells:
     name = _tag_name(tag)
     size = sum(map(_width, (name, *parts)))
     return _fixed(valid, _STORE, size.to_bytes(4, "big"), name, *parts)
+
+
+def _tagged_head(tag: str, size: int) -> bytes:
+    name = _tag_name(tag)
+    return bytes([_STORE]) + (len(name) + size).to_bytes(4, "big") + name
 
 
 def _tag_name(tag: str) -> bytes:

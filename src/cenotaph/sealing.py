@@ -24,7 +24,17 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 from cenotaph.annex import Annex
 from cenotaph.arrow import union_places
 from cenotaph.errors import DriftError, naming
-from cenotaph.records import Chunk, Chunker, Digester, record_key
+from cenotaph.records import (
+    DIGEST_BYTES,
+    Chunk,
+    Chunker,
+    Digester,
+    Digests,
+    Longs,
+    as_digests,
+    ascending,
+    record_key,
+)
 from cenotaph.residue.needles import NeedleBuilder, Needles
 from cenotaph.scope import Selection
 from cenotaph.store import NOTHING_AROUND, OpenReader, Partition, Surroundings
@@ -233,23 +243,29 @@ class SealedPartition:
                 f"sealed: {what}",
                 hint="take it out with an amended plan (cenotaph plan), or survey and seal again",
             )
-        self.digests = b"".join(sorted(hasher.seen)) if len(hasher.seen) == self.records else b""
+        seen = hasher.seen()
+        self.digests = seen[ascending(seen)].tobytes() if len(seen) == self.records else b""
 
     def check_remaining(self, batches: Iterable[pa.RecordBatch]) -> int:
         """Raises: DriftError unless every record is one of those that were sealed, as often at most."""
         if self._begun is None or (not self._begun and self.records):
             raise DriftError("a begun partition has no list of digests", hint="amend the plan")
-        allowed = Counter(self._begun[i : i + 32] for i in range(0, len(self._begun), 32))
+        allowed = _counted(self._begun)
         hasher = _Hasher(self._case_key, self._target, keep=allowed.total() + 1)
         for batch in batches:
             hasher.add(batch)
-        if Counter(hasher.seen) - allowed:
+        seen = hasher.seen()
+        if _counted(seen.tobytes()) - allowed:
             raise DriftError(
                 f"collection {self._target.ordinal} of store {self._target.store} holds records, in a "
                 "partition that was begun, that were not sealed",
                 hint="take it out with an amended plan (cenotaph plan)",
             )
-        return len(hasher.seen)
+        return len(seen)
+
+
+def _counted(digests: bytes) -> Counter[bytes]:
+    return Counter(digests[i : i + DIGEST_BYTES] for i in range(0, len(digests), DIGEST_BYTES))
 
 
 class Subjects:
@@ -279,28 +295,33 @@ def count_subjects(parts: Iterable[bytes]) -> int:
 class _Hasher:
     """Digests and chunks of one partition, in key order or, without a key, in digest order.
 
-    `seen` keeps the first `keep` digests.
+    `seen` gives the first `keep` digests.
     """
 
     def __init__(self, case_key: bytes, target: Target, *, keep: int = 0) -> None:
         self._digester = Digester(record_key(case_key, target.store, target.collection))
         self._chunker = Chunker()
         self._chunks: list[Chunk] = []
-        self._unordered: list[tuple[bytes, int]] | None = [] if target.order == "digest" else None
-        self._keep = keep
-        self.seen: list[bytes] = []
+        self._unordered: list[tuple[Digests, Longs]] | None = [] if target.order == "digest" else None
+        self._wanted = keep
+        self._seen: list[Digests] = []
 
     def add(self, batch: pa.RecordBatch) -> None:
         digests, lengths = self._digester.digests(batch)
-        self.seen += digests[: self._keep - len(self.seen)]
+        if self._wanted:
+            self._seen.append(digests[: self._wanted])
+            self._wanted -= len(self._seen[-1])
         if self._unordered is not None:
-            self._unordered += zip(digests, lengths.tolist(), strict=True)
+            self._unordered.append((digests, lengths))
         else:
             self._chunks += self._chunker.add(digests, lengths)
 
+    def seen(self) -> Digests:
+        return np.concatenate([as_digests(b""), *self._seen])
+
     def finish(self) -> list[Chunk]:
-        if self._unordered is not None:
-            self._unordered.sort()
-            digests = [d for d, _ in self._unordered]
-            self._chunks += self._chunker.add(digests, np.array([n for _, n in self._unordered], np.int64))
+        if self._unordered:
+            digests, lengths = (np.concatenate(parts) for parts in zip(*self._unordered, strict=True))
+            order = ascending(digests)
+            self._chunks += self._chunker.add(digests[order], lengths[order])
         return self._chunks + self._chunker.finish()

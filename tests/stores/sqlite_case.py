@@ -57,7 +57,7 @@ class Diary:
 
 def digests(batches: Iterable[pa.RecordBatch]) -> list[bytes]:
     digester = Digester(KEY)
-    return [digest for batch in batches for digest in digester.digests(batch)[0]]
+    return [digest for batch in batches for digest in map(bytes, digester.digests(batch)[0])]
 
 
 def url(path: Path) -> str:

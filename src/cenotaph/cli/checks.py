@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from cenotaph import retired, terrain
+from cenotaph import kernel, retired, terrain
 from cenotaph.cosigning import remote_witnesses
 from cenotaph.desk import Desk
 from cenotaph.errors import CenotaphError
@@ -44,6 +44,7 @@ def run(folder: Path, opener: OpenReader) -> list[Check]:
         *_keys(desk),
         _room(desk),
         _clock(),
+        _kernel(),
         *_witnesses(desk),
         *_stores(desk, opener),
         *_volumes(desk),
@@ -81,6 +82,14 @@ def _clock() -> Check:
     return Check(
         "clock", now > EARLIEST, time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(now)), "set the clock"
     )
+
+
+def _kernel() -> Check:
+    try:
+        kernel.found()
+    except CenotaphError as error:
+        return Check("kernel", False, error.message, error.hint or "")
+    return Check("kernel", True, kernel.described().removeprefix("kernel: "))
 
 
 def _witnesses(desk: Desk) -> Iterator[Check]:

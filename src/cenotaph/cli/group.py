@@ -6,6 +6,7 @@ import functools
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib import metadata
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -58,8 +59,23 @@ class _Group(click.Group):
             ctx.exit(INTERRUPTED)
 
 
+def _tell_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
+    if wanted and not ctx.resilient_parsing:
+        from cenotaph import kernel
+
+        click.echo(f"cenotaph, version {metadata.version('cenotaph')}\n{kernel.described()}")
+        ctx.exit()
+
+
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.version_option(package_name="cenotaph")
+@click.option(
+    "--version",
+    is_flag=True,
+    expose_value=False,
+    is_eager=True,
+    callback=_tell_version,
+    help="Show the version, and what computes digests here, and exit.",
+)
 def cli() -> None:
     """Destroy personal data across an estate, and make it something that people who do not trust you
     can check.

@@ -1,0 +1,39 @@
+"""The extension that setuptools builds: what Python sees of the C in `c/`."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from cffi import FFI
+
+HERE = Path(__file__).resolve().parent
+SOURCES = ("sha256", "records", "chunks")
+FLAGS = [
+    "-std=c99",
+    "-O3",
+    "-Wall",
+    "-Wextra",
+    "-Wno-psabi",
+    "-fvisibility=hidden",
+]  # psabi: nothing of ours passes vectors
+
+
+def declarations() -> str:
+    """The functions called from outside, and the structure they take, as the header has them."""
+    header = re.sub(r"/\*.*?\*/", "", (HERE / "c" / "kernel.h").read_text("ascii"), flags=re.DOTALL)
+    structures = re.findall(r"^typedef struct \{[^}]*\} column;", header, re.MULTILINE)
+    functions = re.findall(r"^int cenotaph_[^;]*;", header, re.MULTILINE)
+    return "\n".join([*structures, *functions])
+
+
+native = FFI()
+native.cdef(declarations())
+native.set_source(
+    "cenotaph_kernel._native",
+    '#include "kernel.h"',
+    sources=[f"c/{name}.c" for name in SOURCES],
+    include_dirs=[str(HERE / "c")],
+    extra_compile_args=FLAGS,
+    depends=["c/kernel.h", "c/lanes.h"],
+)

@@ -1,0 +1,85 @@
+/* What Python calls, and what the files share. Bytes on the wire are big-endian; the machine is little-endian. */
+#ifndef CENOTAPH_KERNEL_H
+#define CENOTAPH_KERNEL_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
+#error "the kernel reads Arrow's buffers as a little-endian machine does"
+#endif
+
+enum { DIGEST_BYTES = 32, BLOCK_BYTES = 64, CHUNK_RECORDS = 4096 };
+
+/* Instruction sets. The numbers are what Python passes; a machine has a subset of them. */
+enum { SCALAR = 0, BASELINE = 1, AVX2 = 2, AVX512 = 3, LEVELS = 4 };
+
+/* What a call comes to. */
+enum { DONE = 0, MALFORMED = 1, TOO_LONG = 2, NO_MEMORY = 3 };
+
+/* How a column's values lie in memory. The numbers are what Python passes. */
+enum {
+    NOTHING = 0,   /* nulls without a buffer */
+    BITS = 1,      /* a bit a value, lowest first */
+    SIGNED = 2,    /* integers of `width` bytes */
+    UNSIGNED = 3,
+    NUMBERS = 4,   /* `width` bytes a value that are written in reverse, between `head` and `tail` */
+    OFFSETS32 = 5, /* bytes from one offset to the next */
+    OFFSETS64 = 6,
+    FIXED = 7,     /* `width` bytes a value, as they are */
+    CELLS = 8,     /* encoded already, by int64 offsets */
+    INDEXES = 9,   /* integers of `width` bytes into encoded cells */
+    HOWS = 10
+};
+
+typedef struct {
+    int32_t how;
+    int32_t tail;           /* a byte after each number, or -1 */
+    int64_t width;
+    int64_t first;          /* rows of the buffers that come before the batch's */
+    const uint8_t *valid;   /* bits, or NULL where nothing is null */
+    uint64_t valid_bytes;
+    const uint8_t *places;  /* offsets or indexes, at any alignment */
+    uint64_t places_bytes;
+    const uint8_t *cells;   /* of INDEXES: where each cell begins, int64, and the last one's end */
+    uint64_t cells_bytes;
+    const uint8_t *data;
+    uint64_t data_bytes;
+    const uint8_t *head;    /* NUMBERS: what precedes a value. Bytes: the tag, and what precedes them within it */
+    uint64_t head_bytes;    /* 1 to MOST_HEAD */
+} column;
+
+enum { MOST_HEAD = 264 };
+
+typedef struct {
+    const uint8_t *at; /* whole blocks, padded as SHA-256 prescribes */
+    uint64_t blocks;   /* one at least */
+    uint8_t *digest;
+} message;
+
+/* sha256.c */
+extern const uint32_t sha256_initial[8];
+extern const uint32_t sha256_constants[64];
+void sha256_compress(uint32_t state[8], const uint8_t *blocks, uint64_t count);
+void sha256_digest(const uint32_t state[8], uint8_t digest[DIGEST_BYTES]);
+uint8_t *sha256_pad(uint8_t *end, uint8_t *start, uint64_t before);
+void sha256_many(int level, const uint32_t start[8], message *messages, size_t count);
+
+int cenotaph_level(int level);
+
+/* records.c */
+int cenotaph_digest(int level, const uint8_t *key, const column *columns, size_t width, int64_t rows,
+                    uint8_t *digests, int64_t *lengths);
+
+/* chunks.c */
+int cenotaph_chunks(int level, const uint8_t *digests, const uint32_t *records, const uint64_t *bytes,
+                    size_t chunks, uint8_t *hashes);
+
+static inline uint16_t load16(const uint8_t *at) { uint16_t v; memcpy(&v, at, 2); return v; }
+static inline uint32_t load32(const uint8_t *at) { uint32_t v; memcpy(&v, at, 4); return v; }
+static inline uint64_t load64(const uint8_t *at) { uint64_t v; memcpy(&v, at, 8); return v; }
+static inline void store32(uint8_t *at, uint32_t v) { v = __builtin_bswap32(v); memcpy(at, &v, 4); }
+static inline void store64(uint8_t *at, uint64_t v) { v = __builtin_bswap64(v); memcpy(at, &v, 8); }
+
+#endif

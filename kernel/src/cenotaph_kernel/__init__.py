@@ -1,0 +1,163 @@
+"""The hot loops of cenotaph in C: record digests and chunks over Arrow's buffers (spec/record.md).
+
+Gives the bytes that the Python in `cenotaph.records` gives, which is the reference and is tested against it.
+Knows neither Arrow nor numpy: a buffer is whatever has Python's buffer protocol. While C runs, other threads
+may; nothing is kept between calls.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import IntEnum
+from typing import Any, Final, NamedTuple, TypeAlias
+
+from cenotaph_kernel._native import ffi as _ffi
+from cenotaph_kernel._native import lib as _lib
+
+__all__ = [
+    "CHUNK_RECORDS",
+    "INTERFACE",
+    "Column",
+    "How",
+    "Level",
+    "MalformedError",
+    "TooLongError",
+    "chunks",
+    "digest",
+    "levels",
+]
+
+Buffer: TypeAlias = Any  # collections.abc.Buffer from Python 3.12 on
+
+CHUNK_RECORDS: Final = 4096
+INTERFACE: Final = 1  # counts up when a caller that was not changed would go wrong
+KEY_BYTES: Final = 64
+DIGEST_BYTES: Final = 32
+
+
+class Level(IntEnum):
+    """Instruction sets, the fastest last."""
+
+    SCALAR = 0
+    BASELINE = 1  # vectors of 128 bits: SSE2, NEON, or what the compiler makes of them
+    AVX2 = 2
+    AVX512 = 3
+
+
+class How(IntEnum):
+    """How a column's values lie in memory, and so how they are encoded."""
+
+    NOTHING = 0  # every value is null
+    BITS = 1
+    SIGNED = 2
+    UNSIGNED = 3
+    NUMBERS = 4  # `width` bytes, written in reverse between `head` and `tail`
+    OFFSETS32 = 5  # bytes: the first byte of `head` is the tag, the others precede them within their length
+    OFFSETS64 = 6
+    FIXED = 7
+    CELLS = 8  # encoded already; `places` are int64 offsets
+    INDEXES = 9  # `places` are integers of `width` bytes; `cells` the offsets of encoded values
+
+
+class Column(NamedTuple):
+    """A column's buffers. `first` is the row of the buffers that is the batch's first."""
+
+    how: How
+    first: int = 0
+    valid: Buffer | None = None  # a bit a row; None where nothing is null
+    data: Buffer | None = None
+    places: Buffer | None = None
+    cells: Buffer | None = None
+    width: int = 0  # bytes
+    head: bytes = b""
+    tail: int = -1
+
+
+class MalformedError(ValueError):
+    """Buffers do not hold what they say."""
+
+
+class TooLongError(ValueError):
+    """A row's encoding is longer than 4 GiB."""
+
+
+def levels() -> tuple[Level, ...]:
+    """The instruction sets of this machine that there is code for, the fastest last."""
+    return tuple(level for level in Level if _lib.cenotaph_level(level))
+
+
+def digest(
+    key: bytes, columns: Sequence[Column], rows: int, digests: Buffer, lengths: Buffer, level: Level
+) -> None:
+    """Write the keyed digest of each row, 32 bytes, and the length of its encoding, an int64.
+
+    Nothing outside of the buffers is read, whatever offsets in them say.
+
+    Raises:
+        MalformedError: a buffer is too short, or an offset or index leads out of it.
+        TooLongError: a row has no encoding.
+    """
+    if len(key) != KEY_BYTES:
+        raise ValueError(f"a record key has {KEY_BYTES} bytes")
+    held: list[Any] = []  # cffi's views, for as long as C reads through them
+    given = _ffi.new("column[]", len(columns))
+    for into, column in zip(given, columns, strict=True):
+        _fill(into, column, held)
+    _done(
+        _lib.cenotaph_digest(
+            level,
+            key,
+            given,
+            len(columns),
+            rows,
+            _room(digests, "uint8_t[]", rows * DIGEST_BYTES),
+            _room(lengths, "int64_t[]", rows),
+        )
+    )
+
+
+def chunks(digests: Buffer, records: Sequence[int], lengths: Sequence[int], level: Level) -> list[bytes]:
+    """The hash of each chunk, of the next so many digests, and so many bytes of encodings together.
+
+    Chunks that are given together are hashed side by side, up to sixteen. Raises MalformedError where a chunk
+    has more than CHUNK_RECORDS, or there are not as many digests.
+    """
+    data = _ffi.from_buffer("uint8_t[]", digests)
+    if len(data) != sum(records) * DIGEST_BYTES or len(lengths) != len(records):
+        raise MalformedError("chunks do not have as many digests as they say")
+    hashes = bytearray(len(records) * DIGEST_BYTES)
+    counts, totals = _ffi.new("uint32_t[]", list(records)), _ffi.new("uint64_t[]", list(lengths))
+    _done(_lib.cenotaph_chunks(level, data, counts, totals, len(records), _ffi.from_buffer(hashes)))
+    return [bytes(hashes[at : at + DIGEST_BYTES]) for at in range(0, len(hashes), DIGEST_BYTES)]
+
+
+_DONE, _MALFORMED, _TOO_LONG = range(3)
+
+
+def _fill(into: Any, column: Column, held: list[Any]) -> None:
+    into.how, into.first, into.width, into.tail = column.how, column.first, column.width, column.tail
+    for name in ("valid", "data", "places", "cells", "head"):
+        given = getattr(column, name)
+        if given is None:
+            continue
+        view = _ffi.from_buffer("uint8_t[]", given)
+        held.append(view)
+        setattr(into, name, view)
+        setattr(into, f"{name}_bytes", len(view))
+
+
+def _room(buffer: Buffer, kind: str, items: int) -> Any:
+    view = _ffi.from_buffer(kind, buffer, require_writable=True)
+    if len(view) < items:
+        raise ValueError("there is no room for what is to be written")
+    return view
+
+
+def _done(outcome: int) -> None:
+    if outcome == _DONE:
+        return
+    if outcome == _MALFORMED:
+        raise MalformedError("a column's buffers do not hold what they say")
+    if outcome == _TOO_LONG:
+        raise TooLongError("a row is longer than 4 GiB")
+    raise MemoryError

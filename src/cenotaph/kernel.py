@@ -1,0 +1,170 @@
+"""The kernel, where it is installed: the one file that imports it. What Arrow's arrays are to it.
+
+`cenotaph.records` decides how values are encoded, and computes the same bytes without a kernel, more slowly.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Final, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from cenotaph.errors import PermanentStoreError, UsageError
+
+try:
+    import cenotaph_kernel as native
+except ImportError as error:
+    _missing: ImportError | None = error
+else:
+    _missing = None
+
+Column: TypeAlias = "native.Column"
+
+VARIABLE: Final = "CENOTAPH_KERNEL"
+OFF: Final = "off"
+INTERFACE: Final = 1  # of the kernel that this was written for
+
+
+@dataclass(frozen=True, slots=True)
+class Kernel:
+    """The hot loops in C, on one of the machine's instruction sets."""
+
+    level: native.Level
+
+    def digests(
+        self, key: bytes, columns: Sequence[Column], rows: int
+    ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
+        """The digest of each row, and the length of its encoding.
+
+        Raises:
+            PermanentStoreError: a row is too long, or a batch is not sound.
+        """
+        digests, lengths = np.empty((rows, 32), np.uint8), np.empty(rows, np.int64)
+        try:
+            native.digest(key, columns, rows, digests, lengths, self.level)
+        except native.TooLongError:
+            raise PermanentStoreError(TOO_LONG) from None
+        except native.MalformedError:
+            raise PermanentStoreError("a batch of records has values outside of its memory") from None
+        return digests, lengths
+
+    def chunks(
+        self, digests: npt.NDArray[np.uint8], records: Sequence[int], lengths: Sequence[int]
+    ) -> list[bytes]:
+        """The hash of each chunk: of the next so many digests, and so many bytes of encodings."""
+        return native.chunks(digests, records, lengths, self.level)
+
+
+TOO_LONG: Final = "a record is longer than 4 GiB, which no encoding is defined for"
+
+
+@cache
+def found() -> Kernel | None:
+    """The kernel, on the fastest instruction set that the machine has, or on the one that CENOTAPH_KERNEL
+    names; None where it is not installed or the variable says `off`.
+
+    Raises:
+        UsageError: the variable names none that is there; the kernel is of another version, or goes wrong.
+    """
+    wanted = os.environ.get(VARIABLE, "")
+    if wanted == OFF or (_missing is not None and not wanted):
+        return None
+    if _missing is not None:
+        raise UsageError(f"{VARIABLE} asks for the kernel, which cannot be loaded: {_missing}")
+    otherwise = f"install the one of this version, or set {VARIABLE}={OFF}"
+    if native.INTERFACE != INTERFACE:
+        raise UsageError("the cenotaph-kernel that is installed is of another version", hint=otherwise)
+    known = {level.name.lower(): level for level in native.levels()}
+    if wanted and wanted not in known:
+        raise UsageError(f"{VARIABLE} is none of {', '.join([OFF, *known])}, which this machine has")
+    kernel = Kernel(known[wanted] if wanted else max(known.values()))
+    if not _right(kernel):
+        raise UsageError("the cenotaph-kernel that is installed computes wrong digests here", hint=otherwise)
+    return kernel
+
+
+def described() -> str:
+    """What computes digests here, for a person."""
+    try:
+        kernel = found()
+    except UsageError as error:
+        return f"kernel: {error.message}"
+    if kernel is not None:
+        return f"kernel: {kernel.level.name.lower()}"
+    why = "cenotaph-kernel is not installed" if _missing is not None else f"{VARIABLE}={OFF}"
+    return f"kernel: none ({why}): records are digested in Python, about ten times as slowly"
+
+
+def _right(kernel: Kernel) -> bool:
+    """Whether it hashes as hashlib does, in full lanes and in others: a miscompiled one must not seal."""
+    key, values = bytes(range(64)), [bytes([n]) * (n * 11) for n in range(37)]
+    found, _ = kernel.digests(key, [cells(pa.array(values, pa.large_binary()))], len(values))
+    rows = (len(value).to_bytes(4, "big") + value for value in values)
+    return found.tobytes() == b"".join(hashlib.sha256(key + row).digest() for row in rows)
+
+
+# --- Columns: an array's buffers, and how the kernel writes them ------------------------------
+
+
+def nothing() -> Column:
+    """A column of nulls."""
+    return native.Column(native.How.NOTHING)
+
+
+def bits(array: pa.Array, tag: int) -> Column:
+    return _column(native.How.BITS, array, head=bytes([tag]))
+
+
+def integers(array: pa.Array) -> Column:
+    signed = pa.types.is_signed_integer(array.type)
+    return _column(
+        native.How.SIGNED if signed else native.How.UNSIGNED, array, width=array.type.bit_width // 8
+    )
+
+
+def numbers(array: pa.Array, head: bytes, tail: int = -1) -> Column:
+    """Values of a fixed width, their highest byte first, between head and tail."""
+    return _column(native.How.NUMBERS, array, width=array.type.bit_width // 8, head=head, tail=tail)
+
+
+def octets(array: pa.Array, head: bytes) -> Column:
+    """Text or bytes: the head's first byte, the length of what follows, the head's other bytes, the value."""
+    types, kind = pa.types, array.type
+    if types.is_fixed_size_binary(kind):
+        return _column(native.How.FIXED, array, width=kind.byte_width, head=head)
+    if types.is_string(kind) or types.is_binary(kind):
+        return _column(native.How.OFFSETS32, array, head=head)
+    if not (types.is_large_string(kind) or types.is_large_binary(kind)):
+        array = array.cast(pa.large_binary())
+    return _column(native.How.OFFSETS64, array, head=head)
+
+
+def cells(array: pa.LargeBinaryArray) -> Column:
+    """Values that are encoded already, none of them null."""
+    return _column(native.How.CELLS, array)
+
+
+def taken(indices: pa.Array, entries: pa.LargeBinaryArray) -> Column:
+    """Encoded values by their indices; the array of values begins at its buffers' beginning."""
+    _, offsets, data = entries.buffers()
+    width = indices.type.bit_width // 8
+    return native.Column(
+        native.How.INDEXES, indices.offset, _bitmap(indices), data, indices.buffers()[1], offsets, width
+    )
+
+
+def _column(how: native.How, array: pa.Array, *, width: int = 0, head: bytes = b"", tail: int = -1) -> Column:
+    buffers = array.buffers()
+    places = buffers[1] if len(buffers) == 3 else None
+    return native.Column(how, array.offset, _bitmap(array), buffers[-1], places, None, width, head, tail)
+
+
+def _bitmap(array: pa.Array) -> pa.Buffer | None:
+    return array.buffers()[0] if array.null_count else None
