@@ -35,10 +35,12 @@ TABLES = (
     "INSERT INTO patient SELECT 7654000 + n, n % 50 + 1, 'patient ' || n FROM generate_series(1, 450) n",
     'INSERT INTO "a ""visit"";\n--" SELECT n, 7654001 + n, \'note\' FROM generate_series(1, 300) n',
     "INSERT INTO log SELECT 'line ' || n FROM generate_series(1, 250) n",
+    "CREATE MATERIALIZED VIEW names AS SELECT name FROM patient",
+    "SELECT lo_from_bytea((9000 + n)::oid, 'scan') FROM generate_series(1, 250) n",
     "ANALYZE",
 )
 SELECTION = Selection(
-    collections=("public.[!s]*", "*visit*"),
+    collections=("public.[!s]*", "*visit*", "pg_catalog.pg_largeobject"),
     holds=(Hold(collections=("public.log",), rows=parse_predicate("line = 'line 7'")),),
 )
 

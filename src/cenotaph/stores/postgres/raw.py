@@ -20,7 +20,7 @@ from cenotaph.durable import WIPED, Beneath, filesystem
 from cenotaph.errors import PermanentStoreError, TransientStoreError
 from cenotaph.scope import Selection
 from cenotaph.store import NOTHING_AROUND, Capabilities, Extent, Grade, Ranges, Surroundings
-from cenotaph.stores.postgres import staying
+from cenotaph.stores.postgres import staying, views
 from cenotaph.stores.postgres.schema import Schema
 from cenotaph.stores.postgres.session import Session
 from cenotaph.stores.postgres.staying import OpenSession
@@ -181,6 +181,7 @@ class _Kept:
             session.one("SELECT oid::int8 FROM pg_database WHERE datname = current_database()")
         )
         staying = [table.oid for table in schema.tables if not selection.includes(table.name)]
+        staying += views.apart(session, schema, selection)
         self._relations = {path for (path,) in session.rows(_PATHS, staying)}
 
     def covers(self, name: str) -> bool:

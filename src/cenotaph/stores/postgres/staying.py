@@ -26,7 +26,7 @@ from cenotaph.residue.postgres_live import Rows, Settled
 from cenotaph.residue.postgres_pages import tids
 from cenotaph.scope import Selection
 from cenotaph.store import Column, Ranges
-from cenotaph.stores.postgres import rows, types
+from cenotaph.stores.postgres import rows, types, views
 from cenotaph.stores.postgres.schema import Schema, Table
 from cenotaph.stores.postgres.session import Session, quoted
 
@@ -56,6 +56,7 @@ def ranges(
         if selection.includes(table.name) and not selection.whole(table.name, table.names())
     ]
     out = {table.oid for table in schema.tables if not selection.includes(table.name)}
+    out.update(views.apart(session, schema, selection))
     files = _Files(session, place)
     remembered = _Remembered.read(session, {table.oid for table in parts}, out)
     seen: _Values = {}

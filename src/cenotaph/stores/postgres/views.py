@@ -96,21 +96,30 @@ def refresh(work: Work) -> None:
     run with their owners' rights."""
     for view in due(work):
         with driver_errors("a materialized view that reads what was erased"):
-            work.writer.run("RESET search_path")
+            work.writer.run(_THEIR_PATH)
             try:
                 work.writer.run(_refreshed(view))
             finally:
-                work.writer.run("SET search_path = pg_catalog")
+                work.writer.run(_OUR_PATH)
 
 
 def refreshing(outlook: Outlook) -> Iterator[Command]:
     """What `refresh` runs."""
-    yield from map(_refreshed, due(outlook))
+    for view in due(outlook):
+        yield from (_THEIR_PATH, _refreshed(view), _OUR_PATH)
 
 
 def analyse(view: View) -> Command:
     """The planner's statistics of a refreshed view, anew."""
     return Command(f"ANALYZE {view.sql()}", "Has the planner look anew at what the view has now.")
+
+
+_THEIR_PATH = Command(
+    "RESET search_path", "Has functions of the view found as its owner's sessions find them."
+)
+_OUR_PATH = Command(
+    "SET search_path = pg_catalog", "Has nobody's own functions stand in for the server's again."
+)
 
 
 def _refreshed(view: View) -> Command:
