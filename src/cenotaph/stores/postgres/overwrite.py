@@ -60,7 +60,7 @@ def run(work: Work) -> None:
     left = len(work.tables) - sum(map(len, chosen))
     if left:
         work.notes.append(
-            f"{left} tables were rewritten and not overwritten: rows stay, others refer to them, or they are catalogs"
+            f"{left} tables were rewritten and not overwritten: rows stay, or others refer to them"
         )
 
 

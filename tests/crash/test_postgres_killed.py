@@ -1,0 +1,209 @@
+"""Killed while it overwrites tables beneath a running server, cenotaph or the server: both come to one end.
+
+The quick suite kills at a few moments; `make crash` before every write and every command.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import killing
+import pytest
+
+import postgres_server
+from by_command import grep
+from cenotaph import durable
+from cenotaph.errors import TransientStoreError
+from cenotaph.scope import Selection
+from cenotaph.store import Collection, Reclamation, Surroundings
+from cenotaph.stores.postgres import open_eraser, open_reader, overwrite, reclaim
+from cenotaph.stores.postgres.writing import Writer
+from postgres_server import Server
+
+postgres_server.need()
+EVERY = os.environ.get("CENOTAPH_CRASH") == "every"
+SAMPLE = 1
+pytestmark = pytest.mark.timeout(3600)
+
+TEMPLATE = (
+    "CREATE EXTENSION amcheck",
+    "CREATE TABLE people (id serial PRIMARY KEY, name text, scan text)",
+    "CREATE INDEX ON people (name)",
+    "CREATE TABLE visit (id int4 PRIMARY KEY, who int4 REFERENCES people, note text)",
+    "CREATE UNLOGGED TABLE session (id int4 PRIMARY KEY, name text)",
+    "CREATE TABLE stays (id int4 PRIMARY KEY, name text, scan text)",
+    "CREATE INDEX ON stays USING gin (string_to_array(name, ' '))",
+    "INSERT INTO people (name, scan) SELECT 'Person-' || md5(n::text),"
+    " (SELECT string_agg(md5((n * k)::text), '') FROM generate_series(1, 150) k)"
+    " FROM generate_series(1, 400) n",
+    "INSERT INTO visit SELECT n, n, 'Person-' || md5(n::text) FROM generate_series(1, 400) n",
+    "INSERT INTO session SELECT n, 'Person-' || md5(n::text) FROM generate_series(1, 200) n",
+    "INSERT INTO stays SELECT id, 'Stays ' || id, scan FROM people",
+    "DELETE FROM visit",
+    "DELETE FROM people",
+    "DELETE FROM session",
+)
+GONE = ("public.people", "public.session", "public.visit")
+PERSON = b"Person-"
+DIGEST = "SELECT md5(string_agg(s::text, ',' ORDER BY id)) FROM stays s"
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    found = postgres_server.start()
+    yield found
+    found.stop()
+
+
+@pytest.fixture(scope="module")
+def template(server: Server) -> str:
+    return server.database(*TEMPLATE)
+
+
+@pytest.fixture(scope="module")
+def gone(server: Server, template: str) -> list[Collection]:
+    """As the inventory of a case has them: after a kill, not even counting rows may work."""
+    reader = open_reader(server.url(template), Selection())
+    return [c for c in reader.collections() if c.name in GONE]
+
+
+def _reclaim(server: Server, database: str, gone: list[Collection]) -> Reclamation:
+    around = Surroundings(str(server.data), online_overwrite=True)
+    eraser = open_eraser(server.url(database), Selection(), frozenset(), around)
+    try:
+        return eraser.reclaim(gone)
+    finally:
+        eraser.close()
+
+
+def _check(server: Server, database: str, stays: object) -> None:
+    """The tables are empty and work, nobody is in the database's files, and all that stays is as it was."""
+
+    def sql(*statements: str) -> Any:
+        return server.run(*statements, database=database)
+
+    sql("CHECKPOINT")
+    (oid,) = sql("SELECT oid FROM pg_database WHERE datname = current_database()")[0]
+    assert sql(DIGEST) == stays
+    assert grep([PERSON], server.data / "base" / str(oid)) == set()
+    for table, kind in sql(
+        "SELECT c.oid::int8, c.relkind::text FROM pg_class c JOIN pg_am a ON a.oid = c.relam"
+        " WHERE c.relkind IN ('r', 't') OR c.relkind = 'i' AND a.amname = 'btree'"
+        " AND EXISTS (SELECT FROM pg_index i WHERE i.indexrelid = c.oid AND i.indisvalid)"
+    ):
+        if kind == "i":
+            sql(f"SELECT bt_index_check({table}::oid::regclass, true)")
+        elif server.version >= 140000:
+            assert sql(f"SELECT * FROM verify_heapam({table}::oid::regclass)") == []
+    sql(
+        "INSERT INTO people (id, name) VALUES (1, 'new')",
+        "INSERT INTO visit VALUES (1, 1, 'new')",
+        "INSERT INTO session VALUES (1, 'new')",
+    )
+    assert sql("SELECT count(*) FROM people JOIN visit ON visit.who = people.id") == [(1,)]
+    assert sql("SELECT count(*) FROM session WHERE id = 1") == [(1,)]
+
+
+def _points(count: int) -> list[int]:
+    if EVERY:
+        return list(range(count))
+    return sorted({round(count * (2 * i + 1) / (2 * SAMPLE)) for i in range(SAMPLE)} - {count})
+
+
+def _only_overwriting(event: Any) -> None:
+    """What follows it is VACUUM's, and the server's own to survive."""
+    plain_run, plain_overwrite = Writer.run, overwrite.run
+    inside = [False]
+
+    def run(self: Writer, command: Any, *values: object) -> int:
+        if inside[0]:
+            event("command")
+        return plain_run(self, command, *values)
+
+    def overwriting(work: Any) -> None:
+        inside[0] = True
+        try:
+            plain_overwrite(work)
+        finally:
+            inside[0] = False
+
+    Writer.run = run  # type: ignore[method-assign]
+    overwrite.run = overwriting
+
+
+def test_cenotaph_killed_at_any_write_comes_to_the_same_end(
+    server: Server,
+    template: str,
+    gone: list[Collection],
+    monkeypatch: pytest.MonkeyPatch,
+    record_property: pytest.RecordProperty,
+) -> None:
+    """SIGKILL before any write over a table's file, and before any command around it: run again, the tables
+    are empty and work, nothing of anybody is in the database's files, amcheck finds what stays in order."""
+    stays = server.run(DIGEST, database=template)
+    wrap = killing._wrap
+
+    def all_of_them(event: Any) -> None:
+        wrap(event)
+        _only_overwriting(event)
+        first_step, *others = reclaim._OWN
+        reclaim._OWN = (first_step._replace(run=overwrite.run), *others)
+
+    monkeypatch.setattr(killing, "_wrap", all_of_them)
+    first = server.database(options=f"TEMPLATE {template}")
+    reference = killing.run(lambda: _reclaim(server, first, gone))
+    assert (reference.code, reference.said) == (0, "")
+    assert reference.events.count("pwrite") > 8
+    _check(server, first, stays)
+    server.drop(first)
+    points = _points(len(reference.events))
+    for point in points:
+        database = server.database(options=f"TEMPLATE {template}")
+        ended = killing.run(lambda at=database: _reclaim(server, at, gone), point)  # type: ignore[misc]
+        assert ended.killed, f"{point}: {ended.said}"
+        _reclaim(server, database, gone)
+        _check(server, database, stays)
+        server.drop(database)
+    record_property("kill points", len(points))
+    record_property("survived", len(points))
+
+
+def test_a_server_killed_at_any_write_comes_to_the_same_end(
+    server: Server,
+    template: str,
+    gone: list[Collection],
+    monkeypatch: pytest.MonkeyPatch,
+    record_property: pytest.RecordProperty,
+) -> None:
+    """SIGKILL to the postmaster before any write over a table's file: it recovers, the next run finishes."""
+    stays = server.run(DIGEST, database=template)
+    server.run("CHECKPOINT")
+    plain = durable.os.pwrite
+    left = [killing.NEVER]
+    seen = [0]
+
+    def pwrite(*args: Any) -> int:
+        seen[0] += 1
+        if left[0] == 0:
+            server.crash()
+        left[0] -= 1
+        return plain(*args)
+
+    monkeypatch.setattr(os, "pwrite", pwrite)
+    first = server.database(options=f"TEMPLATE {template}")
+    _reclaim(server, first, gone)
+    points = _points(seen[0])
+    for point in points:
+        database = server.database(options=f"TEMPLATE {template}")
+        left[0] = point
+        with pytest.raises(TransientStoreError):
+            _reclaim(server, database, gone)
+        left[0] = killing.NEVER
+        server.start()
+        _reclaim(server, database, gone)
+        _check(server, database, stays)
+        server.drop(database)
+    record_property("kill points", len(points))
+    record_property("survived", len(points))
