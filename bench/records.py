@@ -1,10 +1,10 @@
-"""How fast rows become digests, and which part of that is SHA-256 itself.
+"""How fast rows become digests and chunks: by the kernel on each instruction set, and in Python.
 
     python bench/records.py [ROWS]
 
-Prints CPU time a row and core for encoding alone, for digests as the stages compute them, and for a
-bare hashlib loop over rows that are encoded already: no Python encoder can be faster than that. The
-three are timed in turns, and the best of each counts, so that the ratio survives a busy machine.
+Prints CPU time a row and core, and how many times as fast as the reference each is. The reference is what
+runs without the kernel; a bare hashlib loop over rows that are encoded already is what no Python encoder can
+beat. All are timed in turns, and the best of each counts, so that ratios survive a busy machine.
 """
 
 from __future__ import annotations
@@ -13,11 +13,13 @@ import hashlib
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
 
-from cenotaph.records import Chunker, Digester, encode
+from cenotaph import kernel
+from cenotaph.records import Chunker, Digester, encode, reference_digests
 
 KEY = bytes(64)
 
@@ -48,10 +50,13 @@ def hash_only(whole: bytes, ends: list[int]) -> list[bytes]:
     return digests
 
 
-def chunked(batch: pa.RecordBatch) -> None:
-    chunker = Chunker()
-    chunker.add(*Digester(KEY).digests(batch))
-    chunker.finish()
+def kernels() -> list[kernel.Kernel]:
+    try:
+        from cenotaph_kernel import levels
+    except ImportError:
+        print("cenotaph-kernel is not installed: the reference alone")
+        return []
+    return [kernel.Kernel(level) for level in levels()]
 
 
 def best_of(turns: int, *steps: Callable[[], object]) -> list[float]:
@@ -68,18 +73,26 @@ def main(rows: int) -> None:
     batch = city(rows)
     encoded, offsets = encode(batch)
     whole, ends = bytes(encoded), offsets[1:].tolist()
-    digester = Digester(KEY)
-    names = ("encode", "digests", "digests and chunks", "hashlib loop alone (ceiling)")
-    seconds = best_of(
-        7,
-        lambda: encode(batch),
-        lambda: digester.digests(batch),
-        lambda: chunked(batch),
-        lambda: hash_only(whole, ends),
-    )
-    for name, second in zip(names, seconds, strict=True):
-        print(f"{name:30} {second / rows * 1e9:7.0f} ns/row {rows / second / 1e3:9.0f} k rows/core-s")
-    print(f"{'digests, share of the ceiling':30} {seconds[3] / seconds[1]:7.2f}")
+    digests, lengths = reference_digests(KEY, batch)
+
+    def chunked(one: kernel.Kernel) -> None:
+        chunker = Chunker(one)
+        chunker.add(digests, lengths)
+        chunker.finish()
+
+    steps: dict[str, Callable[[], object]] = {
+        "encode, reference": lambda: encode(batch),
+        "hashlib loop alone": lambda: hash_only(whole, ends),
+        "digests, reference": lambda: reference_digests(KEY, batch),
+    }
+    for one in kernels():
+        steps[f"digests, {one.level.name.lower()}"] = partial(Digester(KEY, one).digests, batch)
+        steps[f"chunks, {one.level.name.lower()}"] = partial(chunked, one)
+    seconds = dict(zip(steps, best_of(7, *steps.values()), strict=True))
+    reference = seconds["digests, reference"]
+    for name, second in seconds.items():
+        line = f"{name:30} {second / rows * 1e9:7.0f} ns/row {rows / second / 1e3:9.0f} k rows/core-s"
+        print(line + (f" {reference / second:6.1f} x reference" if name.startswith("digests") else ""))
 
 
 if __name__ == "__main__":
