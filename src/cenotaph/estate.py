@@ -87,6 +87,7 @@ def target(
         needles=item.needles,
         subject=item.subject,
         around=case.surroundings(case.find(store.name)),
+        kinds=frozenset(table.kind for table in case.store),
     )
 
 

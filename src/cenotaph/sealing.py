@@ -37,6 +37,7 @@ from cenotaph.records import (
 )
 from cenotaph.residue.needles import NeedleBuilder, Needles
 from cenotaph.scope import Selection
+from cenotaph.spelling import spelled
 from cenotaph.store import NOTHING_AROUND, OpenReader, Partition, Surroundings
 from cenotaph_proof.seal import ChunkSeal
 
@@ -60,6 +61,7 @@ class Target:
     needles: tuple[tuple[int, str], ...]  # column, kind
     subject: int | None
     around: Surroundings = NOTHING_AROUND
+    kinds: frozenset[str] = frozenset()  # of all stores of the case: a value is sought in their forms
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +104,7 @@ def _load_needles(source: NeedleSource, case_key: bytes) -> Needles:
 def seal_partition(task: SealTask) -> PartitionResult:
     """Read a partition once: its chunks, its needles and the subjects in it."""
     target = task.target
-    builder = NeedleBuilder(needle_key(task.case_key))
+    builder = NeedleBuilder(needle_key(task.case_key), target.kinds)
     subjects = Subjects(task.case_key)
     hasher = _Hasher(task.case_key, target)
     values = _Distinct(builder, target.needles)
@@ -119,11 +121,13 @@ def seal_partition(task: SealTask) -> PartitionResult:
 def leaves(column: pa.Array) -> Iterator[pa.Array]:
     """The values that a column holds, at whatever depth, as texts, bytes and integers.
 
-    Mixed columns, lists and structs in their parts; dates, times and decimals as they are written.
+    Mixed columns, lists and structs in their parts; dates, times and decimals as they are written, and types
+    of a store's own where they have a spelling.
     """
     kind = column.type
     if isinstance(kind, pa.BaseExtensionType):
-        yield from leaves(column.storage)
+        texts = spelled(column)
+        yield from leaves(column.storage) if texts is None else (texts,)
     elif pa.types.is_union(kind):
         for child, _, places in union_places(column):
             yield from leaves(child.take(pa.array(places)))

@@ -98,7 +98,7 @@ def family(kind: pa.DataType) -> str:
         return family(kind.value_type)
     if pa.types.is_boolean(kind):
         return "boolean"
-    if pa.types.is_integer(kind):
+    if pa.types.is_integer(kind) or (pa.types.is_decimal(kind) and kind.scale <= 0):
         return "integer"
     if pa.types.is_floating(kind) or pa.types.is_decimal(kind):
         return "float"

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from cenotaph.arrow import union_places
+from cenotaph.spelling import spelled
 
 LONGEST = 4_096
 """Bytes looked at of one value; the rest of a long text or photo says nothing more about its kind."""
@@ -115,7 +116,8 @@ def _printable(text: str) -> bool:
 def _plain(column: pa.Array) -> pa.Array:
     kind = column.type
     if isinstance(kind, pa.BaseExtensionType):
-        return _plain(column.storage)
+        texts = spelled(column)
+        return _plain(column.storage if texts is None else texts)
     if pa.types.is_union(kind):
         return _of_union(column)
     if pa.types.is_dictionary(kind):

@@ -11,6 +11,7 @@ their key, can test guesses. Encrypt them at rest, and destroy them after the pr
 
 Not searched, and counted in `Needles.skipped`: an encoding shorter than 6 bytes; text that repeats one
 character; integers below 2**32 as binary, whose few significant bytes occur everywhere by chance.
+Forms that one kind of store alone writes are sought where a case has such a store (`FORMS`).
 Of a text longer than `LONGEST` characters its middle is searched; of a path also the file's name alone, where
 it is not plain ASCII.
 """
@@ -19,7 +20,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -28,14 +29,22 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from cenotaph.errors import UsageError
+from cenotaph.residue import postgres_forms
 
+FORMS: Mapping[str, Callable[[str], Iterator[tuple[str, bytes | None]]]] = {
+    "postgresql": postgres_forms.of,
+}
+"""By kind of store: forms in which it writes the value of a text beside those that are common to all."""
 KINDS = ("id", "phone", "name", "address", "email", "text", "blob", "path", "geo", "number")
-ENCODINGS = ("utf-8", "utf-16le", "utf-16be", "gb18030", "int64le", "int64be", "int48be", "bytes")
+ENCODINGS = (
+    *("utf-8", "utf-16le", "utf-16be", "gb18030", "int64le", "int64be", "int48be", "bytes"),
+    *("numericle", "numericbe", "uuid", "inet", "macaddr"),
+)
 SHORTEST = 6  # bytes
 LONGEST = 64  # characters of a text, bytes of a blob
 VALUES_AT_A_TIME = 65_536
 
-_MAGIC = b"cenotaph needles v1\n"
+_MAGIC = b"cenotaph needles v2\n"
 _WIDTHS = (16, 8, 6)
 # Classes of windows: width, and where in it the six bytes lie that are looked up first. The upper bytes of a
 # little-endian integer are zeros, so there they are the lower ones.
@@ -102,12 +111,14 @@ class Matches:
 class NeedleBuilder:
     """Collects values batch by batch, and forgets them at once."""
 
-    def __init__(self, key: bytes) -> None:
-        """`key` is 32 random bytes; needles can be merged with those of the same key only."""
+    def __init__(self, key: bytes, stores: Collection[str] = ()) -> None:
+        """`key` is 32 random bytes; needles can be merged with those of the same key only. `stores` are the
+        kinds of stores (URL schemes) in whose own forms a value is sought, too."""
         if len(key) != 32:
             raise UsageError(f"a needle key is 32 bytes long, this one has {len(key)}")
         self._key = key
         self._hash = _Hash(key)
+        self._own = tuple(FORMS[kind] for kind in sorted(stores) if kind in FORMS)
         self._known: _Words = np.zeros(0, dtype=np.uint64)
         self._fresh: list[_Words] = []
         self._forms: list[_Forms] = []
@@ -138,7 +149,7 @@ class NeedleBuilder:
         first = first[~_in_sorted(self._known, names[first])]
         forms, codes = [], []
         for nth in first.tolist():
-            for encoding, form in _forms_of(*distinct[nth]):
+            for encoding, form in self._forms_of(*distinct[nth]):
                 if form is None or len(form) < SHORTEST:
                     self._skipped[ENCODINGS[encoding]] += 1
                 else:
@@ -149,6 +160,13 @@ class NeedleBuilder:
         self._fresh.append(names[first])
         if sum(map(len, self._fresh)) > 4 * VALUES_AT_A_TIME:
             self._settle()
+
+    def _forms_of(self, plain: bytes, text: str | None) -> Iterator[tuple[int, bytes | None]]:
+        yield from _forms_of(plain, text)
+        if text is None or len(text) > LONGEST:
+            return
+        for forms in self._own:
+            yield from ((ENCODINGS.index(encoding), form) for encoding, form in forms(text))
 
     def _settle(self) -> None:
         """Sort what came lately into what is known: a value is looked up, never added twice."""

@@ -248,7 +248,7 @@ class _Sampler:
         self._columns = task.target.needles
         self._known = task.needles.load(task.case_key)
         self._key = needle_key(task.case_key)
-        self.builder = NeedleBuilder(needle_key(task.case_key))
+        self.builder = NeedleBuilder(needle_key(task.case_key), task.target.kinds)
         self.unsought = 0
         self._width = len(task.columns)
         self._look = ColumnSurvey(task.columns) if task.look else None

@@ -1,6 +1,5 @@
 # ruff: noqa: S608 (names cannot be bound; `quoted` quotes them)
-"""Which bytes of the server's files hold rows that stay, in tables of which others go, and what it remembers
-of such rows.
+"""Rows that stay, in tables of which others go: which bytes of the server's files are theirs.
 
 Before rows are destroyed, those that go are told from those that stay by the selection; the table's values
 out of line cannot be, so these count as kept only once no row goes any more. What the server remembers of a
