@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from cenotaph.scope import Selection
 from cenotaph.store import Copy, Disposition
@@ -13,6 +14,11 @@ from cenotaph.stores.postgres.session import Session
 
 def found(session: Session, known: Schema, table: Table, selection: Selection) -> Iterator[Copy]:
     """Copies in the database, with what becomes of each under the selection. No value is read."""
+    for copy in _found(session, known, table, selection):
+        yield copy if selection.includes(table.name) else replace(copy, disposition=Disposition.KEEP)
+
+
+def _found(session: Session, known: Schema, table: Table, selection: Selection) -> Iterator[Copy]:
     yield from views.copies(session, known, table, selection)
     yield from history.copies(history.read(session, known), table, selection)
     yield from large_objects.copies(session, table, selection)
