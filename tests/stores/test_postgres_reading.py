@@ -288,7 +288,7 @@ def test_an_encrypted_connection_gives_the_same_rows(make: Make, monkeypatch: py
         "INSERT INTO t SELECT n, repeat('v', n) FROM generate_series(1, 500) n",
     )
     plain = database.read("public.t")
-    monkeypatch.setattr(Session, "_encrypted", lambda _: True)
+    monkeypatch.setattr(Session, "encrypted", lambda _: True)
 
     assert database.read("public.t") == plain
 
@@ -298,7 +298,7 @@ def test_a_query_that_fails_on_the_way_is_an_error(
     make: Make, monkeypatch: pytest.MonkeyPatch, encrypted: bool
 ) -> None:
     """Never the rows as if they were all; and what the server says quotes a value, which goes no further."""
-    monkeypatch.setattr(Session, "_encrypted", lambda _: encrypted)
+    monkeypatch.setattr(Session, "encrypted", lambda _: encrypted)
     database = make(f"CREATE TABLE t AS SELECT n AS id, '{SECRET}' AS v FROM generate_series(1, 500) n")
     session = Session(Place.of(database.url))
 
@@ -478,7 +478,7 @@ def test_a_server_or_database_that_is_not_there_is_said(
     server: postgres_server.Server, tmp_path: Path
 ) -> None:
     """What may come back is worth another try; a wrong name is not. Neither is repeated."""
-    with pytest.raises(PermanentStoreError, match="refuses this role, or has no database") as wrong:
+    with pytest.raises(PermanentStoreError, match="no database of this name") as wrong:
         open_reader(server.url(SECRET), EVERYTHING)
     with pytest.raises(TransientStoreError, match="does not answer") as away:
         open_reader(f"postgresql://u@/{SECRET}?host={tmp_path}", EVERYTHING)

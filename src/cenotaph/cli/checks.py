@@ -6,16 +6,18 @@ import os
 import shutil
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from cenotaph import kernel, retired, terrain
+from cenotaph.config import StoreTable
 from cenotaph.cosigning import remote_witnesses
 from cenotaph.desk import Desk
 from cenotaph.errors import CenotaphError
 from cenotaph.residue import outside
-from cenotaph.store import OpenReader
+from cenotaph.store import Checked, Grade, OpenReader
 from cenotaph_proof.errors import CallError, ProofError
 from cenotaph_proof.network.calling import call
 
@@ -112,31 +114,48 @@ def _witnesses(desk: Desk) -> Iterator[Check]:
 def _stores(desk: Desk, opener: OpenReader) -> Iterator[Check]:
     for store in desk.config.store:
         what = f"store {store.name}"
-        place = desk.config.place(store)
-        if place is not None and not place.exists():
-            yield Check(what, False, "there is nothing at its address", "correct its url in case.toml")
-            continue
         try:
-            reader = opener(
-                desk.config.url(store), desk.config.selection(store), desk.config.surroundings(store)
-            )
-            try:
-                count = len(reader.collections())
-                capability = reader.capabilities
-            finally:
-                reader.close()
+            place = desk.config.place(store)
+            if place is not None and not place.exists():
+                yield Check(what, False, "there is nothing at its address", "correct its url in case.toml")
+                continue
+            url, erase = desk.config.url(store), desk.config.url(store, erase=True)
+            yield from _of_store(desk, store, opener, url, (False, True) if erase == url else (False,))
+            if erase != url:
+                yield from _of_store(desk, store, opener, erase, (True,))
         except CenotaphError as error:
             yield Check(what, False, error.message, error.hint or "")
             continue
-        why = f"; not higher: {capability.why_not_higher}" if capability.why_not_higher else ""
-        yield Check(what, True, f"{count} collections, can reach {capability.grade.name}{why}")
-        if place is None:
-            continue
-        folder = place if place.is_dir() else place.parent
-        if not os.access(folder, os.W_OK | os.X_OK):
+        folder = place if place is None or place.is_dir() else place.parent
+        if folder is not None and not os.access(folder, os.W_OK | os.X_OK):
             yield Check(
                 what, False, "its folder cannot be written, so it cannot be erased", "chmod or chown it"
             )
+
+
+def _of_store(
+    desk: Desk, store: StoreTable, opener: OpenReader, url: str, roles: tuple[bool, ...]
+) -> Iterator[Check]:
+    """What is found at one of a store's addresses. `roles`: whether it is looked at for erasing.
+
+    Raises: CenotaphError where it cannot be read.
+    """
+    what = f"store {store.name}"
+    selection, around = desk.config.selection(store), desk.config.surroundings(store)
+    with closing(opener(url, selection, around)) as reader:
+        if isinstance(reader, Checked):
+            yield from [
+                Check(
+                    f"{what}, {'erasing' if erasing else 'reading'}: {one.what}", one.good, one.says, one.hint
+                )
+                for erasing in roles
+                for one in reader.checks(Grade[store.grade], frozenset(store.shared), erasing=erasing)
+            ]
+        if False in roles:
+            count = len(reader.collections())
+            able = reader.capabilities
+            why = f"; not higher: {able.why_not_higher}" if able.why_not_higher else ""
+            yield Check(what, True, f"{count} collections, can reach {able.grade.name}{why}")
 
 
 def _apps(desk: Desk) -> Iterator[Check]:

@@ -21,6 +21,8 @@ from cenotaph.store import (
     Collection,
     Copy,
     Extent,
+    Finding,
+    Grade,
     Partition,
     Passage,
     Surroundings,
@@ -31,6 +33,7 @@ from cenotaph.stores.postgres import (
     exposure,
     history,
     large_objects,
+    privileges,
     raw,
     rows,
     schema,
@@ -73,11 +76,7 @@ class PostgresReader:
     def copies(self, collection: Collection) -> Sequence[Copy]:
         """Other places, in the database and around it, that may hold rows of the collection."""
         with self._reading() as view:
-            table = _named(view, collection)
-            return [
-                *within.found(view.session, view.schema, table, self._selection),
-                *copies.found(view.session, table, self._selection, self._around),
-            ]
+            return self._copies(view, _named(view, collection))
 
     def partitions(self, collection: Collection) -> Sequence[Partition]:
         with self._reading() as view:
@@ -138,6 +137,16 @@ class PostgresReader:
         with self._session() as session:
             return list(script.passages(session, self._selection, chosen, shared, self._around))
 
+    def checks(self, asked: Grade, shared: frozenset[str], *, erasing: bool) -> Iterable[Finding]:
+        """As `store.Checked.checks`."""
+        with self._reading() as view:
+            tables = tuple(self._in_scope(view))
+            found = tuple(copy for table in tables for copy in self._copies(view, table))
+            scene = privileges.Scene(
+                view.session, view.schema, tables, self._selection, found, asked, shared, self._around
+            )
+            return list(privileges.erasing(scene) if erasing else privileges.reading(scene))
+
     def close(self) -> None:
         """Nothing stays open between calls."""
 
@@ -154,6 +163,12 @@ class PostgresReader:
     def _reading(self) -> Iterator[_View]:
         with self._session() as session:
             yield _View(session, schema.read(session))
+
+    def _copies(self, view: _View, table: schema.Table) -> list[Copy]:
+        return [
+            *within.found(view.session, view.schema, table, self._selection),
+            *copies.found(view.session, table, self._selection, self._around),
+        ]
 
     def _in_scope(self, view: _View) -> list[schema.Table]:
         listed = large_objects.listed(view.session, view.schema, self._selection)

@@ -53,6 +53,7 @@ SETTINGS = {
     "enable_hashagg": "off",
     "jit": "off",
 }
+_LOOPBACK = ("127.", "::1")
 _PARAMETERS = "log_parameter_max_length"
 RESTRICTED = {_PARAMETERS: "0", "temp_file_limit": "0"}  # a superuser's, or granted
 SET = "SELECT set_config(name, value, false) FROM unnest($1::text[], $2::text[]) AS s (name, value)"
@@ -122,6 +123,11 @@ class Session:
         )
 
     @property
+    def local(self) -> bool:
+        """Whether nothing crosses a network: a Unix socket, or the loopback."""
+        return self.host.startswith(("/", "@", *_LOOPBACK))
+
+    @property
     def encoding(self) -> str:
         return self._link.info.parameter_status("server_encoding") or ""
 
@@ -142,6 +148,12 @@ class Session:
         """The only value that a query finds."""
         return self.rows(query, *values)[0][0]
 
+    def encrypted(self) -> bool:
+        """By TLS or GSSAPI."""
+        if self._link.pgconn.ssl_in_use:
+            return True
+        return bool(self.rows("SELECT 1 FROM pg_stat_gssapi WHERE pid = pg_backend_pid() AND encrypted"))
+
     def bind(self, values: Sequence[str]) -> list[str]:
         """SQL expressions of type text for these values, for statements that take no parameters."""
         names = [f"{_BOUND}{number}" for number in range(len(values))]
@@ -156,7 +168,7 @@ class Session:
         command = f"COPY ({query}) TO STDOUT (FORMAT BINARY)".encode()
         link = self._link.pgconn
         # what is encrypted can only be taken from the library, a row at a time
-        blocks = _by_row(link, command) if self._encrypted() else _by_block(link, command)
+        blocks = _by_row(link, command) if self.encrypted() else _by_block(link, command)
         try:
             yield from blocks
         finally:
@@ -169,7 +181,8 @@ class Session:
         if self.version < _OLDEST:
             raise PermanentStoreError("the server is older than PostgreSQL 13, which is the oldest read here")
         self._set(SETTINGS)
-        self.quiet = _PARAMETERS not in self.attempt(RESTRICTED)  # keys do not get into the server's log
+        self.attempt(RESTRICTED)
+        self.quiet = self.one("SELECT current_setting($1)", _PARAMETERS) == "0"  # keys stay out of the log
         self._link.execute(b"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
 
     def attempt(self, settings: dict[str, str]) -> set[str]:
@@ -185,11 +198,6 @@ class Session:
     def _set(self, settings: dict[str, str]) -> None:
         self.rows(SET, list(settings), list(settings.values()))
 
-    def _encrypted(self) -> bool:
-        if self._link.pgconn.ssl_in_use:
-            return True
-        return bool(self.rows("SELECT 1 FROM pg_stat_gssapi WHERE pid = pg_backend_pid() AND encrypted"))
-
 
 def _connect(place: Place) -> psycopg.Connection[tuple[Any, ...]]:
     try:
@@ -201,20 +209,59 @@ def _connect(place: Place) -> psycopg.Connection[tuple[Any, ...]]:
             application_name="cenotaph",
         )
     except psycopg.Error as error:
-        # libpq keeps no SQLSTATE of a failed connection, so ask whether anybody is there
-        full = any(words in str(error) for words in _FULL)
+        # libpq keeps no SQLSTATE of a failed connection: ask whether anybody is there, and read its words
+        words = str(error)
         answers = pq.PGconn.ping(place.conninfo.encode()) == pq.Ping.OK
-    if answers and not full:
-        raise PermanentStoreError(
-            "the server refuses this role, or has no database of this name",
-            hint="see the server's log and pg_hba.conf, and the store's url",
+    if answers and not any(full in words for full in _FULL):
+        why, hint = next(
+            (told for said, *told in _REFUSALS if said in words),
+            ("the server refuses this role", "see the server's log and pg_hba.conf, and the store's url"),
         )
+        raise PermanentStoreError(why, hint=hint)
     raise TransientStoreError(
         "the server does not answer, or has no connection left", hint="see whether it runs, then run again"
     )
 
 
 _FULL = ("too many clients", "too many connections", "remaining connection slots")
+_REFUSALS = (  # what a server that speaks English says, why that is, and what to do
+    (
+        "no pg_hba.conf entry",
+        "the server lets this role in from here nowhere",
+        "add to its pg_hba.conf: hostssl DATABASE ROLE ADDRESS scram-sha-256, then SELECT pg_reload_conf();",
+    ),
+    (
+        "password authentication failed",
+        "the server does not take this role's password, or has no such role",
+        "CREATE ROLE … LOGIN PASSWORD …; or correct PGPASSFILE, or the address that url refers to",
+    ),
+    (
+        "no password supplied",
+        "the server wants a password of this role",
+        'put it into PGPASSFILE, or the whole address into what url = "env:NAME" or "file:PATH" refers to',
+    ),
+    (
+        "eer authentication failed",
+        "the server wants the user of the system to have the role's name",
+        "run as that user, or map it: pg_ident.conf, and map= in pg_hba.conf",
+    ),
+    (
+        "permission denied for database",
+        "this role may not connect to the database",
+        "GRANT CONNECT ON DATABASE … TO …;",
+    ),
+    (
+        "certificate",
+        "the server's certificate is not one that is trusted here",
+        "add ?sslrootcert=FILE to the store's url, with the authority that issued it",
+    ),
+    ('database "', "the server has no database of this name", "correct the store's url"),
+    (
+        'role "',
+        "the server has no role of this name, or none that logs in",
+        "CREATE ROLE … LOGIN; ALTER ROLE … LOGIN;",
+    ),
+)
 
 
 @contextlib.contextmanager
@@ -232,6 +279,11 @@ def driver_errors(what: str) -> Iterator[None]:
 def quoted(name: str) -> str:
     """A name as SQL writes it."""
     return '"' + name.replace('"', '""') + '"'
+
+
+def literal(text: str) -> str:
+    """A text as SQL writes it, for hints: what runs here has values bound."""
+    return "'" + text.replace("'", "''") + "'"
 
 
 _RECEIVE = 1 << 20
@@ -362,8 +414,8 @@ def _meaning(state: str | None, operational: bool, what: str) -> StoreError:
     if state == "42501":
         return PermanentStoreError(
             f"{what} may not be read by this role, or not all of its rows, or not be erased by it",
-            hint="GRANT SELECT on it, USAGE on its schema, and BYPASSRLS where it has row-level security;"
-            " to erase, DELETE and ownership",
+            hint="run: cenotaph doctor, which says it exactly: GRANT SELECT ON TABLE, GRANT USAGE ON SCHEMA,"
+            " ALTER ROLE … BYPASSRLS; to erase GRANT DELETE and the owner's rights",
         )
     if state == "22021":
         return PermanentStoreError(f"{what} has a key or a name that is no UTF-8, and no encoding is known")
