@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import struct
+from collections.abc import Iterable
+
 import numpy as np
 import pyarrow as pa
 import pytest
 
 from cenotaph.errors import UsageError
-from cenotaph.residue.needles import NeedleBuilder, Needles
+from cenotaph.residue.needles import NeedleBuilder, Needles, _Hash
 
 KEY = bytes(range(32))
 PHONES = [f"138{n:08d}" for n in range(500)]
@@ -122,6 +125,26 @@ def test_values_with_a_common_end_or_beginning_are_told_apart():
     assert len(found(both, "\n".join(many + mails).encode("utf-8"))) == 600
     strangers = [value.replace("小", "大").replace("user", "other") for value in many + mails]
     assert found(both, "\n".join(strangers).encode("utf-8")) == []
+
+
+def test_a_value_that_ends_in_zeros_is_not_looked_for_in_every_zero(monkeypatch):
+    """Of two points the second is nought, and empty pages are full of zeros: what lies before tells more."""
+    values = [struct.pack(">4d", n, n, 0, 0) for n in range(1, 50)]
+    needles = built(pa.array(values, pa.binary()), "blob")
+    data = bytearray(1 << 16)
+    data[::4096] = b"\x01" * 16
+    data[5000:5032] = values[7]
+    compared: list[bytes] = []
+    wholes = _Hash.wholes
+
+    def counted(self: _Hash, forms: Iterable[bytes]) -> object:
+        compared.extend(map(bytes, forms))
+        return wholes(self, compared)
+
+    monkeypatch.setattr(_Hash, "wholes", counted)
+
+    assert [start for start, _, _ in found(needles, bytes(data))] == [5000]
+    assert len(compared) < 50
 
 
 def test_a_prefix_does_not_hide_a_phone():
