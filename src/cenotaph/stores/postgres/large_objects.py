@@ -64,14 +64,20 @@ def listed(session: Session, known: Schema, selection: Selection) -> Schema:
     return known
 
 
-def copies(session: Session, table: Table, selection: Selection) -> Iterator[Copy]:
+def size(session: Session) -> int | None:
+    """How many bytes large objects take in the server's files; None where there are none."""
+    if not _any(session):
+        return None
+    return int(session.one("SELECT pg_total_relation_size($1::int8::regclass)", LARGE_OBJECTS))
+
+
+def copies(size: int, table: Table, selection: Selection) -> Iterator[Copy]:
     """Large objects beside a table, where they are no collection. Out of scope by name, they stay, unless
     the table has a column of the type that names them."""
-    if table.oid == LARGE_OBJECTS or selection.includes(NAME) or not _any(session):
+    if table.oid == LARGE_OBJECTS or selection.includes(NAME):
         return
     by_name = not isinstance(selection, _TablesOnly)
     named = any(column.type in _NAMED_BY for column in table.columns)
-    size = session.one("SELECT pg_total_relation_size($1::int8::regclass)", LARGE_OBJECTS)
     yield Copy(KIND, NAME, size, Disposition.KEEP if by_name and not named else Disposition.REACH_NOT)
 
 

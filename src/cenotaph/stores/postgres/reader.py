@@ -38,9 +38,9 @@ from cenotaph.stores.postgres import (
     rows,
     schema,
     script,
-    within,
 )
 from cenotaph.stores.postgres.session import Place, Session, driver_errors
+from cenotaph.stores.postgres.within import Within
 
 KEYS_LOGGED = "the server may write bounds of partitions, which are keys, into its log: read as a superuser"
 
@@ -62,16 +62,15 @@ class PostgresReader:
         self._place = place
         self._selection = large_objects.fitting(selection)
         self._around = around
+        self._beside: Within | None = None
         with self._session() as session:
             self.capabilities = raw.capabilities(session, around)
 
     def collections(self) -> Sequence[Collection]:
         with self._reading() as view:
             listed = large_objects.listed(view.session, view.schema, self._selection)
-            around = history.read(view.session, view.schema)
-            return [
-                self._collection(view, ordinal, table, around) for ordinal, table in enumerate(listed.tables)
-            ]
+            self._beside = None
+            return [self._collection(view, ordinal, table) for ordinal, table in enumerate(listed.tables)]
 
     def copies(self, collection: Collection) -> Sequence[Copy]:
         """Other places, in the database and around it, that may hold rows of the collection."""
@@ -166,7 +165,7 @@ class PostgresReader:
 
     def _copies(self, view: _View, table: schema.Table) -> list[Copy]:
         return [
-            *within.found(view.session, view.schema, table, self._selection),
+            *self._within(view).copies(table, self._selection),
             *copies.found(view.session, table, self._selection, self._around),
         ]
 
@@ -174,15 +173,19 @@ class PostgresReader:
         listed = large_objects.listed(view.session, view.schema, self._selection)
         return [table for table in listed.tables if self._selection.includes(table.name)]
 
-    def _collection(
-        self, view: _View, ordinal: int, table: schema.Table, around: history.History
-    ) -> Collection:
+    def _within(self, view: _View) -> Within:
+        """What is beside the tables, as it was when collections were last asked for."""
+        if self._beside is None:
+            self._beside = Within.read(view.session, view.schema)
+        return self._beside
+
+    def _collection(self, view: _View, ordinal: int, table: schema.Table) -> Collection:
         with driver_errors(f"collection {ordinal}"):
             counts = self._count(view, table, rows.Bounds.of(table))
         notes = [KEYS_LOGGED] if table.key and view.session.logs_keys() else []
         if counts.unconverted:
             notes.append(f"{counts.unconverted} values could not be compared with the row condition")
-        notes += history.notes(around, table, self._selection)
+        notes += history.notes(self._within(view).history, table, self._selection)
         return Collection(
             ordinal,
             table.name,

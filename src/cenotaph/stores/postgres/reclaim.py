@@ -21,11 +21,11 @@ from cenotaph.stores.postgres import (
     schema,
     views,
     wal,
-    within,
 )
 from cenotaph.stores.postgres.rewriting import rewrite
 from cenotaph.stores.postgres.schema import LARGE_OBJECTS
 from cenotaph.stores.postgres.session import Denied
+from cenotaph.stores.postgres.within import Within
 from cenotaph.stores.postgres.work import Outlook, Step, Work
 from cenotaph.stores.postgres.writing import Writer
 
@@ -144,11 +144,12 @@ def _limits(work: Work, asked: int) -> Iterator[str]:
         yield able.why_not_higher
     if len(work.tables) < asked:
         yield "a table from which was erased is gone, and was not rewritten"
+    beside = Within.read(work.writer, work.known)
     kinds = dict.fromkeys(
         copy.kind
         for table in work.tables
         for copy in (
-            *within.found(work.writer, work.known, table, work.selection),
+            *beside.copies(table, work.selection),
             *copies.found(work.writer, table, work.selection, work.around),
         )
         if copy.disposition is Disposition.REACH_NOT

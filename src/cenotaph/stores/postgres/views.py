@@ -64,9 +64,9 @@ def own(view: View, known: Schema, selection: Selection) -> bool:
     return view.refreshable and all(oid in names and selection.includes(names[oid]) for oid in view.tables)
 
 
-def copies(session: Session, known: Schema, table: Table, selection: Selection) -> Iterator[Copy]:
-    """The materialized views that read the table."""
-    for view in read(session):
+def copies(views: tuple[View, ...], known: Schema, table: Table, selection: Selection) -> Iterator[Copy]:
+    """Those of the materialized views that read the table."""
+    for view in views:
         if table.oid in view.tables:
             mine = own(view, known, selection)
             yield Copy(KIND, view.name, view.bytes, Disposition.DESTROY if mine else Disposition.REACH_NOT)

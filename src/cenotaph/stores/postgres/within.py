@@ -3,30 +3,50 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 from cenotaph.scope import Selection
 from cenotaph.store import Copy, Disposition
 from cenotaph.stores.postgres import history, large_objects, views
+from cenotaph.stores.postgres.history import History
 from cenotaph.stores.postgres.schema import USERS_OWN, Schema, Table, collection_name
 from cenotaph.stores.postgres.session import Session
+from cenotaph.stores.postgres.views import View
 
 
-def found(session: Session, known: Schema, table: Table, selection: Selection) -> Iterator[Copy]:
-    """Copies in the database, with what becomes of each under the selection. No value is read."""
-    for copy in _found(session, known, table, selection):
-        yield copy if selection.includes(table.name) else replace(copy, disposition=Disposition.KEEP)
+@dataclass(frozen=True, slots=True)
+class Within:
+    """What a database has beside rows, read once for all of its tables. No value is read."""
 
+    history: History
+    views: tuple[View, ...]
+    foreign: tuple[tuple[str, str], ...] = field(repr=False)  # what kind of server, and the table
+    objects: int | None  # bytes of large objects, where there are any
 
-def _found(session: Session, known: Schema, table: Table, selection: Selection) -> Iterator[Copy]:
-    yield from views.copies(session, known, table, selection)
-    yield from history.copies(history.read(session, known), table, selection)
-    yield from large_objects.copies(session, table, selection)
-    for schema, relation, wrapper in session.rows(_FOREIGN):
-        name = collection_name(schema, relation)
-        # like any table: out of scope where its name is, though nothing of it is ever read
-        stays = Disposition.REACH_NOT if selection.includes(name) else Disposition.KEEP
-        yield Copy(f"foreign table ({wrapper})", name, 0, stays)
+    @classmethod
+    def read(cls, session: Session, known: Schema) -> Within:
+        foreign = (
+            (str(wrapper), collection_name(schema, relation))
+            for schema, relation, wrapper in session.rows(_FOREIGN)
+        )
+        return cls(
+            history.read(session, known), views.read(session), tuple(foreign), large_objects.size(session)
+        )
+
+    def copies(self, table: Table, selection: Selection) -> Iterator[Copy]:
+        """Copies of a table in the database, with what becomes of each under the selection."""
+        for copy in self._copies(table, selection):
+            yield copy if selection.includes(table.name) else replace(copy, disposition=Disposition.KEEP)
+
+    def _copies(self, table: Table, selection: Selection) -> Iterator[Copy]:
+        yield from views.copies(self.views, self.history.known, table, selection)
+        yield from history.copies(self.history, table, selection)
+        if self.objects is not None:
+            yield from large_objects.copies(self.objects, table, selection)
+        for wrapper, name in self.foreign:
+            # like any table: out of scope where its name is, though nothing of it is ever read
+            stays = Disposition.REACH_NOT if selection.includes(name) else Disposition.KEEP
+            yield Copy(f"foreign table ({wrapper})", name, 0, stays)
 
 
 _FOREIGN = f"""
