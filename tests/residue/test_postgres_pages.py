@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import random
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -121,6 +122,119 @@ def test_keys_of_an_index_are_kept_while_one_of_their_rows_is_there(people):
 
 
 @needs_server
+def test_a_place_is_not_a_row(people):
+    """Where the file has another transaction's row at a place that the server named, nothing is kept."""
+    rows = there(people)
+    others = Rows(rows.place, rows.writer + np.uint32(1))
+
+    assert len(ranges(people.file("people"), rows))
+    assert not len(ranges(people.file("people"), others))
+    assert not len(leads(people.file("people"), others))
+
+
+@needs_server
+def test_keys_count_only_where_their_rows_are_older_than_the_checkpoint(people):
+    """By the page's place in the log, or by the row's transaction; frozen rows are old, whatever it was."""
+    people.sql("CREATE TABLE aged(n int PRIMARY KEY); INSERT INTO aged SELECT generate_series(1, 10)")
+    path, rows = people.file("aged"), there(people, table="aged")
+    writer = int(rows.writer[0])
+
+    def known(settled: Settled) -> int:
+        return len(leads(path, rows, settled))
+
+    assert known(Settled(0, 0)) == known(Settled(0, writer)) == known(Settled(-1, 0)) == 0
+    assert known(Settled(1 << 62, 0)) == known(Settled(0, writer + 1)) == 10
+    assert known(Settled(0, (writer + (1 << 31) + 1) % (1 << 32))) == 0
+    people.sql("VACUUM FREEZE aged")
+    path = people.file("aged")
+    assert known(Settled(0, writer)) == 10
+
+
+@needs_server
+def test_blocks_of_a_later_file_of_a_table_are_counted_on(people):
+    """A relation is cut every gigabyte: places go on behind it."""
+    data, rows = people.file("people").read_bytes(), there(people)
+    later = Rows(rows.place + (131072 << 16), rows.writer)
+
+    found, known = postgres_live.heap(io.BytesIO(data), len(data), later, LATER, 131072)
+
+    assert len(found) == len(ranges(people.file("people"), rows))
+    assert len(known)
+    assert (known >> 16 >= 131072).all()
+
+
+@needs_server
+def test_all_versions_in_one_page_have_one_key(people):
+    """Rows updated in their page, before and after a vacuum: an index leads to where the first one was."""
+    people.sql(
+        """
+        CREATE TABLE moved(n int, town text, seen int) WITH (fillfactor=20);
+        CREATE INDEX moved_town ON moved(town);
+        INSERT INTO moved SELECT i, 'moved-'||md5(i::text), 0 FROM generate_series(1, 200) i;
+        UPDATE moved SET seen = 1;
+        UPDATE moved SET seen = 2 WHERE n % 2 = 0;
+        """
+    )
+    for statement in ("SELECT 1", "VACUUM moved", "UPDATE moved SET seen = 3", "VACUUM FULL moved"):
+        people.sql(statement)
+        heap, index = people.file("moved"), people.file("moved_town")
+
+        kept = within(index.read_bytes(), keys(index, Tree(leads(heap, there(people, table="moved")))))
+
+        assert len(set(re.findall(b"moved-[0-9a-f]{32}", kept))) == 200
+
+
+@needs_server
+def test_the_keys_that_lead_through_a_tree_are_kept_with_the_rows_they_copy(people):
+    """None is left out after all is built anew; of rows that went meanwhile, none is kept."""
+    people.sql(
+        """
+        CREATE TABLE tree(n int, name text);
+        INSERT INTO tree SELECT i, 'tree-'||md5(i::text) FROM generate_series(1, 30000) i;
+        CREATE INDEX tree_name ON tree(name, n);
+        """
+    )
+    heap, index = people.file("tree"), people.file("tree_name")
+    data = index.read_bytes()
+
+    every = within(data, keys(index, Tree(leads(heap, there(people, table="tree")))))
+    some = within(data, keys(index, Tree(leads(heap, there(people, "name > 'tree-8'", "tree")))))
+
+    assert data.count(b"tree-") > 30_000 + 100, "copies lead through the tree"
+    assert every.count(b"tree-") == data.count(b"tree-")
+    assert set(re.findall(b"tree-[0-7]", some)) == set()
+    assert some.count(b"tree-") > data.count(b"tree-") / 3
+
+
+@needs_server
+@pytest.mark.parametrize("waiting", ["off", "on"])
+def test_keys_of_an_inverted_index_are_kept_while_their_first_row_is_there(people, waiting):
+    """Few rows in the key itself, many in a tree of places, and keys that wait in a list."""
+    people.sql(
+        f"""
+        DROP TABLE IF EXISTS tagged;
+        CREATE TABLE tagged(n int, tags text[]);
+        CREATE INDEX tagged_tags ON tagged USING gin(tags) WITH (fastupdate={waiting});
+        INSERT INTO tagged SELECT i, ARRAY['all-of-them', 'tag-'||md5(i::text), 'some-'||i%2]
+            FROM generate_series(1, 6000) i;
+        """
+    )
+    if waiting == "off":
+        people.sql("REINDEX INDEX tagged_tags")  # what splits leave in free space is no key
+    heap, index = people.file("tagged"), people.file("tagged_tags")
+    data = index.read_bytes()
+
+    every = within(data, keys(index, Inverted(leads(heap, there(people, table="tagged")))))
+    some = within(data, keys(index, Inverted(leads(heap, there(people, "n % 2 = 0", "tagged")))))
+
+    for word in (b"tag-", b"all-of-them", b"some-0", b"some-1"):
+        assert every.count(word) == data.count(word) > 0
+    assert some.count(b"some-1") == 0
+    assert some.count(b"some-0") == data.count(b"some-0")
+    assert 2900 < len(set(re.findall(b"tag-[0-9a-f]{32}", some))) <= 3000
+
+
+@needs_server
 def test_hint_bits_say_no_more_than_they_know(people):
     """None that the server calls there is said to be gone, and the other way round."""
     data = people.file("people").read_bytes()
@@ -164,8 +278,8 @@ def test_what_a_row_that_is_there_shares_with_one_that_is_gone_is_kept_only_ther
     assert len(findings.residue) > 600
 
 
-def a_page(seed: int) -> bytearray:
-    """A page with forty rows."""
+def a_page(seed: int, kind: type | None = None) -> bytearray:
+    """A page with forty rows, or keys of such an index."""
     draw = random.Random(seed)
     page = bytearray(8192)
     page[12:20] = b"\xb8\x00\x00\x10\x00\x20\x04\x20"
@@ -173,6 +287,10 @@ def a_page(seed: int) -> bytearray:
         pointer = 8192 - 100 * (nth + 1) | 1 << 15 | 90 << 17
         page[24 + 4 * nth : 28 + 4 * nth] = pointer.to_bytes(4, "little")
     page[4192:] = draw.randbytes(4000)
+    if kind is not None:
+        tail = bytes(12) + b"\x01\x00\x00\x00" if kind is Tree else b"\xff" * 4 + b"\x00\x00\x02\x00"
+        page[16:18] = (8192 - len(tail)).to_bytes(2, "little")
+        page[-len(tail) :] = tail
     return page
 
 
@@ -184,7 +302,7 @@ def a_page(seed: int) -> bytearray:
 )
 def test_mutated_pages_never_name_bytes_outside_themselves(changes, cut, kind):
     """Whatever headers and pointers say: ranges are sorted, disjoint, and inside the file."""
-    data = bytearray(a_page(1) + a_page(2))
+    data = bytearray(a_page(1, kind) + a_page(2, kind))
     for nth, (at, value) in enumerate(changes):
         data[at + 8192 * (nth % 2)] = value
     data = data[: len(data) - cut]

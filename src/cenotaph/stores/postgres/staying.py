@@ -118,7 +118,7 @@ def _placed(table: Table) -> Table:
 
 def _written(table: Table, parts: Sequence[_Part]) -> Table:
     """The table with these parts of each row, as the server writes them, behind its columns."""
-    names = [quoted(name) + ("::text[]" if elements else "::text") for name, elements in parts]
+    names = [_OUTPUT.format(quoted(name), "::text[]" if elements else "") for name, elements in parts]
     texts = types.lists(types.text, _TEXT, "postgresql:_text")
     return replace(
         table,
@@ -129,6 +129,7 @@ def _written(table: Table, parts: Sequence[_Part]) -> Table:
 
 
 _TEXT = 25
+_OUTPUT = "CASE WHEN {0} IS NOT NULL THEN format('%s', {0}){1} END"  # a cast to text may write otherwise
 
 
 def _rows_of(piece: pa.RecordBatch) -> Rows:
