@@ -110,7 +110,7 @@ def _pass_on(source: socket.socket, sink: socket.socket, parser: _Parser | None)
 
 def _changes(text: str, volatile: set[str]) -> bool:
     """Not what reads and nothing else, and not the transaction in which a session reads."""
-    if re.match(r"\s*(SELECT|WITH)\b", text):
+    if re.match(r"\s*(SELECT|WITH|SHOW)\b", text):
         return bool(volatile & set(re.findall(r"(\w+)\(", text)))
     reads = text.startswith("COPY (") and " TO STDOUT " in text
     return not reads and text != "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"

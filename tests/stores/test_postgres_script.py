@@ -11,7 +11,7 @@ import postgres_recorder
 import postgres_server
 from cenotaph.errors import PermanentStoreError
 from cenotaph.scope import Hold, Selection, parse_predicate
-from cenotaph.store import Collection, Partition, Passage, Scripted
+from cenotaph.store import NOTHING_AROUND, Collection, Partition, Passage, Scripted, Surroundings
 from cenotaph.stores.postgres import open_eraser, open_reader
 from cenotaph.testing.contract import Log, Rows
 
@@ -37,6 +37,8 @@ TABLES = (
     "INSERT INTO log SELECT 'line ' || n FROM generate_series(1, 250) n",
     "CREATE MATERIALIZED VIEW names AS SELECT name FROM patient",
     "SELECT lo_from_bytea((9000 + n)::oid, 'scan') FROM generate_series(1, 250) n",
+    "CREATE MATERIALIZED VIEW seen AS SELECT name FROM patient",
+    "SELECT lo_from_bytea(0, 'scan')",
     "ANALYZE",
 )
 SELECTION = Selection(
@@ -54,8 +56,10 @@ def database(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     server.drop(name)
 
 
-def planned(url: str) -> tuple[list[tuple[Collection, Sequence[Partition]]], list[Passage]]:
-    reader = open_reader(url, SELECTION)
+def planned(
+    url: str, around: Surroundings = NOTHING_AROUND
+) -> tuple[list[tuple[Collection, Sequence[Partition]]], list[Passage]]:
+    reader = open_reader(url, SELECTION, around)
     chosen = [
         (c, reader.partitions(c)) for c in reader.collections() if c.records or c.name == "public.empty"
     ]
@@ -63,9 +67,11 @@ def planned(url: str) -> tuple[list[tuple[Collection, Sequence[Partition]]], lis
     return chosen, list(reader.script(chosen, SHARED))
 
 
-def carried_out(url: str, chosen: Sequence[tuple[Collection, Sequence[Partition]]]) -> None:
+def carried_out(
+    url: str, chosen: Sequence[tuple[Collection, Sequence[Partition]]], around: Surroundings
+) -> None:
     """As `destroy` does."""
-    reader, eraser = open_reader(url, SELECTION), open_eraser(url, SELECTION, SHARED)
+    reader, eraser = open_reader(url, SELECTION, around), open_eraser(url, SELECTION, SHARED, around)
     partitions = {c.ordinal: p for c, p in chosen}
     sealed = {p: Rows(reader.batches(p)) for _, several in chosen for p in several}
     try:
@@ -77,20 +83,24 @@ def carried_out(url: str, chosen: Sequence[tuple[Collection, Sequence[Partition]
         eraser.close()
 
 
-def test_what_is_shown_is_what_runs(database: str) -> None:
-    """A cycle of foreign keys, triggers, partitions, rows that stay, an empty table, shared actions: whatever
-    changed anything was shown, and all that was shown ran, in the order in which it was."""
+@pytest.mark.parametrize("overwritten", [False, True])
+def test_what_is_shown_is_what_runs(database: str, overwritten: bool) -> None:
+    """A cycle of foreign keys, triggers, partitions, rows that stay, an empty table, a view, large objects,
+    shared actions, overwriting beneath the server: whatever changed anything was shown, and all that was
+    shown ran, in the order in which it was."""
     server = postgres_server.shared()
+    around = Surroundings(data_dir=str(server.data) if overwritten else None, online_overwrite=overwritten)
     with postgres_recorder.recording(server) as recorder:
-        chosen, passages = planned(recorder.url(database))
+        chosen, passages = planned(recorder.url(database), around)
         assert recorder.changing(database) == []  # looking changed nothing
 
-        carried_out(recorder.url(database), chosen)
+        carried_out(recorder.url(database), chosen, around)
         (ran,) = recorder.changing(database)
 
     shown = [c.text for p in passages for _ in range(p.times) for c in p.commands if c.text]
     assert set(ran) - {BINDING} == set(shown)
     assert _once(ran) == _once(shown)
+    assert any("TRUNCATE" in text for text in ran) == overwritten
     assert server.run("SELECT count(*) FROM log", database=database) == [(1,)]
 
 

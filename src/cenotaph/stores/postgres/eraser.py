@@ -139,18 +139,6 @@ def cycle_of(
     return cycle if whole else frozenset()
 
 
-def triggers(session: Session, table: Table) -> list[tuple[str, str]]:
-    """Names and states (pg_trigger.tgenabled) of the table's own triggers that would run."""
-    return [
-        (str(name), str(state))
-        for name, state in session.rows(
-            "SELECT tgname::text, tgenabled::text FROM pg_trigger WHERE tgrelid = $1::int8"
-            " AND NOT tgisinternal AND tgenabled <> 'D' ORDER BY tgname",
-            table.oid,
-        )
-    ]
-
-
 def _found(known: Schema, bounds: rows.Bounds, what: str) -> Table:
     table = known.table(schema.collection_name(bounds.schema, bounds.relation))
     if table is None:
@@ -195,7 +183,7 @@ class _Rest:
             DriftError: another number of rows went than was checked; the caller rolls back.
             PermanentStoreError: rows that stay refer to some of these.
         """
-        suspended = triggers(self._writer, self._table)
+        suspended = references.triggers(self._writer, self._table)
         where = rows.condition(self._writer, self._table, self._bounds) if self._whole else None
         removal = commands.Removal.of(self._table, where, suspended)
         for command in removal.before:

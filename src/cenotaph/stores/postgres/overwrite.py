@@ -28,6 +28,8 @@ from cenotaph.stores.postgres.work import Outlook, Work
 from cenotaph.stores.postgres.writing import Writer
 
 _USERS = 16384  # FirstNormalObjectId: below it are catalogs (large objects), which are never overwritten
+_MARK = Command("SAVEPOINT looking", "Marks where the transaction goes on if a table cannot be looked at.")
+_BACK = Command("ROLLBACK TO looking", "Goes on from there.")
 _ZEROS = Command(
     "",
     "Writes zeros over the old files of the tables, of their indexes and TOAST, and waits for the disk."
@@ -70,9 +72,11 @@ def telling(outlook: Outlook) -> Iterator[Command]:
         return
     whole = [t for t in outlook.tables if t.oid >= _USERS and outlook.selection.whole(t.name, t.names())]
     for group in groups(whole, references.read(outlook.session)):
+        stopped = [(table, references.triggers(outlook.session, table)) for table in group]
         yield commands.BEGIN
         yield from map(lock, group)
-        yield truncate(group)
+        yield from (_MARK for _ in group)
+        yield from _truncating(group, stopped)
         yield from (commands.CHECKPOINT, _ZEROS, commands.COMMIT)
     yield commands.CHECKPOINT
 
@@ -153,11 +157,11 @@ def _together(work: Work, where: Directory, group: Sequence[Table]) -> int:
 
 def is_empty_beneath(writer: Writer, table: Table) -> bool:
     """As `is_empty`, in a transaction that goes on."""
-    writer.run("SAVEPOINT looking")
+    writer.run(_MARK)
     try:
         return not writer.rows(f"SELECT 1 FROM {table.sql()} LIMIT 1")  # noqa: S608 (quoted)
     except Damaged:
-        writer.run("ROLLBACK TO looking")
+        writer.run(_BACK)
         return writer.copies_nothing(table)
 
 
@@ -173,20 +177,19 @@ def _lock(writer: Writer, table: Table) -> None:
 
 def _truncate(writer: Writer, group: Sequence[Table]) -> None:
     """Without the triggers that this would run: they could write elsewhere."""
-    stopped = [(table, writer.rows(_TRIGGERS, table.oid)) for table in group]
-    for table, triggers in stopped:
-        if triggers:
-            writer.run(commands.suspend_triggers(table))
-    writer.run(truncate(group))
-    for table, triggers in stopped:
-        for name, state in triggers:
-            writer.run(commands.resume_trigger(table, name, state))
+    stopped = [(table, references.triggers(writer, table)) for table in group]
+    for command in _truncating(group, stopped):
+        writer.run(command)
 
 
-_TRIGGERS = """
-SELECT tgname::text, tgenabled::text FROM pg_trigger
-WHERE tgrelid = $1::int8 AND NOT tgisinternal AND tgenabled <> 'D' ORDER BY tgname
-"""
+def _truncating(
+    group: Sequence[Table], stopped: Sequence[tuple[Table, Sequence[tuple[str, str]]]]
+) -> Iterator[Command]:
+    yield from (commands.suspend_triggers(table) for table, triggers in stopped if triggers)
+    yield truncate(group)
+    yield from (
+        commands.resume_trigger(table, *trigger) for table, triggers in stopped for trigger in triggers
+    )
 
 
 def _look_again(work: Work, where: Directory, files: Sequence[File]) -> None:

@@ -1,10 +1,14 @@
-"""Which tables refer to which, and so in which order their rows can go (PostgreSQL manual, "Constraints")."""
+"""Which tables refer to which, and so in which order their rows can go (PostgreSQL manual, "Constraints").
+
+And the triggers that would run when they do.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from cenotaph.stores.postgres.schema import Table
 from cenotaph.stores.postgres.session import Session, quoted
 
 
@@ -48,6 +52,18 @@ def read(session: Session) -> tuple[Reference, ...]:
         )
         for child, parent, schema, relation, follows, mine, theirs in session.rows(_REFERENCES)
     )
+
+
+def triggers(session: Session, table: Table) -> list[tuple[str, str]]:
+    """Names and states (pg_trigger.tgenabled) of the table's own triggers that would run."""
+    return [
+        (str(name), str(state))
+        for name, state in session.rows(
+            "SELECT tgname::text, tgenabled::text FROM pg_trigger WHERE tgrelid = $1::int8"
+            " AND NOT tgisinternal AND tgenabled <> 'D' ORDER BY tgname",
+            table.oid,
+        )
+    ]
 
 
 def order(tables: Sequence[int], references: Sequence[Reference]) -> list[int]:

@@ -60,7 +60,7 @@ def _erasing(
 ) -> Iterator[Passage]:
     """Partitions of one table in a row, those of which the same is run as one passage."""
     cycle = bool(eraser.cycle_of(table, known, found, selection))
-    triggers = eraser.triggers(session, table)
+    triggers = references.triggers(session, table)
     whole = selection.whole(table.name, table.names())
 
     def run(partition: Partition) -> tuple[Command, ...]:

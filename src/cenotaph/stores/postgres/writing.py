@@ -69,10 +69,9 @@ class Writer(Session):
         self._set(_WRITES)
         self.silent = not self.attempt(_SILENT) and self.quiet  # nothing of this session is logged
 
-    def run(self, command: Command | str, *values: object) -> int:
+    def run(self, command: Command, *values: object) -> int:
         """Run one command; how many rows it touched. Values are bound, never written into its text."""
-        text = command.text if isinstance(command, Command) else command
-        return self._link.execute(text.encode(), values or None).rowcount
+        return self._link.execute(command.text.encode(), values or None).rowcount
 
     @contextmanager
     def remarks(self) -> Iterator[list[str]]:
