@@ -609,6 +609,15 @@ def _check_copies(case: CaseFile) -> None:
             raise UsageError(
                 f"store {store.name}: data_dir, online_overwrite and retire_server are said of servers"
             )
+    for store in case.store:
+        if not store.retire_server:
+            continue
+        others = [s for s in case.store if s.data_dir == store.data_dir]
+        if store.data_dir is None or store.scope != "everything" or not all(s.retire_server for s in others):
+            raise UsageError(
+                f"store {store.name}: a server goes with all that it has",
+                hint='retire_server takes data_dir and scope = "everything", at every store of the server',
+            )
     for copy in case.copies:
         if kinds.get(copy.store, PLACES[0]) in PLACES:
             raise UsageError(

@@ -126,8 +126,8 @@ class Session:
         """
         if store.name in self.addresses or store.anchor is None:
             return False
-        place = self.config.path(self.config.find(store.name))
-        return estates.anchor(place, self.config.base) != store.anchor
+        place = self.config.home(self.config.find(store.name))
+        return place is None or estates.anchor(place, self.config.base) != store.anchor
 
     def tool(self) -> str:
         """The program, and whose addresses led to the stores."""

@@ -39,6 +39,20 @@ OF_SERVER: Mapping[str, Mapping[str, tuple[str, ...]]] = {
 kinds of `Copy` that each one reaches."""
 
 
+WITH_SERVER: Mapping[str, frozenset[str]] = {
+    "postgresql": frozenset(
+        (
+            *("materialized view", "statistics", "extended statistics", "large objects", "wal"),
+            *("statement statistics", "replication slot", "server log"),
+        )
+    ),
+}
+"""The kinds of `Copy` that go with a server that is retired, by scheme."""
+
+
+AWAITS_RETIREMENT = "the server is not yet retired"  # why a store of it is not reclaimed
+
+
 @dataclass(frozen=True, slots=True)
 class GivenCopy:
     """A copy of a store that the case names (`[[copy]]`)."""
@@ -304,6 +318,17 @@ class Checked(Protocol):
     `destroy` takes."""
 
     def checks(self, asked: Grade, shared: frozenset[str], *, erasing: bool) -> Iterable[Finding]: ...
+
+
+@runtime_checkable
+class Retiring(Protocol):
+    """An eraser whose store's server can be taken out of service, with everything that it has."""
+
+    def retire(self, known: State | None, begin: Callable[[State], None]) -> Reclamation:
+        """Stop the server, destroy its files, remove it. Safe to repeat after a kill.
+
+        `begin` is told, before the first change, what `known` has to be then; durable on return.
+        """
 
 
 @runtime_checkable

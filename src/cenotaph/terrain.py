@@ -12,7 +12,7 @@ from pathlib import Path
 
 from cenotaph.config import PLACES, CaseFile, NamedVolume, StoreTable
 from cenotaph.errors import UsageError
-from cenotaph.store import OF_SERVER
+from cenotaph.store import OF_SERVER, WITH_SERVER
 from cenotaph.volume import identify
 from cenotaph.volume.model import Volume
 from cenotaph_proof import facts
@@ -140,9 +140,11 @@ def _identified(named: NamedVolume) -> Volume:
 
 
 def reached_with(store: StoreTable) -> frozenset[str]:
-    """The kinds of copies that the shared actions which the case lists for this store reach."""
+    """The kinds of copies that the shared actions which the case lists for this store reach, or that go with
+    its server."""
     actions = OF_SERVER.get(store.kind, {})
-    return frozenset(kind for action in store.shared for kind in actions.get(action, ()))
+    found = frozenset(kind for action in store.shared for kind in actions.get(action, ()))
+    return found | WITH_SERVER.get(store.kind, frozenset()) if store.retire_server else found
 
 
 def owner_of(config: CaseFile, store: StoreTable) -> str | None:

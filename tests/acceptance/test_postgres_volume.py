@@ -5,9 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from postgres_on_volume import PERSONS, ServerCase, server_on
+from postgres_on_volume import PERSONS, OnVolume, ServerCase, server_on
 
 import postgres_server
+from cenotaph.scope import Selection
+from cenotaph.store import Grade, Surroundings
+from cenotaph.stores.postgres import open_eraser, open_reader
 from volume_images import LOOPS
 
 postgres_server.need()
@@ -33,3 +36,62 @@ def test_a_server_that_stays_leaves_nobody_on_its_volume(tmp_path: Path) -> None
         case.verify()
         assert on.server.run("SELECT count(*) FROM ward", database=on.database) == [(5,)]
         assert ran["destroy"].value["records"] == PERSONS + 900
+
+
+def test_tables_that_are_overwritten_leave_nobody_in_free_blocks(tmp_path: Path) -> None:
+    """No volume is wiped here: rewritten tables leave people in free blocks, overwritten ones nobody."""
+    left = {}
+    for way in (False, True):
+        # statistics, and segments of the log that are removed, would be in free blocks as well
+        with server_on(analysed=False, min_wal_size="128MB", max_wal_size="256MB") as on:
+            _erase(on, online_overwrite=way)
+            left[way] = on.found()
+            assert on.server.run("SELECT count(*) FROM ward", database=on.database) == [(5,)]
+
+    assert left[False]
+    assert left[True] == set()
+
+
+def _erase(on: OnVolume, *, online_overwrite: bool) -> None:
+    around = Surroundings(str(on.server.data), online_overwrite=online_overwrite)
+    selection = Selection(collections=("public.patient", "public.visit"))
+    reader = open_reader(on.server.url(on.database), selection)
+    chosen = [c for c in reader.collections() if selection.includes(c.name)]
+    shared = frozenset(("statistics", "wal"))
+    on.server.run("DELETE FROM visit", "DELETE FROM patient", database=on.database)
+    eraser = open_eraser(on.server.url(on.database), selection, shared, around)
+    try:
+        assert eraser.reclaim(chosen).reached is Grade.L3
+    finally:
+        eraser.close()
+    on.server.run("CHECKPOINT")
+
+
+def test_a_server_that_goes_leaves_nothing(tmp_path: Path) -> None:
+    """Shut down, overwritten, removed, the volume wiped: no file, nobody in the image, L3 without a server to
+    ask, and a certificate that verifies."""
+    with server_on() as on:
+        on.server.drop("app1")  # the bystander, whose rows would keep the server
+        case = ServerCase(tmp_path / "case").ask(on, "retire_server = true", shared=())
+        before = on.found()
+        ran = case.upto("certify")
+        (probed,) = ran["probe"].value["stores"]
+
+        assert before == on.needles
+        assert on.found() == set()
+        assert not on.server.data.exists()
+        assert on.server.process.wait(10) == 0
+        assert (probed["grade_reached"], probed["unreachable"]) == ("L3", []), str(ran["probe"])
+        assert ran["certify"].value["stores"][0]["grade_reached"] == "L3"
+        case.verify()
+
+
+def test_a_server_with_rows_of_others_does_not_go(tmp_path: Path) -> None:
+    """A database that no store of the case names has rows: the server runs on, and it is said how many."""
+    with server_on() as on:
+        case = ServerCase(tmp_path / "case").ask(on, "retire_server = true", shared=())
+        case.upto("approve")
+        ran = case.stage("destroy", code=5)
+
+        assert "1 of its databases have rows that stay" in ran.err
+        assert on.server.run("SELECT count(*) FROM other", database="app1") == [(100,)]

@@ -194,7 +194,7 @@ def test_a_server_killed_at_any_write_comes_to_the_same_end(
     monkeypatch.setattr(os, "pwrite", pwrite)
     first = server.database(options=f"TEMPLATE {template}")
     _reclaim(server, first, gone)
-    points = _points(seen[0])
+    points = _points(seen[0] - 2)  # how many maps of free space a table has is not the same each time
     for point in points:
         database = server.database(options=f"TEMPLATE {template}")
         left[0] = point

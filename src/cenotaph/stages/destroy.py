@@ -22,10 +22,10 @@ from types import FrameType
 from typing import TypeAlias, TypeVar
 
 from cenotaph import estate as estates
-from cenotaph import lock, terrain, wiping
+from cenotaph import lock, retiring, terrain, wiping
 from cenotaph.annex import Annex
 from cenotaph.clock import Clock, inside
-from cenotaph.config import StoreTable
+from cenotaph.config import PLACES, StoreTable
 from cenotaph.desk import Desk, alone
 from cenotaph.engines import local
 from cenotaph.errors import (
@@ -124,7 +124,10 @@ def destroy(
             ):
                 outcomes.append(outcome)
                 tell("stores erased", done, len(tasks))
-            outcomes += _wipe_volumes(desk, case, plan, tell)
+            ended = _retire_servers(desk, case, plan, eraser, tell)
+            outcomes += ended
+            if set(ended) <= {"done"}:
+                outcomes += _wipe_volumes(desk, case, plan, tell)
         except CenotaphError:
             desk.say_done()
             raise
@@ -446,6 +449,39 @@ def _signed_until(desk: Desk, case: Case) -> int:
         return journal.covered(last.body(Destruction).journal) if last else 0
 
 
+def _retire_servers(desk: Desk, case: Case, plan: ApprovedPlan, eraser: OpenEraser, tell: Tell) -> list[str]:
+    """End the servers whose stores are all erased, where the case says that they go too."""
+    with Journal(desk.journal_path()) as journal:
+        lines = list(journal.entries())
+    servers: dict[str, list[StoreTable]] = {}
+    for table in desk.config.store:
+        if table.retire_server:
+            servers.setdefault(str(desk.config.home(table)), []).append(table)
+    planned = {store.name: store for store in plan.plan.stores}
+    tasks = [
+        retiring.RetireTask(
+            folder=desk.path,
+            stores=tuple(table.name for table in tables),
+            eraser=eraser,
+            url=desk.config.url(tables[0], erase=True),
+            selection=desk.config.selection(tables[0]),
+            around=desk.config.surroundings(tables[0]),
+            plan=plan.digest,
+            lock_timeout=seconds(desk.config.limits.lock_timeout, "lock_timeout"),
+            window=desk.config.window(),
+            flags=(STOP, PAUSE),
+            clock=desk.clock,
+        )
+        for tables in servers.values()
+        if retiring.is_due([planned[table.name] for table in tables], lines)
+    ]
+    outcomes = []
+    for done, (_, outcome) in enumerate(local.run(retiring.retire_server, tasks, workers=1), 1):
+        outcomes.append(outcome)
+        tell("servers retired", done, len(tasks))
+    return outcomes
+
+
 def _wipe_volumes(desk: Desk, case: Case, plan: ApprovedPlan, tell: Tell) -> list[str]:
     """Wipe the plan's volumes whose stores are erased and reclaimed; one at a time, in the plan's order."""
     since, rejected = _signed_until(desk, case), case.rejected()
@@ -482,12 +518,15 @@ def _check_place(desk: Desk, table: StoreTable, store: EstateStore) -> None:
     """The eraser goes where the survey looked, and nowhere else. Raises: RefusedError."""
     if store.anchor is None:
         return
-    if estates.anchor(desk.config.path(table), desk.config.base) != store.anchor:
+    home = desk.config.home(table)
+    if home is None or estates.anchor(home, desk.config.base) != store.anchor:
         raise RefusedError(
             f"the folder of store {store.name} is not the one that was surveyed",
             hint="mount it, or bring it back; if it was replaced on purpose, survey and seal again",
         )
-    read = os.path.realpath(desk.config.path(table))
+    if table.kind not in PLACES:
+        return
+    read = os.path.realpath(home)
     erase = os.path.realpath(desk.config.url(table, erase=True).partition(":")[2])
     if read != erase:
         raise RefusedError(f"erase_url of store {store.name} leads to another place than its url")
@@ -511,12 +550,15 @@ def _check_not_certifying(desk: Desk) -> None:
 
 
 def _wipe_failures(desk: Desk, outcomes: list[str]) -> list[str]:
-    """Why volumes could not be wiped by this run."""
+    """Why volumes could not be wiped, or servers retired, by this run."""
     if "failed" not in outcomes:
         return []
     with Journal(desk.journal_path()) as journal:
-        newest = journal.latest("wiping", "wiped", "wipe failed").values()
-    return [f"{e.store}: {e.body['why']}" for e in newest if e.kind == "wipe failed"]
+        newest = [
+            *journal.latest("wiping", "wiped", "wipe failed").values(),
+            *journal.latest("retiring", "reclaimed", "retire failed").values(),
+        ]
+    return [f"{e.store}: {e.body['why']}" for e in newest if e.kind in ("wipe failed", "retire failed")]
 
 
 def _reasons(entry: Entry | None, volumes: list[str]) -> str:

@@ -61,6 +61,7 @@ class SurveyTask:
     kind: str
     url: str = field(repr=False)
     path: Path | None = field(repr=False)  # None for a store that a server keeps
+    anchored: Path | None = field(repr=False)  # where it has to be found again, and to be missed
     base: Path = field(repr=False)
     selection: Selection = field(repr=False)
     subjects: dict[str, str] = field(repr=False)
@@ -110,7 +111,7 @@ def survey(desk: Desk, opener: OpenReader, tell: Tell = quiet) -> Entry:
 
 def survey_store(task: SurveyTask) -> Surveyed:
     """Survey one store; runs in a child process. A store that is not there is an error, not empty."""
-    if task.path is not None and not task.path.exists():
+    if task.anchored is not None and not task.anchored.exists():
         raise UsageError(
             f"there is nothing at the address of store {task.name}",
             hint="correct its url in case.toml, or take the store out",
@@ -124,7 +125,7 @@ def survey_store(task: SurveyTask) -> Surveyed:
             task.name,
             tuple(p.clear for p in parts),
             tuple(copy for p in parts for copy in p.copies),
-            estates.anchor(task.path, task.base) if task.path is not None else None,
+            estates.anchor(task.anchored, task.base) if task.anchored is not None else None,
         ),
         InventoryStore(
             name=task.name,
@@ -289,6 +290,7 @@ def _task(desk: Desk, opener: OpenReader, name: str, key: bytes) -> SurveyTask:
         kind=store.kind,
         url=desk.config.url(store),
         path=desk.config.place(store),
+        anchored=desk.config.home(store) if store.retire_server else desk.config.place(store),
         base=desk.config.base,
         selection=desk.config.selection(store),
         subjects=store.subject,

@@ -8,7 +8,7 @@ cycle of foreign keys no order is right, which leaves a session that acts as a r
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 
@@ -18,19 +18,22 @@ import pyarrow as pa
 from cenotaph.errors import DriftError, PermanentStoreError
 from cenotaph.scope import Selection
 from cenotaph.store import (
+    AWAITS_RETIREMENT,
     NOTHING_AROUND,
     Class,
     Collection,
     Column,
     Command,
     Erasure,
+    Grade,
     Partition,
     PartitionSeal,
     Progress,
     Reclamation,
+    State,
     Surroundings,
 )
-from cenotaph.stores.postgres import commands, large_objects, reclaim, references, rows, schema, types
+from cenotaph.stores.postgres import commands, large_objects, reclaim, references, retire, rows, schema, types
 from cenotaph.stores.postgres.schema import Schema, Table
 from cenotaph.stores.postgres.session import Denied, Place, Referred, Session, driver_errors
 from cenotaph.stores.postgres.writing import Writer
@@ -54,7 +57,7 @@ def open_eraser(
 
 
 class PostgresEraser:
-    """`store.Eraser` and `store.Ordered` for one database of a server."""
+    """`store.Eraser`, `store.Ordered` and `store.Retiring` for one database of a server."""
 
     def __init__(
         self, place: Place, selection: Selection, shared: frozenset[str], around: Surroundings
@@ -93,9 +96,16 @@ class PostgresEraser:
 
     def reclaim(self, collections: Sequence[Collection]) -> Reclamation:
         """As `store.Eraser.reclaim`: rewrites the tables, and what of the server the case shares."""
+        if retire.gone(self._around):
+            return Reclamation(Grade.L1, AWAITS_RETIREMENT, 0, 0)  # as far as this session can tell
         with driver_errors("the server"):
             names = [collection.name for collection in collections]
             return reclaim.run(self._open(), names, self._selection, self._shared, self._around)
+
+    def retire(self, known: State | None, begin: Callable[[State], None]) -> Reclamation:
+        """As `store.Retiring.retire`."""
+        self.close()
+        return retire.run(self._place, self._around, known, begin)
 
     def close(self) -> None:
         if self._writer is not None:

@@ -47,20 +47,27 @@ def capabilities(session: Session, around: Surroundings = NOTHING_AROUND) -> Cap
     place = data_directory(session, around)
     if isinstance(place, NoAccess):
         return Capabilities(Grade.L1, f"no file access: {place.why}")
+    able = of_folder(place)
+    if able.grade < Grade.L3:
+        return able
+    if around.data_dir is None:
+        return Capabilities(Grade.L2, "the case does not say where the server lies (data_dir)")
+    with _files():
+        if len({os.stat(top).st_dev for top, _ in _tops(place, session)}) > 1:
+            return Capabilities(Grade.L2, "a part of the server lies on another volume")
+    return able
+
+
+def of_folder(place: str) -> Capabilities:
+    """What can be reached where a folder lies."""
     with _files(), Beneath(os.fsencode(place)) as directory:
         kind = filesystem(directory.fd)
-        device = os.fstat(directory.fd).st_dev
     if kind.layered:
         return Capabilities(Grade.L1, f"the file system {kind.kind} {kind.why_not}")
     if not kind.overwrites_in_place:
         return Capabilities(Grade.L2, f"the file system {kind.kind} {kind.why_not}")
     if kind.kind not in WIPED:
         return Capabilities(Grade.L2, f"free blocks of the file system {kind.kind} are not wiped")
-    if around.data_dir is None:
-        return Capabilities(Grade.L2, "the case does not say where the server lies (data_dir)")
-    with _files():
-        if any(os.stat(top).st_dev != device for top, _ in _tops(place, session)):
-            return Capabilities(Grade.L2, "a part of the server lies on another volume")
     return Capabilities(Grade.L3, "the medium beneath the volume is not reached")
 
 
@@ -123,6 +130,17 @@ def extents(
             if stat.S_ISREG(info.st_mode):
                 ranges = _whole(info.st_size) if kept.covers(name) else parts.get(name, _NONE)
                 yield Extent(_kind(name), path, info.st_size, functools.partial(_open, path), ranges)
+
+
+def remains(around: Surroundings) -> Iterator[Extent]:
+    """Every file that is left at the directory of a server that is gone."""
+    with _files():
+        for folder, _, names in os.walk(around.data_dir or "", onerror=_raise):
+            for name in sorted(names):
+                path = os.path.join(folder, name)
+                info = os.lstat(path)
+                if stat.S_ISREG(info.st_mode):
+                    yield Extent("server file", path, info.st_size, functools.partial(_open, path), _NONE)
 
 
 def _tops(place: str, session: Session) -> list[tuple[str, str]]:

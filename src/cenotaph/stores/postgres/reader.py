@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
-from cenotaph.errors import PermanentStoreError
+from cenotaph.errors import PermanentStoreError, TransientStoreError
 from cenotaph.scope import Counts, Selection
 from cenotaph.store import (
     NOTHING_AROUND,
@@ -35,6 +35,7 @@ from cenotaph.stores.postgres import (
     large_objects,
     privileges,
     raw,
+    retire,
     rows,
     schema,
     script,
@@ -45,14 +46,22 @@ from cenotaph.stores.postgres.within import Within
 KEYS_LOGGED = "the server may write bounds of partitions, which are keys, into its log: read as a superuser"
 
 
-def open_reader(url: str, selection: Selection, around: Surroundings = NOTHING_AROUND) -> PostgresReader:
-    """Read the database at `postgresql://user@host:port/dbname`.
+def open_reader(
+    url: str, selection: Selection, around: Surroundings = NOTHING_AROUND
+) -> PostgresReader | Retired:
+    """Read the database at `postgresql://user@host:port/dbname`, or what is left of a retired one.
 
     Raises:
         UsageError: the URL is not one.
         StoreError: the server does not answer, or refuses.
     """
-    return PostgresReader(Place.of(url), selection, around)
+    place = Place.of(url)
+    try:
+        return PostgresReader(place, selection, around)
+    except TransientStoreError:
+        if retire.gone(around):  # what does not answer, and has nothing left to be started with
+            return Retired(around)
+        raise
 
 
 class PostgresReader:
@@ -206,6 +215,38 @@ class PostgresReader:
             return Counts(count, 0, 0, 0) if whole else Counts(0, 0, count, 0)
         with self._session() as session:  # reading rows ends the session that reads them
             return self._selection.count(table.name, rows.batches(session, table, bounds))
+
+
+class Retired:
+    """`store.Reader` where a server was: nothing, and whatever is left in its directory."""
+
+    def __init__(self, around: Surroundings) -> None:
+        self.capabilities = retire.reachable(around)
+        self._around = around
+
+    def collections(self) -> Sequence[Collection]:
+        return []
+
+    def copies(self, collection: Collection) -> Sequence[Copy]:
+        return []
+
+    def partitions(self, collection: Collection) -> Sequence[Partition]:
+        return []
+
+    def batches(self, partition: Partition) -> Iterator[pa.RecordBatch]:
+        return iter(())
+
+    def watermark(self, collection: Collection) -> Watermark:
+        return Watermark("gone")
+
+    def raw(self) -> Iterator[Extent]:
+        yield from raw.remains(self._around)
+
+    def started(self) -> None:
+        """As `store.Served.started`."""
+
+    def close(self) -> None:
+        """Nothing was opened."""
 
 
 class _View(NamedTuple):

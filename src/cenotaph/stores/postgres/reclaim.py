@@ -10,7 +10,16 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from cenotaph.errors import PermanentStoreError
 from cenotaph.scope import Selection
-from cenotaph.store import OF_SERVER, Command, Disposition, Grade, Reclamation, Surroundings
+from cenotaph.store import (
+    AWAITS_RETIREMENT,
+    OF_SERVER,
+    WITH_SERVER,
+    Command,
+    Disposition,
+    Grade,
+    Reclamation,
+    Surroundings,
+)
 from cenotaph.stores.postgres import (
     commands,
     copies,
@@ -18,6 +27,7 @@ from cenotaph.stores.postgres import (
     overwrite,
     raw,
     restart,
+    retire,
     schema,
     views,
     wal,
@@ -30,6 +40,7 @@ from cenotaph.stores.postgres.work import Outlook, Step, Work
 from cenotaph.stores.postgres.writing import Writer
 
 _OFFERED = OF_SERVER["postgresql"]
+_IN_SERVER = ("statistics", "wal", "restart")
 _ALWAYS = ("statistics", "wal")  # of a table that was deleted from, whatever the catalogs still show
 
 
@@ -45,14 +56,13 @@ def run(
     tables = tuple(table for name in names if (table := known.table(name)) is not None)
     before = sum(table.bytes for table in tables)
     work = Work(writer, known, tables, selection, shared, around)
-    for step in _OWN:
+    for _, step in _steps(shared, around):
         step.run(work)
-    for action in _OFFERED:
-        if action in shared:
-            _SHARED[action].run(work)
     after = sum(table.bytes for table in schema.read(writer).tables if table.name in set(names))
     limits = [*_limits(work, len(names)), *work.limits]
     able = raw.capabilities(writer, around)
+    if around.retire_server:
+        limits.append(AWAITS_RETIREMENT)
     return Reclamation(
         Grade.L1 if limits else able.grade,
         limits[0] if limits else able.why_not_higher,
@@ -64,11 +74,20 @@ def run(
 
 def script(outlook: Outlook, shared: frozenset[str]) -> Iterator[tuple[str, tuple[Command, ...]]]:
     """What `run` runs, in its order: the shared action, empty where it is the store's own, and commands."""
-    for step in _OWN:
-        yield "", tuple(step.commands(outlook))
+    for action, step in _steps(shared, outlook.around):
+        yield action, tuple(step.commands(outlook))
+    if outlook.around.retire_server:
+        yield "", (retire.COMMAND,)
+
+
+def _steps(shared: frozenset[str], around: Surroundings) -> Iterator[tuple[str, Step]]:
+    """Which steps are taken, in order, each with the shared action that it is. Of a server that goes, what is
+    in it is left as it is: its blocks are overwritten before they are freed."""
+    for step in () if around.retire_server else _OWN:
+        yield "", step
     for action in _OFFERED:
-        if action in shared:
-            yield action, tuple(_SHARED[action].commands(outlook))
+        if action in shared and not (around.retire_server and action in _IN_SERVER):
+            yield action, _SHARED[action]
 
 
 def _rewrite(work: Work) -> None:
@@ -154,8 +173,11 @@ def _limits(work: Work, asked: int) -> Iterator[str]:
         )
         if copy.disposition is Disposition.REACH_NOT
     )
+    always: Sequence[str] = _ALWAYS
+    if work.around.retire_server:
+        always, kinds = (), {kind: None for kind in kinds if kind not in WITH_SERVER["postgresql"]}
     reached = {kind: action for action, found in _OFFERED.items() for kind in found}
-    needed = {*_ALWAYS, *(reached[kind] for kind in kinds if kind in reached)}
+    needed = {*always, *(reached[kind] for kind in kinds if kind in reached)}
     missing = [action for action in _OFFERED if action in needed - work.shared]
     if missing:
         yield f"the case does not list the shared actions {' and '.join(missing)} for this store"

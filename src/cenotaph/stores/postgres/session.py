@@ -94,6 +94,10 @@ class Place:
         told.setdefault("connect_timeout", CONNECT_SECONDS)
         return cls(conninfo.make_conninfo("", **told), str(told.get("dbname") or ""))
 
+    def other(self, database: str) -> Place:
+        """Another database of the same server."""
+        return Place(conninfo.make_conninfo(self.conninfo, dbname=database), database)
+
 
 class Session:
     """A connection in one read-only transaction, which sees one state of the database until `close`.

@@ -26,7 +26,7 @@ from cenotaph.volume import identify
 
 Identity: TypeAlias = tuple[int, int]  # device and inode
 _TABLESPACES = "pg_tblspc"
-_NO = "online_overwrite is refused: "
+_NO = "nothing is overwritten: "
 
 
 class Directory(NamedTuple):
@@ -196,7 +196,7 @@ def _opened(where: Directory, relation: Relation, stack: ExitStack, owner: int, 
             if reflinked(fd):
                 raise PermanentStoreError(
                     f"{_NO}a file of the table shares blocks with a copy, which keeps the content",
-                    hint="see who copied it; without online_overwrite the table is rewritten",
+                    hint="see who copied it",
                 )
             yield File(fd, folder, segment, identity(info), info.st_size)
     except OSError as error:
