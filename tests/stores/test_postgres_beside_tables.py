@@ -64,6 +64,7 @@ def make(root: Path, *collections: str) -> SmallCase:
     return SmallCase.make(root, text, clock=Clock(), parties=(*PARTIES, OWNER))
 
 
+@pytest.mark.slow
 def test_a_case_reaches_all_of_them(tmp_path: Path, database: tuple[postgres_server.Server, str]) -> None:
     """Large objects, views upon views, a history: everybody is found before, nobody after, at L2; and what
     was not named stays as it was."""

@@ -165,17 +165,18 @@ def test_a_role_that_is_no_superuser_is_refused(database: Make) -> None:
 
 
 def test_the_bytes_of_objects_go_with_their_catalog(database: Make) -> None:
-    """Every page is in a file before, compressed or not; afterwards none of the server's files has one."""
-    it = database(WRITTEN, "CHECKPOINT")
-    before = _found(it, GONE[::50])
+    """Pages, and what somebody said of an object, are in files before, and in none of the server's after."""
+    it = database(WRITTEN, "COMMENT ON LARGE OBJECT 9003 IS 'said of somebody'", "CHECKPOINT")
+    sought = [*GONE[::50], "said of somebody"]
+    before = _found(it, sought)
     collections = open_reader(it.url, OBJECTS).collections()
     erase(it)
     eraser = open_eraser(it.url, EVERYTHING, SHARED)
     reclaimed = eraser.reclaim(collections)
     eraser.close()
 
-    assert before == len(GONE[::50])
-    assert _found(it, GONE[::50]) == 0
+    assert before == len(sought)
+    assert _found(it, sought) == 0
     assert (reclaimed.reached, it.run("SELECT pg_relation_size('pg_largeobject')")) == (Grade.L2, [(0,)])
 
 

@@ -104,13 +104,21 @@ def unlink(where: str) -> Command:
     )
 
 
-REWRITE_OWNERS = Command(
-    "VACUUM (FULL, VERBOSE) pg_catalog.pg_largeobject_metadata",
-    "Writes the catalog of large objects' owners anew, without those of objects that were unlinked.",
-    "ACCESS EXCLUSIVE on the catalog while it runs: nobody makes or unlinks an object.",
-    "Numbers and owners of large objects.",
+REWRITES = tuple(  # of what else the server keeps of an object, by the catalog's fixed oid
+    (
+        Command(
+            f"VACUUM (FULL, VERBOSE) pg_catalog.{name}",
+            f"Writes the catalog of {what} anew, without those of objects that were unlinked.",
+            "ACCESS EXCLUSIVE on the catalog while it runs: nobody makes or unlinks an object.",
+            f"{what.capitalize()} that were deleted. The old file goes to free blocks as it is.",
+        ),
+        oid,
+    )
+    for name, what, oid in (
+        ("pg_largeobject_metadata", "owners of large objects", 2995),
+        ("pg_description", "comments", 2609),
+    )
 )
-OWNERS = 2995  # the oid of pg_largeobject_metadata is fixed (pg_largeobject_metadata.h)
 
 
 def _any(session: Session) -> bool:

@@ -95,15 +95,15 @@ def _rewrite(work: Work) -> None:
     work.writer.attempt({"temp_file_limit": "-1"})  # indexes are sorted
     for table in work.tables:
         rewrite(work.writer, commands.rewrite(table), table.oid)
-        if table.oid == LARGE_OBJECTS:
-            rewrite(work.writer, large_objects.REWRITE_OWNERS, large_objects.OWNERS)
+        for command, oid in large_objects.REWRITES if table.oid == LARGE_OBJECTS else ():
+            rewrite(work.writer, command, oid)
 
 
 def _rewriting(outlook: Outlook) -> Iterator[Command]:
     for table in outlook.tables:
         yield commands.rewrite(table)
         if table.oid == LARGE_OBJECTS:
-            yield large_objects.REWRITE_OWNERS
+            yield from (command for command, _ in large_objects.REWRITES)
 
 
 def _forget_statistics(work: Work) -> None:
