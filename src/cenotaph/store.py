@@ -32,6 +32,7 @@ OF_SERVER: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         "statistics": ("statistics", "extended statistics"),
         "wal": ("wal",),
         "wal_archive": ("wal archive",),
+        "logs": ("server log", "statement statistics"),
         "restart": (),
     },
 }

@@ -26,6 +26,7 @@ from cenotaph.stores.postgres import archive, open_eraser, open_reader
 from cenotaph.testing.contract import Log, Rows
 
 postgres_server.need()
+psycopg = postgres_server.psycopg
 
 PEOPLE = 300
 SHARED = frozenset(("statistics", "wal", "wal_archive"))
@@ -326,3 +327,97 @@ def test_what_waits_for_a_failing_archiver_is_told(place: Place, monkeypatch: py
 def test_only_a_plain_archive_command_is_understood(command: str, folder: str | None) -> None:
     """What could write elsewhere too is not taken for a place."""
     assert archive.plain(command) == folder
+
+
+# ── logs ─────────────────────────────────────────────────────────────────────────────────────────
+
+LOGS = SHARED | {"logs"}
+
+
+def test_the_log_of_the_collector_is_found_and_forgotten() -> None:
+    """Three files of statements, and one that was rotated: gone; the server writes the same three on."""
+    it = Place(
+        logging_collector="on",
+        log_destination="stderr,csvlog,jsonlog",
+        log_statement="mod",
+        log_filename="postgresql-%a.log",
+        shared_preload_libraries="pg_stat_statements",
+    )
+    try:
+        it.sql("CREATE SCHEMA tools", "CREATE EXTENSION pg_stat_statements SCHEMA tools")
+        logs = it.server.data / "log"
+        names = "', '".join(needle.decode() for needle in sorted(it.needles))
+        it.sql(f"UPDATE patient SET name = name WHERE name IN ('{names}')")
+        it.sql(f"COMMENT ON TABLE patient IS '{sorted(it.needles)[0].decode()}'")
+        rotated = logs / "postgresql-Sun.log.1.gz"
+        rotated.write_bytes(gzip.compress(b"\n".join(it.needles)))
+        foreign = logs / "notes.txt"
+        foreign.write_text("another's")
+        assert {"server log", "statement statistics"} <= set(it.kinds())
+        assert it.residue("server log") == PEOPLE
+        current = {path: path.stat().st_ino for path in logs.glob("postgresql-*") if path != rotated}
+        assert len({path.suffix for path in current}) == 3
+
+        reclaimed = it.reclaim("public.patient", shared=LOGS)
+
+        assert it.residue("server log") == 0
+        assert not rotated.exists()
+        assert foreign.read_text() == "another's"
+        assert {path: path.stat().st_ino for path in current} == current
+        assert "log" not in reclaimed.why_not_higher
+        assert it.sql("SELECT count(*) FROM tools.pg_stat_statements WHERE query LIKE '%Person%'") == [(0,)]
+        it.sql("UPDATE stays SET name = 'afterwards'")
+        for path in current:
+            assert b"afterwards" in path.read_bytes()
+            assert not path.read_bytes().startswith(b"\0")
+    finally:
+        it.stop()
+
+
+def test_the_log_that_standard_error_goes_to_is_found(place: Place) -> None:
+    """Nobody told where it is; the kernel does. It stays the same file, and what follows is written to it."""
+    output = place.server.folder / "output"
+    inode = output.stat().st_ino
+    key = sorted(place.needles)[7].decode()
+    place.sql("CREATE UNIQUE INDEX once ON patient (name)")
+    with pytest.raises(psycopg.errors.UniqueViolation):
+        place.sql(f"INSERT INTO patient VALUES (9999, '{key}')")
+    (output.parent / "output.1").write_bytes(key.encode())
+    (output.parent / "output-of-another").write_text("another's")
+    assert place.residue("server log") == 1
+
+    reclaimed = place.reclaim("public.patient", shared=LOGS)
+
+    assert place.residue("server log") == 0
+    assert output.stat().st_ino == inode
+    assert not (output.parent / "output.1").exists()
+    assert (output.parent / "output-of-another").read_text() == "another's"
+    assert "server log" not in reclaimed.why_not_higher
+
+
+def test_a_log_that_is_given_is_forgotten(place: Place, tmp_path: Path) -> None:
+    """A file or a folder that the case names, with what is rotated of it, and nothing else there."""
+    key = sorted(place.needles)[8]
+    (tmp_path / "a.log").write_bytes(key)
+    (tmp_path / "a.log.2.gz").write_bytes(gzip.compress(key))
+    (tmp_path / "b.txt").write_bytes(b"another's")
+    given = GivenCopy("server log", str(tmp_path))
+    assert place.residue("server log", given) == 1
+    assert "server log" in place.kinds(given)
+
+    place.reclaim("public.patient", shared=LOGS, copies=(given,))
+
+    assert place.residue("server log", given) == 0
+    assert (tmp_path / "a.log").read_bytes() == b""
+    assert (tmp_path / "b.txt").read_bytes() == b"another's"
+
+
+def test_a_log_in_syslog_is_told_as_not_reached(place: Place) -> None:
+    """Another program keeps it: said, and the grade held down."""
+    place.server.run("ALTER SYSTEM SET log_destination = 'stderr,syslog'", "SELECT pg_reload_conf()")
+
+    reclaimed = place.reclaim("public.patient", shared=LOGS)
+
+    place.server.run("ALTER SYSTEM RESET log_destination", "SELECT pg_reload_conf()")
+    assert reclaimed.reached is Grade.L1
+    assert "server log, place not known" in f"{reclaimed.why_not_higher} {reclaimed.notes}"

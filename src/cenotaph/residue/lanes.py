@@ -6,7 +6,7 @@ ended: at its own end, with an error, or (its feeder ran dry) cut off.
 
 No number in a stream is trusted: neither a length nor a promise to fit in memory.
 Formats: gzip RFC 1952, deflate RFC 1951, zip APPNOTE.TXT § 4.3.7, Zstandard RFC 8878, LZ4 frame format,
-bzip2 by its library, xz file format § 2.1.1.
+bzip2 by its library, xz file format § 2.1.1, pg_dump's archives (`pg_dump`).
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ import zstandard
 
 from cenotaph.residue.carve_ext4 import MAGIC as _INODE
 from cenotaph.residue.carve_parquet import MAGICS as _PAGES
+from cenotaph.residue.pg_dump import MAGIC as _DUMP
+from cenotaph.residue.pg_dump import DumpError, Unpacker
 
 PIECE = 1 << 18  # bytes decoded at once
 _MOST_WINDOW = 128 << 20  # of Zstandard, as its command line tool allows with --long=27
@@ -166,6 +168,22 @@ class _Zstandard:
                 raise Stop(unused=len(self._state.unused_data) + max(0, len(data) - at - 1024))
 
 
+class _Dump:
+    """An archive of pg_dump in its custom format."""
+
+    lane = "pg_dump"
+
+    def __init__(self) -> None:
+        self._state = Unpacker()
+
+    def feed(self, data: bytes | memoryview) -> Iterator[bytes]:
+        for at in range(0, len(data), PIECE):
+            try:
+                yield from self._state.feed(data[at : at + PIECE])
+            except DumpError as error:
+                raise Stop(f"pg_dump archive {error.args[0]}" if error.args[0] else "") from None
+
+
 def _gzip(head: bytes) -> Decoder | str | None:
     """RFC 1952 § 2.3: reserved flags are zero, the operating system is known."""
     if len(head) < 10 or head[3] & 0xE0 or head[8] not in (0, 2, 4) or not (head[9] <= 13 or head[9] == 255):
@@ -218,6 +236,7 @@ MAGICS = (
     Magic("lz4", b"\x04\x22\x4d\x18", _lz4),
     *(Magic("bz2", b"BZh%d1AY&SY" % level, _bzip2) for level in range(1, 10)),
     Magic("xz", b"\xfd7zXZ\x00", _xz),
+    Magic("pg_dump", _DUMP, lambda _: _Dump()),
 )
 
 

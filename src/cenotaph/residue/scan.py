@@ -67,7 +67,7 @@ class Hit:
     offset: int
     length: int
     lane: str  # "raw", "gzip", "zip", "zstd", "lz4", "bz2", "xz", "parquet", "arrow", "sqlite", "inode",
-    # "pglz", "toast", "wal"
+    # "pg_dump", "pglz", "toast", "wal"
     encoding: str
     kind: str
     needle: int

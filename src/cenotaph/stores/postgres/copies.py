@@ -9,13 +9,14 @@ from collections.abc import Iterator, Mapping
 
 from cenotaph.scope import Selection
 from cenotaph.store import Copy, Disposition, Extent, Surroundings
-from cenotaph.stores.postgres import archive
+from cenotaph.stores.postgres import archive, logs
 from cenotaph.stores.postgres.schema import Table
 from cenotaph.stores.postgres.session import Session
 from cenotaph.stores.postgres.work import Step
 
 STEPS: Mapping[str, Step] = {
     "wal_archive": Step(archive.destroy, archive.destroying),
+    "logs": Step(logs.forget, logs.forgetting),
 }
 """By shared action, what is done to copies outside the server."""
 
@@ -30,11 +31,13 @@ def found(session: Session, table: Table, selection: Selection, around: Surround
             yield _not_reached(kind, place, size)
     yield _not_reached("wal", "pg_wal", _wal_bytes(session))
     yield from archive.found(session, around)
+    yield from logs.found(session, around)
 
 
 def extents(session: Session, around: Surroundings) -> Iterator[Extent]:
     """The files of copies outside the server that are known, and can be read here."""
     yield from archive.extents(session, around)
+    yield from logs.extents(session, around)
 
 
 def _not_reached(kind: str, place: str, size: int) -> Copy:
@@ -65,9 +68,4 @@ _OF_TABLE = {
 _OF_SERVER = {
     "standby": "SELECT coalesce(application_name, ''), 0::int8 FROM pg_stat_replication ORDER BY 1",
     "replication slot": "SELECT slot_name::text, 0::int8 FROM pg_replication_slots ORDER BY 1",
-    "server log": """
-        SELECT 'log', 0::int8 WHERE current_setting('log_statement') <> 'none'
-        OR current_setting('log_min_duration_statement') <> '-1'""",
-    "statement statistics": """
-        SELECT 'pg_stat_statements', 0::int8 FROM pg_extension WHERE extname = 'pg_stat_statements'""",
 }

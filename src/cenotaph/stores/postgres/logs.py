@@ -1,0 +1,239 @@
+"""What the server wrote of statements: its log, wherever that goes, and the texts in pg_stat_statements.
+
+What surprised the author: without any logging of statements a log still has values of people, in the details
+of violated keys and in the statements that failed; and a server that does not collect its log itself tells no
+one where it goes, while the kernel does, of its standard error.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from cenotaph.errors import PermanentStoreError
+from cenotaph.store import Command, Copy, Disposition, Extent, Surroundings
+from cenotaph.stores.postgres import beside, raw
+from cenotaph.stores.postgres.session import Denied, Session, quoted
+from cenotaph.stores.postgres.work import Outlook, Work
+
+KIND, UNKNOWN, STATEMENTS = "server log", "server log, place not known", "statement statistics"
+_ROTATED = r"(?:[.-][0-9][0-9A-Za-z._-]*)?(?:\.(?:gz|zst|lz4|bz2|xz))?"
+_OF_A_FOLDER = re.compile(rf".+\.(?:log|csv|json){_ROTATED}")
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """A file of the log."""
+
+    path: str = field(repr=False)
+    size: int
+    current: bool  # somebody may be writing to it
+
+
+def found(session: Session, around: Surroundings) -> Iterator[Copy]:
+    """The log where statements are written to it or the case names it, or where nobody knows its place."""
+    logs, unknown = known(session, around)
+    given = any(copy.kind == KIND for copy in around.copies)
+    if given or session.rows(_WRITES):
+        yield from (Copy(KIND, log.path, log.size, Disposition.REACH_NOT) for log in logs if log.size)
+    if unknown:
+        yield Copy(UNKNOWN, unknown, 0, Disposition.REACH_NOT)
+    if session.rows(_COLLECTED):
+        yield Copy(STATEMENTS, "pg_stat_statements", 0, Disposition.REACH_NOT)
+
+
+def extents(session: Session, around: Surroundings) -> Iterator[Extent]:
+    """Every file of the log that does not lie among the server's own files."""
+    data = raw.data_directory(session, around)
+    tops = [] if isinstance(data, raw.NoAccess) else [data, *_collected_in(session, data)]
+    for log in known(session, around)[0]:
+        if not any(log.path.startswith(os.path.realpath(top) + "/") for top in tops):
+            yield beside.extent(KIND, log.path, log.size)
+
+
+def known(session: Session, around: Surroundings) -> tuple[list[Log], str]:
+    """The files of the log, each once, and where else it goes, if anywhere: then nobody knows the place."""
+    logs = {log.path: log for copy in around.copies if copy.kind == KIND for log in _given(copy.place)}
+    given = bool(logs)
+    told, unknown = _told(session, around)
+    logs |= {log.path: log for log in told}
+    return [logs[path] for path in sorted(logs)], "" if given and unknown != "syslog" else unknown
+
+
+def forget(work: Work) -> None:
+    """Empty the log that is being written, destroy what was rotated, and reset the texts of statements."""
+    _reset(work)
+    tally = beside.Tally()
+    for log in known(work.writer, work.around)[0]:
+        try:
+            _forget(log, tally)
+        except PermanentStoreError as error:
+            work.limits.append(f"the server log: {error.message}")
+    work.overwritten += tally.overwritten
+    work.freed += tally.freed
+    if tally.files:
+        work.notes.append(f"{tally.files} files of the server log were emptied or destroyed")
+    if tally.left_open:
+        work.notes.append(f"{tally.left_open} files of the server log were freed, and not overwritten")
+
+
+def forgetting(outlook: Outlook) -> Iterator[Command]:
+    """What `forget` runs."""
+    if schema := _extension(outlook.session):
+        yield _resetting(schema)
+    yield Command(
+        "",
+        "Overwrites the server's log: files that were rotated are unlinked, the one that is written is cut to"
+        " nothing. It holds lines of all databases.",
+        reaches="The server's log.",
+    )
+
+
+def _forget(log: Log, tally: beside.Tally) -> None:
+    parent, name = beside.split(log.path)
+    with beside.folder(parent) as place:
+        if log.current:
+            beside.empty(place, name, tally)
+        else:
+            beside.destroy(place, name, tally)
+
+
+def _reset(work: Work) -> None:
+    schema = _extension(work.writer)
+    if schema is None:
+        if work.writer.rows(_COLLECTED):
+            work.limits.append(
+                "pg_stat_statements keeps texts of statements, and is not installed in this database to reset"
+            )
+        return
+    try:
+        work.writer.run(_resetting(schema))
+    except Denied:
+        raise PermanentStoreError(
+            "the shared action logs takes the right to reset pg_stat_statements",
+            hint="GRANT EXECUTE ON FUNCTION pg_stat_statements_reset TO it",
+        ) from None
+
+
+def _extension(session: Session) -> str | None:
+    """The schema in which pg_stat_statements has its functions."""
+    rows = session.rows(_EXTENSION)
+    return str(rows[0][0]) if rows else None
+
+
+def _resetting(schema: str) -> Command:
+    return Command(
+        f"SELECT {quoted(schema)}.pg_stat_statements_reset()",
+        "Forgets the texts and figures of all statements, of every database of the server.",
+        reaches="pg_stat_statements, and the file of its texts.",
+    )
+
+
+# --- where the log is ------------------------------------------------------------------------
+
+
+def _given(path: str) -> Iterator[Log]:
+    """A file with what was rotated from it, or the log files directly in a folder."""
+    path = os.path.realpath(path)
+    if os.path.isdir(path):
+        for log in _matching(path, _OF_A_FOLDER):
+            rotated = not os.path.basename(log.path).endswith((".log", ".csv", ".json"))
+            yield Log(log.path, log.size, not rotated)
+    else:
+        yield from _with_rotated(path)
+
+
+def _with_rotated(path: str) -> Iterator[Log]:
+    """A file that may be written to, and what logrotate(8) made of it."""
+    folder, name = os.path.split(path)
+    for log in _matching(folder, re.compile(re.escape(name) + _ROTATED)):
+        yield Log(log.path, log.size, log.path == path)
+
+
+def _told(session: Session, around: Surroundings) -> tuple[list[Log], str]:
+    """What the server's settings and the kernel tell."""
+    into = {word.strip() for word in _setting(session, "log_destination").split(",")}
+    elsewhere = "syslog" if into & {"syslog", "eventlog"} else ""
+    data = raw.data_directory(session, around)
+    if isinstance(data, raw.NoAccess):
+        return [], elsewhere or "log"
+    if _setting(session, "logging_collector") == "on":
+        return list(_collected(session, data)), elsewhere
+    if "stderr" not in into:
+        return [], elsewhere
+    path = _standard_error(data)
+    if path is None:
+        return [], elsewhere or "standard error"
+    return list(_with_rotated(path)) if path else [], elsewhere
+
+
+def _collected(session: Session, data: str) -> Iterator[Log]:
+    """The files of the server's own collector, by `log_filename`."""
+    current = set()
+    for (name,) in session.rows(_CURRENT):
+        current.add(os.path.realpath(os.path.join(data, str(name))))
+    pattern = "".join(
+        "[0-9A-Za-z_+:-]+" if part.startswith("%") else re.escape(part)
+        for part in re.split(r"(%[EO]?.)", _setting(session, "log_filename"))
+    )
+    pattern = pattern.removesuffix(re.escape(".log")) + r"(?:\.log|\.csv|\.json)?" + _ROTATED
+    folder = os.path.join(data, _setting(session, "log_directory"))
+    for log in _matching(os.path.realpath(folder), re.compile(pattern)):
+        yield Log(log.path, log.size, log.path in current)
+
+
+def _collected_in(session: Session, data: str) -> list[str]:
+    on = _setting(session, "logging_collector") == "on"
+    return [os.path.join(data, _setting(session, "log_directory"))] if on else []
+
+
+def _standard_error(data: str) -> str | None:
+    """The file that the server's standard error is; empty where it goes nowhere, None where nobody knows."""
+    try:
+        with open(os.path.join(data, "postmaster.pid"), encoding="ascii", errors="replace") as running:
+            process = f"/proc/{int(running.readline())}"
+        if os.path.realpath(f"{process}/cwd") != os.path.realpath(data):
+            return None  # a process of another number space
+        target, info = os.readlink(f"{process}/fd/2"), os.stat(f"{process}/fd/2")
+        if target == "/dev/null":
+            return ""
+        same = stat.S_ISREG(info.st_mode) and os.path.samestat(info, os.lstat(target))
+    except (OSError, ValueError):
+        return None
+    return target if same else None
+
+
+def _matching(folder: str, pattern: re.Pattern[str]) -> Iterator[Log]:
+    with contextlib.suppress(PermanentStoreError), beside.folder(folder) as place:
+        for file in beside.listed(place, lambda name: bool(pattern.fullmatch(os.fsdecode(name)))):
+            yield Log(os.path.join(folder, os.fsdecode(file.name)), file.size, False)
+
+
+def _setting(session: Session, name: str) -> str:
+    """Empty where this role may not see it (pg_monitor may)."""
+    rows = session.rows("SELECT setting FROM pg_settings WHERE name = $1", name)
+    return str(rows[0][0]) if rows else ""
+
+
+_WRITES = """
+SELECT 1 FROM pg_settings WHERE name = 'log_statement' AND setting <> 'none'
+OR name IN ('log_min_duration_statement', 'log_min_duration_sample') AND setting <> '-1'
+OR name = 'log_transaction_sample_rate' AND setting <> '0'
+"""
+_COLLECTED = """
+SELECT 1 FROM pg_extension WHERE extname = 'pg_stat_statements' UNION ALL
+SELECT 1 FROM pg_settings WHERE name = 'shared_preload_libraries' AND setting ~ '\\ypg_stat_statements\\y'
+"""
+_EXTENSION = """
+SELECT n.nspname::text FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace
+WHERE e.extname = 'pg_stat_statements'
+"""
+_CURRENT = """
+SELECT name FROM unnest(ARRAY['stderr', 'csvlog'] || CASE WHEN current_setting('server_version_num')::int4
+    >= 150000 THEN ARRAY['jsonlog'] ELSE '{}' END) AS kind, pg_current_logfile(kind) AS name
+WHERE has_function_privilege('pg_current_logfile(text)', 'EXECUTE') AND name IS NOT NULL
+"""
