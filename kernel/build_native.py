@@ -8,7 +8,7 @@ from pathlib import Path
 from cffi import FFI
 
 HERE = Path(__file__).resolve().parent
-SOURCES = ("sha256", "records", "chunks")
+SOURCES = ("sha256", "records", "chunks", "blake2b", "needles")
 FLAGS = [
     "-std=c99",
     "-O3",
@@ -35,5 +35,5 @@ native.set_source(
     sources=[f"c/{name}.c" for name in SOURCES],
     include_dirs=[str(HERE / "c")],
     extra_compile_args=FLAGS,
-    depends=["c/kernel.h", "c/lanes.h"],
+    depends=[str(path.relative_to(HERE)) for path in (HERE / "c").glob("*.h")],
 )

@@ -76,6 +76,14 @@ int cenotaph_digest(int level, const uint8_t *key, const column *columns, size_t
 int cenotaph_chunks(int level, const uint8_t *digests, const uint32_t *records, const uint64_t *bytes,
                     size_t chunks, uint8_t *hashes);
 
+/* needles.c */
+enum { MOST_FORMS = 8 };
+int cenotaph_fingerprints(int level, const uint8_t *key, const uint8_t *person, int fold, const column *c,
+                          int64_t rows, uint64_t *words, uint8_t *there);
+int cenotaph_forms(int level, const uint8_t *key, const uint8_t *person, const uint64_t *secrets, int kind,
+                   int from_start, int postgres, const column *c, int64_t rows, const int64_t *wanted,
+                   size_t count, const uint64_t *names, uint8_t *forms, size_t *made, uint64_t *skipped, uint8_t *done);
+
 static inline uint16_t load16(const uint8_t *at) { uint16_t v; memcpy(&v, at, 2); return v; }
 static inline uint32_t load32(const uint8_t *at) { uint32_t v; memcpy(&v, at, 4); return v; }
 static inline uint64_t load64(const uint8_t *at) { uint64_t v; memcpy(&v, at, 8); return v; }

@@ -4,7 +4,7 @@
  * them, and hashed when it is full. A row too long for that goes into its digest piece by piece, and is held
  * nowhere. Whatever the offsets say, nothing is read outside of the buffers: a value that would end behind
  * its buffer, or before it begins, makes the batch malformed. Beneath a null nothing is read at all. */
-#include "kernel.h"
+#include "columns.h"
 
 #include <stdlib.h>
 
@@ -17,43 +17,6 @@ enum {
 };
 
 enum { NULL_CELL = 0x00, INTEGER = 0x02, DECIMAL = 0x03 };
-
-/* One value's encoding: what was written to `head`, and what follows it. */
-typedef struct {
-    const uint8_t *raw;
-    uint64_t raw_bytes;
-    uint64_t readable; /* from `raw` on, to the end of its buffer */
-} rest;
-
-static inline int is_valid(const column *c, uint64_t at) {
-    return c->valid == NULL || (c->valid[at >> 3] >> (at & 7) & 1);
-}
-
-static inline uint64_t unsigned_at(const column *c, const uint8_t *from, uint64_t at) {
-    switch (c->width) {
-    case 1:
-        return from[at];
-    case 2:
-        return load16(from + 2 * at);
-    case 4:
-        return load32(from + 4 * at);
-    default:
-        return load64(from + 8 * at);
-    }
-}
-
-static inline uint64_t signed_at(const column *c, uint64_t at) {
-    switch (c->width) {
-    case 1:
-        return (uint64_t)(int64_t)(int8_t)c->data[at];
-    case 2:
-        return (uint64_t)(int64_t)(int16_t)load16(c->data + 2 * at);
-    case 4:
-        return (uint64_t)(int64_t)(int32_t)load32(c->data + 4 * at);
-    default:
-        return load64(c->data + 8 * at);
-    }
-}
 
 static uint8_t *put_decimal(uint8_t *out, uint64_t number) {
     uint8_t digits[20];
@@ -94,16 +57,6 @@ static inline uint8_t *put_head(const column *c, uint64_t bytes, uint8_t *out) {
         memcpy(out + 5, c->head + 1, named);
     }
     return out + 5 + named;
-}
-
-static inline int span(const uint8_t *data, uint64_t data_bytes, int64_t start, int64_t end, rest *r) {
-    if (start < 0 || end < start || (uint64_t)end > data_bytes) {
-        return 0;
-    }
-    r->raw = data + start;
-    r->raw_bytes = (uint64_t)(end - start);
-    r->readable = data_bytes - (uint64_t)start;
-    return 1;
 }
 
 /* Write what of a cell has no more than MOST_HEAD + 12 bytes, and say what follows it; NULL where the buffers
@@ -250,44 +203,6 @@ static int digest_long(const uint32_t keyed[8], const column *columns, size_t wi
     sha256_digest(s.state, digest);
     *length = 4 + (int64_t)bytes;
     return DONE;
-}
-
-static int holds(uint64_t bytes, uint64_t values, uint64_t width) {
-    return width == 0 || values <= bytes / width;
-}
-
-/* Whether the buffers have a place for every row. Values of no fixed width are looked at one by one. */
-static int is_sound(const column *c, int64_t rows) {
-    if (c->how < 0 || c->how >= HOWS || c->first < 0 || c->first > INT64_MAX / 2 - rows || c->width < 0
-        || c->head_bytes > MOST_HEAD) {
-        return 0;
-    }
-    uint64_t values = (uint64_t)c->first + (uint64_t)rows, width = (uint64_t)c->width;
-    int integer = width == 1 || width == 2 || width == 4 || width == 8;
-    if (c->valid != NULL && (values + 7) / 8 > c->valid_bytes) {
-        return 0;
-    }
-    switch (c->how) {
-    case NOTHING:
-        return 1;
-    case BITS:
-        return c->head_bytes == 1 && (values + 7) / 8 <= c->data_bytes;
-    case SIGNED:
-    case UNSIGNED:
-        return integer && holds(c->data_bytes, values, width);
-    case NUMBERS:
-        return width >= 1 && width <= 8 && holds(c->data_bytes, values, width);
-    case FIXED:
-        return c->head_bytes >= 1 && holds(c->data_bytes, values, width);
-    case OFFSETS32:
-        return c->head_bytes >= 1 && holds(c->places_bytes, values + 1, 4);
-    case OFFSETS64:
-        return c->head_bytes >= 1 && holds(c->places_bytes, values + 1, 8);
-    case CELLS:
-        return holds(c->places_bytes, values + 1, 8);
-    default:
-        return integer && holds(c->places_bytes, values, width);
-    }
 }
 
 /* The digest of each row under a key of one block, and the length of its encoding. */

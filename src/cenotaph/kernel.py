@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Final, TypeAlias
 
@@ -29,7 +29,8 @@ Column: TypeAlias = "native.Column"
 
 VARIABLE: Final = "CENOTAPH_KERNEL"
 OFF: Final = "off"
-INTERFACE: Final = 1  # of the kernel that this was written for
+NOT_EMPTY: Final = 2  # what `fingerprints` says of a value that is neither null nor empty
+INTERFACE: Final = 2  # of the kernel that this was written for
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +61,52 @@ class Kernel:
     ) -> list[bytes]:
         """The hash of each chunk: of the next so many digests, and so many bytes of encodings."""
         return native.chunks(digests, records, lengths, self.level)
+
+    def fingerprints(
+        self, array: pa.Array, key: bytes, person: bytes = b"", *, fold: bool = False
+    ) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint8]]:
+        """The keyed BLAKE2b of each value, and whether there is one: 0 null, 1 empty, 2 more.
+
+        Of text, bytes and integers; with `fold`, without white space around them and in capitals.
+        """
+        words, there = np.empty(len(array), np.uint64), np.empty(len(array), np.uint8)
+        native.fingerprints(key, person, values(array), len(array), words, there, self.level, fold=fold)
+        return words, there
+
+    def forms(
+        self,
+        array: pa.Array,
+        rows: npt.NDArray[np.int64],
+        names: npt.NDArray[np.uint64],
+        kind: int,
+        secrets: Secrets,
+        *,
+        from_start: bool,
+        postgres: bool,
+    ) -> native.Forms:
+        """What the values in these rows are searched for as, but for the few that are left to the caller."""
+        return native.forms(
+            secrets.key,
+            secrets.person,
+            secrets.multipliers,
+            kind,
+            values(array),
+            len(array),
+            rows,
+            names,
+            self.level,
+            from_start=from_start,
+            postgres=postgres,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Secrets:
+    """What needles are hashed with."""
+
+    key: bytes = field(repr=False)
+    person: bytes
+    multipliers: npt.NDArray[np.uint64] = field(repr=False)
 
 
 TOO_LONG: Final = "a record is longer than 4 GiB, which no encoding is defined for"
@@ -149,6 +196,24 @@ def octets(array: pa.Array, head: bytes) -> Column:
 def cells(array: pa.LargeBinaryArray) -> Column:
     """Values that are encoded already, none of them null."""
     return _column(native.How.CELLS, array)
+
+
+def has_values(kind: pa.DataType) -> bool:
+    """Whether `values` takes arrays of this type."""
+    types = pa.types
+    return bool(
+        types.is_integer(kind)
+        or types.is_string(kind)
+        or types.is_large_string(kind)
+        or types.is_binary(kind)
+        or types.is_large_binary(kind)
+        or types.is_fixed_size_binary(kind)
+    )
+
+
+def values(array: pa.Array) -> Column:
+    """Text, bytes or integers, as they are."""
+    return integers(array) if pa.types.is_integer(array.type) else octets(array, b"\0")
 
 
 def taken(indices: pa.Array, entries: pa.LargeBinaryArray) -> Column:

@@ -16,11 +16,13 @@ from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 
+from cenotaph import kernel
 from cenotaph.annex import Annex
 from cenotaph.arrow import union_places
 from cenotaph.errors import DriftError, naming
@@ -277,17 +279,36 @@ class Subjects:
 
     def __init__(self, case_key: bytes) -> None:
         self._key = HKDFExpand(SHA256(), 32, b"cenotaph/v1 subjects").derive(case_key)
-        self._seen: set[int] = set()
+        self._seen: list[npt.NDArray[np.uint64]] = []
+        self._waiting = 0
 
     def add(self, column: pa.Array) -> None:
-        for value in (value for part in leaves(column) for value in pc.unique(part).to_pylist()):
-            if value is not None:
-                plain = value if isinstance(value, bytes) else str(value).encode()
-                digest = hashlib.blake2b(plain.strip().upper(), digest_size=8, key=self._key).digest()
-                self._seen.add(int.from_bytes(digest, "big"))
+        for part in leaves(column):
+            words = self._fingerprints(pc.unique(part))
+            self._seen.append(words)
+            self._waiting += len(words)
+        if self._waiting > PENDING_VALUES:
+            self._settle()
 
     def to_bytes(self) -> bytes:
-        return np.array(sorted(self._seen), dtype=np.uint64).tobytes()
+        self._settle()
+        return self._seen[0].tobytes()
+
+    def _settle(self) -> None:
+        self._seen = [np.unique(np.concatenate([np.zeros(0, np.uint64), *self._seen]))]
+        self._waiting = 0
+
+    def _fingerprints(self, values: pa.Array) -> npt.NDArray[np.uint64]:
+        by = kernel.found()
+        if by is not None and kernel.has_values(values.type):
+            words, there = by.fingerprints(values, self._key, fold=True)
+            return words[there > 0].byteswap()
+        digests = b"".join(self._fingerprint(value) for value in values.to_pylist() if value is not None)
+        return np.frombuffer(digests, ">u8").astype(np.uint64)
+
+    def _fingerprint(self, value: object) -> bytes:
+        plain = value if isinstance(value, bytes) else str(value).encode()
+        return hashlib.blake2b(plain.strip().upper(), digest_size=8, key=self._key).digest()
 
 
 def count_subjects(parts: Iterable[bytes]) -> int:

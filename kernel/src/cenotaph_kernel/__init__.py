@@ -18,21 +18,27 @@ __all__ = [
     "CHUNK_RECORDS",
     "INTERFACE",
     "Column",
+    "Forms",
     "How",
     "Level",
     "MalformedError",
     "TooLongError",
     "chunks",
     "digest",
+    "fingerprints",
+    "forms",
     "levels",
 ]
 
 Buffer: TypeAlias = Any  # collections.abc.Buffer from Python 3.12 on
 
 CHUNK_RECORDS: Final = 4096
-INTERFACE: Final = 1  # counts up when a caller that was not changed would go wrong
+INTERFACE: Final = 2  # counts up when a caller that was not changed would go wrong
 KEY_BYTES: Final = 64
 DIGEST_BYTES: Final = 32
+FORM_BYTES: Final = 34
+MOST_FORMS: Final = 8  # of one value
+ENCODINGS: Final = 13
 
 
 class Level(IntEnum):
@@ -131,6 +137,91 @@ def chunks(digests: Buffer, records: Sequence[int], lengths: Sequence[int], leve
     return [bytes(hashes[at : at + DIGEST_BYTES]) for at in range(0, len(hashes), DIGEST_BYTES)]
 
 
+def fingerprints(
+    key: bytes,
+    person: bytes,
+    column: Column,
+    rows: int,
+    words: Buffer,
+    there: Buffer,
+    level: Level,
+    *,
+    fold: bool = False,
+) -> None:
+    """Write the keyed BLAKE2b of each value, a uint64, and a byte that says whether there is one: 0 null, 1
+    empty, 2 more.
+
+    Integers are taken as they are written in decimal. With `fold`, a value is taken without the white space
+    around it and in capitals. Raises MalformedError as `digest`, and for columns of other types.
+    """
+    held: list[Any] = []
+    given = _ffi.new("column *")
+    _fill(given, column, held)
+    words, there = _room(words, "uint64_t[]", rows), _room(there, "uint8_t[]", rows)
+    key, person = _secret(key, 32), _secret(person.ljust(16, b"\0"), 16)
+    _done(_lib.cenotaph_fingerprints(level, key, person, fold, given, rows, words, there))
+
+
+class Forms(NamedTuple):
+    """What values are searched for as. `done` has a byte a value: 0 for one that is left to the caller."""
+
+    rows: bytearray  # of FORM_BYTES each
+    done: bytearray
+    skipped: list[int]  # by encoding
+
+
+def forms(
+    key: bytes,
+    person: bytes,
+    secrets: Buffer,
+    kind: int,
+    column: Column,
+    rows: int,
+    wanted: Buffer,
+    names: Buffer,
+    level: Level,
+    *,
+    from_start: bool,
+    postgres: bool,
+) -> Forms:
+    """The encoded forms of the values in the rows `wanted` (int64), whose fingerprints are `names`.
+
+    As `cenotaph.residue.needles` makes them, whose secret multipliers these are (six uint64). Raises
+    MalformedError as `digest`.
+    """
+    held: list[Any] = []
+    given = _ffi.new("column *")
+    _fill(given, column, held)
+    which, known = _ffi.from_buffer("int64_t[]", wanted), _ffi.from_buffer("uint64_t[]", names)
+    multipliers = _ffi.from_buffer("uint64_t[]", secrets)
+    if len(which) != len(known) or len(multipliers) != 6:
+        raise ValueError("as many names as rows are needed, and six multipliers")
+    made, skipped = _ffi.new("size_t *"), _ffi.new("uint64_t[]", ENCODINGS)
+    into, done = bytearray(len(which) * MOST_FORMS * FORM_BYTES), bytearray(len(which))
+    _done(
+        _lib.cenotaph_forms(
+            level,
+            _secret(key, 32),
+            _secret(person.ljust(16, b"\0"), 16),
+            multipliers,
+            kind,
+            from_start,
+            postgres,
+            given,
+            rows,
+            which,
+            len(which),
+            known,
+            _ffi.from_buffer("uint8_t[]", into),
+            made,
+            skipped,
+            _ffi.from_buffer("uint8_t[]", done),
+        )
+    )
+    del into[made[0] * FORM_BYTES :]
+    return Forms(into, done, list(skipped))
+
+
 _DONE, _MALFORMED, _TOO_LONG = range(3)
 
 
@@ -144,6 +235,12 @@ def _fill(into: Any, column: Column, held: list[Any]) -> None:
         held.append(view)
         setattr(into, name, view)
         setattr(into, f"{name}_bytes", len(view))
+
+
+def _secret(secret: bytes, size: int) -> bytes:
+    if len(secret) != size:
+        raise ValueError(f"a secret of {size} bytes is needed")
+    return secret
 
 
 def _room(buffer: Buffer, kind: str, items: int) -> Any:

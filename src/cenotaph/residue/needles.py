@@ -28,6 +28,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from cenotaph import kernel
 from cenotaph.errors import UsageError
 from cenotaph.residue import postgres_forms
 
@@ -45,6 +46,7 @@ LONGEST = 64  # characters of a text, bytes of a blob
 VALUES_AT_A_TIME = 65_536
 
 _MAGIC = b"cenotaph needles v2\n"
+_PERSON = b"cenotaph needle"
 _WIDTHS = (16, 8, 6)
 # Classes of windows: width, and where in it the six bytes lie that are looked up first. The upper bytes of a
 # little-endian integer are zeros, so there they are the lower ones.
@@ -143,10 +145,10 @@ class NeedleBuilder:
         return Needles(self._key, self._known, _sorted_forms(forms), Counter(self._skipped))
 
     def _add(self, values: pa.Array, kind: int) -> None:
-        distinct = list(_plain(values, KINDS[kind]))
+        distinct = list(_plain(self._add_quickly(values, kind), KINDS[kind]))
         names = self._hash.wholes(plain for plain, _ in distinct)
         _, first = np.unique(names, return_index=True)
-        first = first[~_in_sorted(self._known, names[first])]
+        first = first[~self._has_seen(names[first])]
         forms, codes = [], []
         for nth in first.tolist():
             for encoding, form in self._forms_of(*distinct[nth]):
@@ -161,6 +163,41 @@ class NeedleBuilder:
         if sum(map(len, self._fresh)) > 4 * VALUES_AT_A_TIME:
             self._settle()
 
+    def _add_quickly(self, values: pa.Array, kind: int) -> pa.Array:
+        """Add what the kernel knows the forms of, most identifiers; give the values that are left."""
+        by = kernel.found()
+        if pa.types.is_dictionary(values.type):
+            values = values.dictionary_decode()
+        if by is None or KINDS[kind] in ("blob", "path") or self._own not in ((), (postgres_forms.of,)):
+            return values
+        if not kernel.has_values(values.type):
+            return values
+        names, there = by.fingerprints(values, self._key, _PERSON)
+        rows = np.flatnonzero(there == kernel.NOT_EMPTY)
+        names, first = np.unique(names[rows], return_index=True)
+        new = ~self._has_seen(names)
+        rows, names = rows[first[new]], names[new]
+        made = by.forms(
+            values,
+            rows,
+            names,
+            kind,
+            self._hash.secrets,
+            from_start=KINDS[kind] == "email",
+            postgres=bool(self._own),
+        )
+        done = np.frombuffer(made.done, np.bool_)
+        self._forms.append(np.frombuffer(made.rows, _FORM))
+        self._fresh.append(names[done])
+        self._skipped += Counter(dict(zip(ENCODINGS, made.skipped, strict=True)))
+        return values.take(pa.array(rows[~done]))
+
+    def _has_seen(self, names: _Words) -> npt.NDArray[np.bool_]:
+        seen = _in_sorted(self._known, names)
+        for fresh in self._fresh:
+            seen |= _in_sorted(fresh, names)
+        return seen
+
     def _forms_of(self, plain: bytes, text: str | None) -> Iterator[tuple[int, bytes | None]]:
         yield from _forms_of(plain, text)
         if text is None or len(text) > LONGEST:
@@ -170,11 +207,8 @@ class NeedleBuilder:
 
     def _settle(self) -> None:
         """Sort what came lately into what is known: a value is looked up, never added twice."""
-        known = np.concatenate([self._known, *self._fresh])
-        self._known = np.unique(known)
+        self._known = np.sort(np.concatenate([self._known, *self._fresh]))
         self._fresh = []
-        if self._forms:
-            self._forms = [_once(np.concatenate(self._forms))]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -441,12 +475,13 @@ class _Hash:
     """The keyed hashes: of a whole form (BLAKE2b, 64 bits), and of a window (multiply and mix)."""
 
     def __init__(self, key: bytes) -> None:
-        self._base = hashlib.blake2b(key=key, digest_size=8, person=b"cenotaph needle")
+        self._base = hashlib.blake2b(key=key, digest_size=8, person=_PERSON)
         secret = hashlib.blake2b(b"windows", key=key, digest_size=48).digest()
         words = np.frombuffer(secret, dtype="<u8") | np.uint64(1)
         self.first, self.second, self.mix, self.narrow, self.short, self.slots = (
             np.uint64(word) for word in words
         )
+        self.secrets = kernel.Secrets(key, _PERSON, words)  # the same for the kernel
 
     def wholes(self, forms: Iterable[bytes | memoryview]) -> _Words:
         base = self._base
@@ -613,7 +648,12 @@ def _once(forms: _Forms) -> _Forms:
 
 
 def _sorted_forms(forms: _Forms) -> _Forms:
-    return forms[np.argsort(forms["whole"], kind="stable")]
+    """By their hashes; forms that are the same of several values, by these and by their encodings."""
+    whole = forms["whole"]
+    order = np.argsort(whole)
+    if (np.diff(whole[order]) == 0).any():
+        order = np.lexsort((forms["encoding"], forms["needle"], whole))
+    return forms[order]
 
 
 def _in_sorted(known: _Words, names: _Words) -> npt.NDArray[np.bool_]:

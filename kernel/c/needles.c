@@ -1,0 +1,370 @@
+/* Fingerprints of values, and the encoded forms that a search looks for (cenotaph.residue.needles).
+ *
+ * Only what nearly all identifiers are is done here: ASCII of at most LONGEST characters, and integers. What
+ * is left over is said, and made in Python. */
+#include "blake2b.h"
+#include "columns.h"
+
+#include <stdlib.h>
+
+enum {
+    LONGEST = 64,   /* characters of a text that are searched for */
+    SHORTEST = 6,   /* bytes of a form */
+    STAGED = 256,   /* messages that wait to be hashed */
+    FORM_BYTES = 34,
+    SLOT_BITS = 26,
+};
+
+enum { UTF8 = 0, UTF16_LITTLE = 1, UTF16_BIG = 2, INT64_LITTLE = 4, INT64_BIG = 5, INT48_BIG = 6, NUMERIC_LITTLE = 8, NUMERIC_BIG = 9 };
+
+/* The secret multipliers, in the order of `_Hash`. */
+enum { FIRST, SECOND, MIXER, NARROW, SHORT, SLOTS };
+
+typedef struct {
+    int level;
+    uint8_t key[32];
+    uint64_t start[8], state[8];
+    size_t waiting;
+    uint8_t *into[STAGED + BLAKE2B_AT_ONCE];
+    uint8_t bytes[STAGED + BLAKE2B_AT_ONCE];
+    uint64_t words[STAGED + BLAKE2B_AT_ONCE];
+    uint8_t blocks[STAGED + BLAKE2B_AT_ONCE][BLAKE2B_BLOCK];
+} hasher;
+
+static hasher *new_hasher(int level, const uint8_t *key, const uint8_t *person) {
+    hasher *h = calloc(1, sizeof *h);
+    if (h != NULL) {
+        h->level = level;
+        memcpy(h->key, key, sizeof h->key);
+        blake2b_keyed(key, person, h->start, h->state);
+    }
+    return h;
+}
+
+static void settle(hasher *h) {
+    blake2b_words(h->level, h->state, (const uint8_t(*)[BLAKE2B_BLOCK])h->blocks, h->bytes, h->waiting, h->words);
+    for (size_t i = 0; i < h->waiting; i++) {
+        memcpy(h->into[i], &h->words[i], sizeof *h->words);
+    }
+    h->waiting = 0;
+}
+
+/* Write the hash of a message to `into`, at once or when many have come together. */
+static void hash(hasher *h, const uint8_t *data, uint64_t bytes, void *into) {
+    if (!bytes || bytes > BLAKE2B_BLOCK) {
+        uint64_t word = blake2b_word(h->start, h->state, h->key, data, bytes);
+        memcpy(into, &word, sizeof word);
+        return;
+    }
+    memcpy(h->blocks[h->waiting], data, bytes);
+    memset(h->blocks[h->waiting] + bytes, 0, BLAKE2B_BLOCK - bytes);
+    h->bytes[h->waiting] = (uint8_t)bytes;
+    h->into[h->waiting++] = into;
+    if (h->waiting == STAGED) {
+        settle(h);
+    }
+}
+
+static uint64_t decimal(uint64_t number, int negative, uint8_t text[20]) {
+    uint8_t digits[20];
+    uint64_t count = 0;
+    do {
+        digits[sizeof digits - ++count] = (uint8_t)('0' + number % 10);
+    } while (number /= 10);
+    if (negative) {
+        digits[sizeof digits - ++count] = '-';
+    }
+    memcpy(text, digits + sizeof digits - count, count);
+    return count;
+}
+
+/* A value as text or bytes; `written` holds what is no text in memory. */
+static int value(const column *c, uint64_t row, uint8_t written[20], rest *r) {
+    uint64_t at = (uint64_t)c->first + row;
+    switch (c->how) {
+    case OFFSETS32:
+        return span(c->data, c->data_bytes, (int32_t)load32(c->places + 4 * at),
+                    (int32_t)load32(c->places + 4 * at + 4), r);
+    case OFFSETS64:
+        return span(c->data, c->data_bytes, (int64_t)load64(c->places + 8 * at),
+                    (int64_t)load64(c->places + 8 * at + 8), r);
+    case FIXED:
+        r->raw = c->data + at * (uint64_t)c->width;
+        r->raw_bytes = (uint64_t)c->width;
+        return 1;
+    default: {
+        uint64_t number = c->how == SIGNED ? signed_at(c, at) : unsigned_at(c, c->data, at);
+        int negative = c->how == SIGNED && (int64_t)number < 0;
+        r->raw = written;
+        r->raw_bytes = decimal(negative ? 0 - number : number, negative, written);
+        return 1;
+    }
+    }
+}
+
+static int has_values(const column *c, int64_t rows) {
+    switch (c->how) {
+    case SIGNED:
+    case UNSIGNED:
+    case OFFSETS32:
+    case OFFSETS64:
+    case FIXED:
+        return is_sound(c, rows);
+    default:
+        return 0;
+    }
+}
+
+static inline int is_space(uint8_t byte) { return byte == ' ' || (byte >= '\t' && byte <= '\r'); }
+
+/* The keyed hash of each value, and whether there is one: 0 null, 1 empty, 2 more. Where `fold` is set, a value is
+ * taken without the white space around it, and in capitals, as far as ASCII has them. */
+int cenotaph_fingerprints(int level, const uint8_t *key, const uint8_t *person, int fold, const column *c,
+                          int64_t rows, uint64_t *words, uint8_t *there) {
+    if (rows < 0 || !cenotaph_level(level) || (rows && !has_values(c, rows))) {
+        return MALFORMED;
+    }
+    hasher *h = new_hasher(level, key, person);
+    uint8_t *folded = NULL;
+    uint64_t room = 0;
+    int outcome = h == NULL ? NO_MEMORY : DONE;
+    for (uint64_t row = 0; row < (uint64_t)rows && outcome == DONE; row++) {
+        uint8_t written[20];
+        rest r;
+        words[row] = 0;
+        there[row] = 0;
+        if (!is_valid(c, (uint64_t)c->first + row)) {
+            continue;
+        }
+        if (!value(c, row, written, &r)) {
+            outcome = MALFORMED;
+            break;
+        }
+        there[row] = r.raw_bytes ? 2 : 1;
+        if (fold) {
+            for (; r.raw_bytes && is_space(r.raw[0]); r.raw_bytes--) {
+                r.raw++;
+            }
+            for (; r.raw_bytes && is_space(r.raw[r.raw_bytes - 1]); r.raw_bytes--) {
+            }
+            if (r.raw_bytes > room) {
+                free(folded);
+                room = 2 * r.raw_bytes;
+                folded = malloc(room);
+                if (folded == NULL) {
+                    outcome = NO_MEMORY;
+                    break;
+                }
+            }
+            for (uint64_t i = 0; i < r.raw_bytes; i++) {
+                uint8_t byte = r.raw[i];
+                folded[i] = (uint8_t)(byte >= 'a' && byte <= 'z' ? byte - 32 : byte);
+            }
+            r.raw = folded;
+        }
+        hash(h, r.raw, r.raw_bytes, &words[row]);
+    }
+    if (outcome == DONE) {
+        settle(h);
+    }
+    free(folded);
+    free(h);
+    return outcome;
+}
+
+static uint32_t distinct(const uint8_t *bytes, uint32_t count) {
+    uint64_t seen[4] = {0};
+    uint32_t found = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        uint64_t bit = (uint64_t)1 << (bytes[i] & 63), *word = &seen[bytes[i] >> 6];
+        found += !(*word & bit);
+        *word |= bit;
+    }
+    return found;
+}
+
+/* Where the window begins whose six bytes differ most, at `end` at most; the last of several. */
+static uint32_t telling_window(const uint8_t *form, uint32_t end, uint32_t width, uint32_t six) {
+    uint32_t best = 0, most = 0;
+    for (uint32_t at = 0; at <= end; at++) {
+        uint32_t tells = distinct(form + at + six, 6) << 8 | distinct(form + at, width);
+        if (tells >= most) {
+            most = tells;
+            best = at;
+        }
+    }
+    return best;
+}
+
+/* What is stored of one form, but for the hash of the whole, which follows. */
+static void put_form(const uint64_t *secrets, const uint8_t *form, uint32_t bytes, int encoding, int kind,
+                     int from_start, uint64_t needle, uint8_t *out) {
+    uint32_t last = bytes - (encoding == UTF16_LITTLE && bytes > SHORTEST);
+    uint32_t width = last >= 16 ? 16 : last >= 8 ? 8 : 6, window = from_start ? 0 : last - width;
+    uint32_t looked = width == 16 ? 10 : width == 8 && encoding != INT64_LITTLE ? 2 : 0;
+    uint64_t words[2] = {0, 0}, six = 0, spread;
+    if (distinct(form + window + looked, 6) == 1) {
+        window = telling_window(form, last - width, width, looked);
+    }
+    memcpy(words, form + window, width);
+    memcpy(&six, form + window + looked, 6);
+    if (width == 16) {
+        spread = words[0] * secrets[FIRST] + words[1] * secrets[SECOND];
+    } else {
+        spread = words[0] * secrets[width == 8 ? NARROW : SHORT];
+    }
+    uint64_t mixed = (spread ^ spread >> 29) * secrets[MIXER];
+    uint64_t tag = (spread >> (64 - SLOT_BITS) << (64 - SLOT_BITS)) | mixed >> SLOT_BITS;
+    uint32_t slot = (uint32_t)(six * secrets[SLOTS] >> 32);
+    uint16_t place = (uint16_t)window, length = (uint16_t)bytes;
+    memcpy(out + 8, &needle, 8);
+    memcpy(out + 16, &tag, 8);
+    memcpy(out + 24, &slot, 4);
+    memcpy(out + 28, &place, 2);
+    memcpy(out + 30, &length, 2);
+    out[32] = (uint8_t)encoding;
+    out[33] = (uint8_t)kind;
+}
+
+typedef struct {
+    const uint64_t *secrets;
+    hasher *hashes;
+    int kind;
+    int from_start;
+    int postgres; /* sought in PostgreSQL's own forms, too */
+    uint8_t *out; /* forms, one after the other */
+    uint64_t *skipped;
+} writer;
+
+static void form(writer *w, const uint8_t *data, uint32_t bytes, int encoding, int telling, uint64_t needle) {
+    if (!telling || bytes < SHORTEST) {
+        w->skipped[encoding]++;
+        return;
+    }
+    put_form(w->secrets, data, bytes, encoding, w->kind, w->from_start, needle, w->out);
+    hash(w->hashes, data, bytes, w->out);
+    w->out += FORM_BYTES;
+}
+
+/* How PostgreSQL writes a number (cenotaph.residue.postgres_forms): to the base 10,000, zeros at its end left out. */
+static void numeric_forms(writer *w, const uint8_t *digits, uint32_t count, uint64_t needle) {
+    uint8_t little[2 + LONGEST], big[2 + LONGEST];
+    uint32_t bytes = 2, groups, written;
+    for (; count && *digits == '0'; count--) {
+        digits++;
+    }
+    groups = (count + 3) / 4;
+    for (uint32_t at = 0, group = 0; group < groups; group++) {
+        uint32_t end = count - 4 * (groups - 1 - group), number = 0;
+        for (; at < end; at++) {
+            number = 10 * number + (uint32_t)(digits[at] - '0');
+        }
+        little[bytes] = big[bytes + 1] = (uint8_t)number;
+        little[bytes + 1] = big[bytes] = (uint8_t)(number >> 8);
+        bytes += 2;
+    }
+    for (; bytes > 2 && !little[bytes - 2] && !little[bytes - 1];) {
+        bytes -= 2;
+    }
+    written = (bytes - 2) / 2;
+    little[0] = (uint8_t)((groups - 1) & 0x7f);
+    little[1] = 0x80;
+    big[0] = big[1] = 0;
+    uint32_t from = written < 4 ? 0 : 2; /* few digits say too little without what is before them */
+    form(w, little + from, bytes - from, NUMERIC_LITTLE, written >= 3, needle);
+    form(w, big + from, bytes - from, NUMERIC_BIG, written >= 3, needle);
+}
+
+/* Whether it may be a UUID or an address, which PostgreSQL writes as it writes nothing else. */
+static int may_be_address(const uint8_t *text, uint64_t count) {
+    int digits = 1;
+    for (uint64_t i = 0; i < count; i++) {
+        int digit = text[i] >= '0' && text[i] <= '9';
+        int letter = (text[i] >= 'a' && text[i] <= 'f') || (text[i] >= 'A' && text[i] <= 'F');
+        digits &= digit;
+        if (!digit && !letter && text[i] != ':' && text[i] != '.' && text[i] != '-') {
+            return 0;
+        }
+    }
+    return !digits;
+}
+
+/* The forms of a number of less than twenty digits. */
+static void integer_forms(writer *w, const uint8_t *digits, uint32_t count, uint64_t needle) {
+    uint8_t integer[8];
+    uint64_t number = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        number = 10 * number + (uint64_t)(digits[i] - '0');
+    }
+    if (number > INT64_MAX) {
+        return;
+    }
+    int telling = number >= (uint64_t)1 << 32;
+    memcpy(integer, &number, 8);
+    form(w, integer, 8, INT64_LITTLE, telling, needle);
+    store64(integer, number);
+    form(w, integer, 8, INT64_BIG, telling, needle);
+    if (number < (uint64_t)1 << 47) {
+        form(w, integer + 2, 6, INT48_BIG, telling, needle);
+    }
+}
+
+/* The forms of a value of ASCII. */
+static void forms_of(writer *w, const uint8_t *text, uint32_t count, uint64_t needle) {
+    uint8_t wide[2 * LONGEST + 1] = {0};
+    int telling = 0, digits = 1;
+    for (uint32_t i = 0; i < count; i++) {
+        wide[2 * i + 1] = text[i];
+        telling |= text[i] != text[0];
+        digits &= text[i] >= '0' && text[i] <= '9';
+    }
+    form(w, text, count, UTF8, telling, needle);
+    form(w, wide + 1, 2 * count, UTF16_LITTLE, telling, needle);
+    form(w, wide, 2 * count, UTF16_BIG, telling, needle);
+    if (digits && count < 20) {
+        integer_forms(w, text, count, needle);
+    }
+    if (digits && w->postgres) {
+        numeric_forms(w, text, count, needle);
+    }
+}
+
+/* The forms of the values in these rows, whose names are given: FORM_BYTES each, at most MOST_FORMS a value. `done`
+ * says which values they are of; the others are not ASCII, too long, or perhaps an address of PostgreSQL's. */
+int cenotaph_forms(int level, const uint8_t *key, const uint8_t *person, const uint64_t *secrets, int kind,
+                   int from_start, int postgres, const column *c, int64_t rows, const int64_t *wanted, size_t count,
+                   const uint64_t *names, uint8_t *forms, size_t *made, uint64_t *skipped, uint8_t *done) {
+    if (rows < 0 || !cenotaph_level(level) || (rows && !has_values(c, rows))) {
+        return MALFORMED;
+    }
+    hasher *h = new_hasher(level, key, person);
+    if (h == NULL) {
+        return NO_MEMORY;
+    }
+    writer w = {secrets, h, kind, from_start, postgres, forms, skipped};
+    int outcome = DONE;
+    for (size_t i = 0; i < count; i++) {
+        uint8_t written[20], high = 0;
+        rest r;
+        done[i] = 0;
+        if (wanted[i] < 0 || wanted[i] >= rows || !is_valid(c, (uint64_t)(c->first + wanted[i]))
+            || !value(c, (uint64_t)wanted[i], written, &r)) {
+            outcome = MALFORMED;
+            break;
+        }
+        if (!r.raw_bytes || r.raw_bytes > LONGEST) {
+            continue;
+        }
+        for (uint64_t j = 0; j < r.raw_bytes; j++) {
+            high |= r.raw[j];
+        }
+        if (high < 0x80 && !(postgres && may_be_address(r.raw, r.raw_bytes))) {
+            done[i] = 1;
+            forms_of(&w, r.raw, (uint32_t)r.raw_bytes, names[i]);
+        }
+    }
+    settle(h);
+    *made = (size_t)(w.out - forms) / FORM_BYTES;
+    free(h);
+    return outcome;
+}
