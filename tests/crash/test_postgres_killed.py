@@ -5,8 +5,10 @@ The quick suite kills at a few moments; `make crash` before every write and ever
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import killing
@@ -207,3 +209,38 @@ def test_a_server_killed_at_any_write_comes_to_the_same_end(
         server.drop(database)
     record_property("kill points", len(points))
     record_property("survived", len(points))
+
+
+def _retire(server: Server, states: Path) -> None:
+    """As `retiring` does, with a file for a journal."""
+    around = Surroundings(str(server.data), retire_server=True)
+    eraser = open_eraser(server.url(), Selection(), frozenset(), around)
+    known = json.loads(states.read_text()) if states.exists() else None
+    eraser.retire(known, lambda state: durable.write_file(states, json.dumps(dict(state)).encode()))
+
+
+def test_a_retirement_killed_anywhere_comes_to_its_end(
+    tmp_path: Path, record_property: pytest.RecordProperty
+) -> None:
+    """SIGKILL at ever later changes, from the note that it begins to the last folder: the server runs on or is
+    down, never without the note, and at the end nothing is there."""
+    server = postgres_server.start()
+    try:
+        server.run("CREATE TABLE people (name text)", "INSERT INTO people VALUES ('Person-1')")
+        server.run("DELETE FROM people", "CHECKPOINT")
+        states, kills, at = tmp_path / "states", 0, 0
+        while (ended := killing.run(lambda: _retire(server, states), at)).killed:
+            kills += 1
+            at += max(1, at // 4) if EVERY else max(1, 4 * at)
+            stopped = server.process.poll() is not None
+            assert stopped == (not (server.data / "postmaster.pid").exists())
+            assert not stopped or states.exists()
+        assert (ended.code, ended.said) == (0, "")
+        record_property("kill points", kills)
+        record_property("survived", kills)
+
+        assert kills > 4
+        assert not server.data.exists()
+        assert grep([PERSON], server.folder) == set()
+    finally:
+        server.stop()

@@ -245,6 +245,13 @@ class Retired:
     def started(self) -> None:
         """As `store.Served.started`."""
 
+    def exposures(self) -> Sequence[str]:
+        """As `store.Served.exposures`: nobody can connect."""
+        return []
+
+    def last_write(self) -> None:
+        """As `store.Served.last_write`."""
+
     def close(self) -> None:
         """Nothing was opened."""
 
