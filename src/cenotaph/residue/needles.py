@@ -638,8 +638,7 @@ def _classes(forms: _Forms) -> _Ints:
 def _once(forms: _Forms) -> _Forms:
     """Each encoding of each needle once. Sorting by two plain keys takes a tenth of numpy's time for
     structured ones."""
-    order = np.lexsort((forms["encoding"], forms["needle"]))
-    forms = forms[order]
+    forms = np.take(forms, np.lexsort((forms["encoding"], forms["needle"])))
     new = np.ones(len(forms), dtype=bool)
     new[1:] = (forms["needle"][1:] != forms["needle"][:-1]) | (
         forms["encoding"][1:] != forms["encoding"][:-1]
@@ -649,11 +648,11 @@ def _once(forms: _Forms) -> _Forms:
 
 def _sorted_forms(forms: _Forms) -> _Forms:
     """By their hashes; forms that are the same of several values, by these and by their encodings."""
-    whole = forms["whole"]
-    order = np.argsort(whole)
-    if (np.diff(whole[order]) == 0).any():
-        order = np.lexsort((forms["encoding"], forms["needle"], whole))
-    return forms[order]
+    ordered = np.take(forms, np.argsort(forms["whole"]))  # indexing takes six times as long
+    whole = ordered["whole"]
+    if (whole[1:] == whole[:-1]).any():
+        return np.take(forms, np.lexsort((forms["encoding"], forms["needle"], forms["whole"])))
+    return ordered
 
 
 def _in_sorted(known: _Words, names: _Words) -> npt.NDArray[np.bool_]:
