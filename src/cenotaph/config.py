@@ -36,6 +36,7 @@ PLACES = ("sqlite", "files")  # kinds of store that lie in a file or folder
 SCHEMES = (*PLACES, "postgresql")
 COPIES = ("dump", "base backup", "wal archive", "server log", "standby")
 SHARED = (
+    "views",
     "restart",
     "wal",
     "wal_archive",

@@ -29,6 +29,7 @@ State: TypeAlias = Mapping[str, "str | int | list[str] | list[int]"]
 
 OF_SERVER: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "postgresql": {
+        "views": ("mixed materialized view",),
         "statistics": ("statistics", "extended statistics"),
         "wal": ("wal",),
         "wal_archive": ("wal archive",),
@@ -43,8 +44,9 @@ kinds of `Copy` that each one reaches."""
 WITH_SERVER: Mapping[str, frozenset[str]] = {
     "postgresql": frozenset(
         (
-            *("materialized view", "statistics", "extended statistics", "large objects", "wal"),
-            *("statement statistics", "replication slot", "server log"),
+            *("materialized view", "mixed materialized view", "history table", "large objects"),
+            *("statistics", "extended statistics", "wal", "statement statistics", "replication slot"),
+            "server log",
         )
     ),
 }

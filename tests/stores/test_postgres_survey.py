@@ -175,11 +175,11 @@ def test_a_view_is_destroyed_with_the_tables_that_it_reads(database: Any) -> Non
     assert views == {
         ("materialized view", "public.of_patients", "destroy"),
         ("materialized view", "public.above", "destroy"),
-        ("materialized view", "public.mixed", "not reached"),
+        ("mixed materialized view", "public.mixed", "not reached"),
     }
     assert {disposition for _, _, disposition in all_of_them} == {"destroy"}
     assert it.copies("public.ward", Selection(collections=("public.patient",))) == {
-        ("materialized view", "public.mixed", "keep"),
+        ("mixed materialized view", "public.mixed", "keep"),
         ("materialized view", "public.wards", "keep"),
     }
 
@@ -195,7 +195,7 @@ def test_a_view_of_a_partitioned_table_reads_every_partition(database: Any) -> N
 
     assert it.copies("public.visit_1") == {("materialized view", "public.names", "destroy")}
     assert it.copies("public.visit_1", Selection(collections=("public.visit_1",))) == {
-        ("materialized view", "public.names", "not reached")
+        ("mixed materialized view", "public.names", "not reached")
     }
 
 

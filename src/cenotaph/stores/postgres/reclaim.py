@@ -40,7 +40,7 @@ from cenotaph.stores.postgres.work import Outlook, Step, Work
 from cenotaph.stores.postgres.writing import Writer
 
 _OFFERED = OF_SERVER["postgresql"]
-_IN_SERVER = ("statistics", "wal", "restart")
+_IN_SERVER = (views.SHARED, "statistics", "wal", "restart")
 _ALWAYS = ("statistics", "wal")  # of a table that was deleted from, whatever the catalogs still show
 
 
@@ -109,7 +109,8 @@ def _rewriting(outlook: Outlook) -> Iterator[Command]:
 def _forget_statistics(work: Work) -> None:
     """What the planner remembers of the tables, and of what they are parts of; then what stays, anew."""
     writer, tables, refreshed = work.writer, work.tables, views.due(work)
-    oids = [*(table.oid for table in tables), *(view.oid for view in refreshed)]
+    mixed = views.due(work, mixed=True) if views.SHARED in work.shared else ()
+    oids = [*(table.oid for table in tables), *(view.oid for view in (*refreshed, *mixed))]
     found = [oid for (oid,) in writer.rows(_RELATED, oids)]
     try:
         with writer.transaction():
@@ -149,6 +150,7 @@ _OWN: tuple[Step, ...] = (
     Step(views.refresh, views.refreshing),
 )
 _SHARED: Mapping[str, Step] = {
+    views.SHARED: Step(views.refresh_mixed, views.refreshing_mixed),
     "statistics": Step(_forget_statistics, _forgetting),
     "wal": Step(wal.cycle, wal.cycling),
     **copies.STEPS,

@@ -1,8 +1,8 @@
 """Materialized views: copies of rows that other rows' deletion does not reach, until they are refreshed.
 
 A refresh writes the view's file and its indexes anew, from what its tables have then (PostgreSQL manual,
-REFRESH MATERIALIZED VIEW). Where a view also reads tables out of scope, its rows of those would change too:
-that is not this store's to do. What a view reads inside a function is not recorded anywhere.
+REFRESH MATERIALIZED VIEW). Where a view also reads tables out of scope, its rows of those change too: that is
+its owner's to approve. What a view reads inside a function is not recorded anywhere.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from cenotaph.stores.postgres.session import Session, driver_errors, quoted
 from cenotaph.stores.postgres.work import Outlook, Work
 
 KIND = "materialized view"
+MIXED = "mixed materialized view"  # it reads tables out of scope, too
+SHARED = "views"  # the shared action that refreshes these
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,44 +71,72 @@ def copies(views: tuple[View, ...], known: Schema, table: Table, selection: Sele
     for view in views:
         if table.oid in view.tables:
             mine = own(view, known, selection)
-            yield Copy(KIND, view.name, view.bytes, Disposition.DESTROY if mine else Disposition.REACH_NOT)
+            mixed = view.refreshable and not mine and _touched(view, known, selection)
+            becomes = Disposition.DESTROY if mine else Disposition.REACH_NOT
+            yield Copy(MIXED if mixed else KIND, view.name, view.bytes, becomes)
 
 
 def apart(session: Session, known: Schema, selection: Selection) -> list[int]:
     """The views that read nothing that is in scope: what they have stays."""
-    names = {table.oid: table.name for table in known.tables}
-    return [
-        view.oid
-        for view in read(session)
-        if view.tables and not any(oid in names and selection.includes(names[oid]) for oid in view.tables)
-    ]
+    return [view.oid for view in read(session) if view.tables and not _touched(view, known, selection)]
 
 
-def due(outlook: Outlook | Work) -> tuple[View, ...]:
-    """The views that are refreshed: those that read only tables in scope, and some from which was erased."""
+def _touched(view: View, known: Schema, selection: Selection) -> bool:
+    """Whether a table in scope is among those that the view reads."""
+    return any(table.oid in view.tables and selection.includes(table.name) for table in known.tables)
+
+
+def due(outlook: Outlook | Work, *, mixed: bool = False) -> tuple[View, ...]:
+    """The views that are refreshed, in order: those that read tables from which was erased, and none out of
+    scope; or those that also read some out of scope."""
     session = outlook.writer if isinstance(outlook, Work) else outlook.session
     erased = {table.oid for table in outlook.tables}
     return tuple(
-        view for view in read(session) if view.tables & erased and own(view, outlook.known, outlook.selection)
+        view
+        for view in read(session)
+        if view.tables & erased
+        and view.refreshable
+        and own(view, outlook.known, outlook.selection) is not mixed
     )
 
 
 def refresh(work: Work) -> None:
-    """Refresh the views that are due. Functions that they call are found as in their owners' sessions, and
-    run with their owners' rights."""
-    for view in due(work):
-        with driver_errors("a materialized view that reads what was erased"):
-            work.writer.run(_THEIR_PATH)
-            try:
-                work.writer.run(_refreshed(view))
-            finally:
-                work.writer.run(_OUR_PATH)
+    """Refresh the views that read only tables in scope."""
+    _refresh(work, due(work))
 
 
 def refreshing(outlook: Outlook) -> Iterator[Command]:
     """What `refresh` runs."""
-    for view in due(outlook):
-        yield from (_THEIR_PATH, _refreshed(view), _OUR_PATH)
+    yield from _refreshing(
+        due(outlook), "Writes the view anew, of what stays of its tables: all are in scope."
+    )
+
+
+def refresh_mixed(work: Work) -> None:
+    """Refresh the views that read tables out of scope, too."""
+    _refresh(work, due(work, mixed=True))
+
+
+def refreshing_mixed(outlook: Outlook) -> Iterator[Command]:
+    """What `refresh_mixed` runs."""
+    does = "Writes the view anew, of what its tables have now; some of them are out of scope."
+    yield from _refreshing(due(outlook, mixed=True), does)
+
+
+def _refresh(work: Work, views: tuple[View, ...]) -> None:
+    """Functions that a view calls are found as in its owner's sessions, and run with the owner's rights."""
+    for view in views:
+        with driver_errors("a materialized view that reads what was erased"):
+            work.writer.run(_THEIR_PATH)
+            try:
+                work.writer.run(_refreshed(view, ""))
+            finally:
+                work.writer.run(_OUR_PATH)
+
+
+def _refreshing(views: tuple[View, ...], does: str) -> Iterator[Command]:
+    for view in views:
+        yield from (_THEIR_PATH, _refreshed(view, does), _OUR_PATH)
 
 
 def analyse(view: View) -> Command:
@@ -122,10 +152,10 @@ _OUR_PATH = Command(
 )
 
 
-def _refreshed(view: View) -> Command:
+def _refreshed(view: View, does: str) -> Command:
     return Command(
         f"REFRESH MATERIALIZED VIEW {view.sql()}",
-        "Writes the view anew, of what stays of the tables that it reads: all of these are in scope.",
+        does,
         "ACCESS EXCLUSIVE while it runs: nobody reads the view.",
         "The view, its indexes and TOAST. The old files go to free blocks as they are.",
     )
