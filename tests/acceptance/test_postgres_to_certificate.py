@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import postgres_recorder
 import postgres_server
 from by_command import Ground, Ran, command, grep, store
 
@@ -44,46 +45,69 @@ class Clinic:
     before: set[bytes]
     needles: set[bytes]
     ran: dict[str, Ran]
+    recorded: list[list[str]]
 
 
 @pytest.fixture(scope="module")
 def clinic(tmp_path_factory: pytest.TempPathFactory, keys: Path) -> Iterator[Clinic]:
     server = postgres_server.start()
     try:
-        database = server.database(*TABLES)
-        bystander = server.database("CREATE TABLE other AS SELECT n FROM generate_series(1, 100) n")
-        text = store(
-            "clinic",
-            server.url(database),
-            'scope = { collections = ["public.patient", "public.visit", "public.doctor"] }',
-            'shared = ["statistics", "wal"]',
-            'subject = { "public.patient" = "id_number" }',
-        )
-        owner = '[[party]]\norganisation = "Host Co"\nrole = "owner"\nkey = "../keys/owner.pub"\n'
-        ground = Ground(tmp_path_factory.mktemp("clinic") / "ground").lay(keys, text + owner)
-        key = ground.keys / "owner"
-        command("cenotaph", "keygen", "--role", "owner", "--organisation", "Host Co", "--out", key)
-        needles = {
-            str(value).encode()
-            for row in server.run("SELECT id_number, name FROM patient WHERE id % 3 = 0", database=database)
-            for value in row
-        }
-        before = grep(needles, server.data)
-        ran = {stage: ground.stage(stage) for stage in ("open", "charter")}
-        ground.run("approve", "--charter", "--key", key)
-        ran |= {stage: ground.stage(stage) for stage in ("survey", "seal", "plan", "challenge", "approve")}
-        refused = ground.stage("destroy", code=4)
-        ground.run("approve", "--key", key)
-        ran |= {stage: ground.stage(stage) for stage in ("destroy", "probe", "certify")}
-        assert server.run("SELECT count(*) FROM other", database=bystander) == [(100,)]
-        yield Clinic(server, database, ground, before, needles, {**ran, "refused": refused})
+        with postgres_recorder.recording(server) as recorder:
+            yield _taken(server, recorder, tmp_path_factory.mktemp("clinic") / "ground", keys)
     finally:
         server.stop()
+
+
+def _taken(
+    server: postgres_server.Server, recorder: postgres_recorder.Recorder, root: Path, keys: Path
+) -> Clinic:
+    """Through every stage; the erasing session is listened to."""
+    database = server.database(*TABLES)
+    bystander = server.database("CREATE TABLE other AS SELECT n FROM generate_series(1, 100) n")
+    text = store(
+        "clinic",
+        server.url(database),
+        f'erase_url = "{recorder.url(database)}"',
+        'scope = { collections = ["public.patient", "public.visit", "public.doctor"] }',
+        'shared = ["statistics", "wal"]',
+        'subject = { "public.patient" = "id_number" }',
+    )
+    owner = '[[party]]\norganisation = "Host Co"\nrole = "owner"\nkey = "../keys/owner.pub"\n'
+    ground = Ground(root).lay(keys, text + owner)
+    key = ground.keys / "owner"
+    command("cenotaph", "keygen", "--role", "owner", "--organisation", "Host Co", "--out", key)
+    needles = {
+        str(value).encode()
+        for row in server.run("SELECT id_number, name FROM patient WHERE id % 3 = 0", database=database)
+        for value in row
+    }
+    before = grep(needles, server.data)
+    ran = {stage: ground.stage(stage) for stage in ("open", "charter")}
+    ground.run("approve", "--charter", "--key", key)
+    ran |= {stage: ground.stage(stage) for stage in ("survey", "seal", "plan", "challenge", "approve")}
+    ran["sql"] = ground.run("plan", "--show", "--emit-sql", root / "sql")
+    refused = ground.stage("destroy", code=4)
+    ground.run("approve", "--key", key)
+    ran |= {stage: ground.stage(stage) for stage in ("destroy", "probe", "certify")}
+    assert server.run("SELECT count(*) FROM other", database=bystander) == [(100,)]
+    recorded = recorder.changing(database)
+    return Clinic(server, database, ground, before, needles, {**ran, "refused": refused}, recorded)
 
 
 def test_nothing_goes_before_the_servers_owner_agreed(clinic: Clinic) -> None:
     """The log and the statistics are everybody's on that server: its owner is asked."""
     assert "Host Co" in clinic.ran["refused"].err
+
+
+def test_the_servers_administrator_saw_what_ran(clinic: Clinic) -> None:
+    """What a recorder before the server heard of the session that erased is what stood in the files."""
+    value = clinic.ran["sql"].value
+    lines = [line for path in value["sql"] for line in Path(path).read_text().splitlines()]
+    shown = {line.removesuffix(";") for line in lines if line.endswith(";") and not line.startswith("-- ")}
+    (heard,) = clinic.recorded
+
+    assert [Path(path).name for path in value["sql"]] == ["01-clinic-own.sql", "01-clinic-shared.sql"]
+    assert set(heard) == shown
 
 
 def test_what_was_approved_is_gone_and_the_rest_is_there(clinic: Clinic) -> None:

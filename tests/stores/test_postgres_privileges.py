@@ -49,8 +49,15 @@ class Place(NamedTuple):
     def sql(self, *statements: str) -> list[tuple[Any, ...]]:
         return self.server.run(*statements, database=self.database)
 
-    def look(self, *, erasing: bool, asked: Grade = Grade.L2, user: str = "fe%22w") -> dict[str, Finding]:
-        reader = open_reader(self.server.url(self.database, user), SELECTION)
+    def look(
+        self,
+        *,
+        erasing: bool,
+        asked: Grade = Grade.L2,
+        user: str = "fe%22w",
+        selection: Selection = SELECTION,
+    ) -> dict[str, Finding]:
+        reader = open_reader(self.server.url(self.database, user), selection)
         assert isinstance(reader, Checked)
         return {one.what: one for one in reader.checks(asked, SHARED, erasing=erasing)}
 
@@ -60,7 +67,7 @@ class Place(NamedTuple):
     def heed(self, findings: dict[str, Finding]) -> None:
         """Run what the hints say, as the server's administrator would."""
         for finding in findings.values():
-            self.sql(*re.findall(r"(?:GRANT|ALTER|SELECT pg_|DROP)[^;]*;", finding.hint))
+            self.sql("SELECT 1", *re.findall(r"(?:GRANT|ALTER|SELECT pg_|DROP)[^;]*;", finding.hint))
         time.sleep(SETTLED)
 
 
@@ -149,7 +156,9 @@ def test_settings_and_copies_that_hold_the_grade_down_are_told(place: Place) -> 
     assert reading["keys in the server's log"].hint == (
         'GRANT SET ON PARAMETER log_parameter_max_length TO "fe""w";'
     )
-    assert reading["copies: server log"].hint.startswith("ALTER SYSTEM SET log_statement = 'none';")
+    assert reading["statements in the server's log"].hint == (
+        "ALTER SYSTEM SET log_statement = 'none'; SELECT pg_reload_conf();"
+    )
     assert reading["copies: replication slot"].hint == "SELECT pg_drop_replication_slot('kept');"
     assert 'DROP PUBLICATION "everything";' in reading["copies: logical subscriber"].hint
     assert erasing["wal_recycle"].hint == "ALTER SYSTEM SET wal_recycle = 'on'; SELECT pg_reload_conf();"
@@ -157,6 +166,36 @@ def test_settings_and_copies_that_hold_the_grade_down_are_told(place: Place) -> 
     assert not [what for what in place.bad(erasing=False, asked=Grade.L1) if what.startswith("copies")]
     place.heed({**reading, **erasing})
     assert place.bad(erasing=False) == {}
+
+
+def test_large_objects_take_rights_of_their_own(place: Place) -> None:
+    """Where they are in scope, and there are any: a GRANT to read them, a superuser to unlink others' too."""
+    everything = Selection(collections=("pg_catalog.*", "public.apart"))
+    assert "large objects" not in place.look(erasing=False, selection=everything)
+    place.sql("SELECT lo_from_bytea(0, 'scan')")
+
+    reading = place.look(erasing=False, selection=everything)["large objects"]
+    erasing = place.look(erasing=True, selection=everything)["large objects"]
+    place.heed({"reading": reading, "erasing": erasing})
+
+    assert reading.hint == 'GRANT SELECT ON TABLE pg_catalog.pg_largeobject TO "fe""w";'
+    assert erasing.hint == 'ALTER ROLE "fe""w" SUPERUSER; or name a superuser in erase_url'
+    assert place.look(erasing=False, selection=everything)["large objects"].good
+    assert place.look(erasing=True, selection=everything)["large objects"].good
+
+
+def test_a_table_that_keeps_a_history_is_told_by_name(place: Place) -> None:
+    """What a trigger fills with what goes is to be taken into the scope, under its name."""
+    place.sql(
+        "CREATE TABLE was AS SELECT * FROM patient",
+        "CREATE FUNCTION keep() RETURNS trigger LANGUAGE plpgsql AS"
+        " 'BEGIN INSERT INTO was VALUES (OLD.id, OLD.name); RETURN OLD; END'",
+        "CREATE TRIGGER keeps BEFORE DELETE ON patient FOR EACH ROW EXECUTE FUNCTION keep()",
+    )
+
+    found = place.look(erasing=False, user="postgres")["copies: history table"]
+
+    assert found.hint.startswith("take public.was into the scope")
 
 
 def test_transactions_that_keep_deleted_rows_are_told(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,7 +19,7 @@ from pathlib import Path
 from cenotaph.scope import Selection
 from cenotaph.store import OF_SERVER, Copy, Disposition, Finding, Grade, Surroundings
 from cenotaph.stores.postgres import eraser, raw, references
-from cenotaph.stores.postgres.schema import Schema, Table
+from cenotaph.stores.postgres.schema import LARGE_OBJECTS, Schema, Table
 from cenotaph.stores.postgres.session import Session, literal, quoted
 
 _USERS_OWN = 16384  # catalogs, which large objects are in, have lower numbers (transam.h)
@@ -47,11 +47,12 @@ def reading(scene: Scene) -> Iterator[Finding]:
     yield Finding("version", True, f"PostgreSQL {scene.session.one('SHOW server_version')}")
     yield _encryption(scene.session)
     yield from _to_read(scene)
-    yield from _large_objects(scene)
+    yield from _large_objects(scene, gone=False)
     yield _monitoring(scene.session)
     yield _logging(scene.session)
     if scene.asked >= Grade.L2:
         yield _files(scene)
+        yield _statements(scene.session)
         yield from _not_reached(scene)
 
 
@@ -59,7 +60,7 @@ def erasing(scene: Scene) -> Iterator[Finding]:
     """What destroying takes, of the role of `erase_url`."""
     yield from _to_read(scene)
     yield _logging(scene.session)
-    yield from _large_objects(scene)
+    yield from _large_objects(scene, gone=True)
     yield from _to_erase(scene)
     yield from _cycles(scene)
     yield from _statistics(scene)
@@ -136,16 +137,22 @@ def _to_read(scene: Scene) -> Iterator[Finding]:
     )
 
 
-def _large_objects(scene: Scene) -> Iterator[Finding]:
+def _large_objects(scene: Scene, *, gone: bool) -> Iterator[Finding]:
     """Only where they are in scope."""
-    if any(table.oid < _USERS_OWN for table in scene.tables):
-        yield _finding(
-            "large objects",
-            _superuser(scene.session),
-            "this role is a superuser",
-            "only a superuser may read and remove those of others",
-            f"ALTER ROLE {_role(scene.session)} SUPERUSER;",
-        )
+    if all(table.oid != LARGE_OBJECTS for table in scene.tables):
+        return
+    name, role = "pg_catalog.pg_largeobject", _role(scene.session)
+    yield _finding(
+        "large objects",
+        _superuser(scene.session)
+        if gone
+        else bool(scene.session.one("SELECT has_table_privilege($1, 'SELECT')", name)),
+        "this role may unlink those of everybody" if gone else "this role may read those of everybody",
+        "only a superuser may unlink those of others" if gone else "this role may not read those of others",
+        f"ALTER ROLE {role} SUPERUSER; or name a superuser in erase_url"
+        if gone
+        else f"GRANT SELECT ON TABLE {name} TO {role};",
+    )
 
 
 def _to_erase(scene: Scene) -> Iterator[Finding]:
@@ -264,7 +271,7 @@ def _log(scene: Scene) -> Iterator[Finding]:
         hint,
     )
     for name, value, why in _LOG_SETTINGS:
-        now = str(session.one("SELECT setting FROM pg_settings WHERE name = $1", name))
+        now = str(session.one(_SETTING, name))
         yield _finding(name, now == value, f"it is {now}", f"it is {now}: {why}", _alter(name, value))
 
 
@@ -323,6 +330,28 @@ def _files(scene: Scene) -> Finding:
     return Finding("files of the server", False, place.why, hint)
 
 
+def _statements(session: Session) -> Finding:
+    """A log of statements has what other sessions write into their texts."""
+    found = [name for name, off in _LOGGED if session.one(_SETTING, name) != off]
+    ends = [f"ALTER SYSTEM SET {name} = {literal(off)};" for name, off in _LOGGED if name in found]
+    return _finding(
+        "statements in the server's log",
+        not found,
+        "none are written there",
+        f"the server writes them there ({', '.join(found)})",
+        " ".join([*ends, _RELOAD]),
+    )
+
+
+_SETTING = "SELECT setting FROM pg_settings WHERE name = $1"
+_LOGGED = (
+    ("log_statement", "none"),
+    ("log_min_duration_statement", "-1"),
+    ("log_min_duration_sample", "-1"),
+    ("log_transaction_sample_rate", "0"),
+)
+
+
 def _data_directory(scene: Scene) -> str:
     """As the case or the server tells it; empty where neither does."""
     found = scene.session.rows("SELECT setting FROM pg_settings WHERE name = 'data_directory'")
@@ -363,16 +392,17 @@ def _hint(kind: str, places: Sequence[str]) -> str:
         return "drop the subscription at each subscriber, then here: " + " ".join(
             f"DROP PUBLICATION {quoted(place)};" for place in places
         )
-    return HINTS.get(kind, f'add a [[copy]] with kind = "{kind}" to case.toml, if this case may reach it')
+    if kind == "history table":
+        return f"take {', '.join(places)} into the scope (collections in case.toml), or say there why not"
+    add = f'add a [[copy]] with kind = "{kind}" to case.toml, if this case may reach it'
+    return HINTS.get(kind.partition(" (")[0], add)
 
 
 HINTS = {
     "standby": 'add it to case.toml ([[copy]] kind = "standby", url), or take it out of service',
-    "wal archive": "ALTER SYSTEM SET archive_mode = 'off'; and restart the server; what was archived:"
-    ' [[copy]] kind = "wal archive" in case.toml',
-    "server log": "ALTER SYSTEM SET log_statement = 'none'; ALTER SYSTEM SET log_min_duration_statement = -1;"
-    f' {_RELOAD} what was logged: [[copy]] kind = "server log" in case.toml',
-    "statement statistics": "DROP EXTENSION pg_stat_statements;",
+    "wal archive, place not known": 'add a [[copy]] with kind = "wal archive" and its path to case.toml; to'
+    " archive no more: ALTER SYSTEM SET archive_mode = 'off'; and restart the server",
+    "server log, place not known": 'add a [[copy]] with kind = "server log" and its path to case.toml',
     "foreign table": "put the server that it leads to into the case as a store",
     "materialized view": "take every table that it reads into the scope: then it is refreshed; or drop it",
     "large objects": "take them into the scope (collections), or remove them",

@@ -148,7 +148,12 @@ class PostgresReader:
     def checks(self, asked: Grade, shared: frozenset[str], *, erasing: bool) -> Iterable[Finding]:
         """As `store.Checked.checks`."""
         with self._reading() as view:
-            tables = tuple(self._in_scope(view))
+            absent = schema.LARGE_OBJECTS if self._within(view).objects is None else None
+            tables = tuple(
+                table
+                for table in view.schema.tables
+                if self._selection.includes(table.name) and table.oid != absent
+            )
             found = tuple(copy for table in tables for copy in self._copies(view, table))
             scene = privileges.Scene(
                 view.session, view.schema, tables, self._selection, found, asked, shared, self._around
