@@ -7,7 +7,7 @@
 set -eu
 python=$1
 stamp=$2
-folder=$(dirname "$0")
+folder=$(cd "$(dirname "$0")" && pwd) # a name without a slash would be a package of the registry
 slower="records are digested in Python, about ten times as slowly"
 
 include=$("$python" -c 'import sysconfig; print(sysconfig.get_path("include"))')

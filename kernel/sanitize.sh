@@ -4,7 +4,7 @@
 #   kernel/sanitize.sh PYTHON
 set -eu
 python=$1
-folder=$(dirname "$0")
+folder=$(cd "$(dirname "$0")" && pwd)
 built=$(mktemp -d)
 trap 'rm -rf "$built"' EXIT
 
