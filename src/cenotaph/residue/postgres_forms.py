@@ -20,6 +20,7 @@ _MAC = re.compile(r"(?:[0-9a-fA-F]{2}:){5}[0-9a-fA-F]{2}")
 _ADDRESS = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,3}){3}|[0-9a-fA-F:]*:[0-9a-fA-F:]+:[0-9a-fA-F:.]*")
 _BASE = 10_000
 _LEAST, _ENOUGH = 3, 4  # digits to the base: fewer say nothing; so many say enough by themselves
+_FULL = 5  # bytes that are not zero: small numbers side by side are everywhere
 _SHORT = 0x8000  # header of a number without sign, and without digits behind the point; or where it is
 _V4, _V6 = b"\x0f\x02\x20", b"\x03\x80"  # length of the value (where it is short), family, bits
 
@@ -48,9 +49,9 @@ def _numeric(value: int) -> Iterator[tuple[str, bytes | None]]:
     big = b"".join(digit.to_bytes(2, "big") for digit in digits)
     if len(digits) < _ENOUGH:
         little, big = (_SHORT | weight & 0x7F).to_bytes(2, "little") + little, bytes(2) + big
-    telling = len(digits) >= _LEAST
-    yield "numericle", little if telling else None
-    yield "numericbe", big if telling else None
+    for encoding, form in (("numericle", little), ("numericbe", big)):
+        telling = len(digits) >= _LEAST and len(form) - form.count(0) >= _FULL
+        yield encoding, form if telling else None
 
 
 def _inet(text: str) -> Iterator[tuple[str, bytes | None]]:

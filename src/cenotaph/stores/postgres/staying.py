@@ -30,7 +30,7 @@ from cenotaph.stores.postgres.schema import Schema, Table
 from cenotaph.stores.postgres.session import Session, quoted
 
 OpenSession: TypeAlias = Callable[[], AbstractContextManager[Session]]
-_Part: TypeAlias = tuple[str, bool]  # a column, and whether its elements are meant
+_Part: TypeAlias = tuple[str, str]  # a column, and what of it: a key of `_READ`
 _Values: TypeAlias = dict[tuple[int, _Part], set[str]]  # by table
 
 _NEVER = Settled(-1, 0)
@@ -38,7 +38,8 @@ _INDEXES: Mapping[str, Callable[[Any, int], postgres_live.Index]] = {
     "btree": postgres_live.Tree,
     "gin": postgres_live.Inverted,
 }
-_ELEMENTS, _LISTS = 4, frozenset(range(6))  # kinds of statistics: lists of elements, of values, or none
+_SAME, _ELEMENTS, _BOUNDS = (1, 2), 4, 7  # kinds of statistics that list values, elements, ranges
+_NOTHING = (0, 3, 5, 6)  # and those that list none: correlation, counts, lengths
 
 
 def ranges(
@@ -118,18 +119,23 @@ def _placed(table: Table) -> Table:
 
 def _written(table: Table, parts: Sequence[_Part]) -> Table:
     """The table with these parts of each row, as the server writes them, behind its columns."""
-    names = [_OUTPUT.format(quoted(name), "::text[]" if elements else "") for name, elements in parts]
+    names = [_READ[what].format(quoted(name)) for name, what in parts]
     texts = types.lists(types.text, _TEXT, "postgresql:_text")
     return replace(
         table,
         columns=(*table.columns, *(Column(f"cenotaph {nth}", "text") for nth in range(len(parts)))),
         values=(*table.values, *names),
-        decoders=(*table.decoders, *(texts if elements else types.text for _, elements in parts)),
+        decoders=(*table.decoders, *(types.text if what == "value" else texts for _, what in parts)),
     )
 
 
 _TEXT = 25
-_OUTPUT = "CASE WHEN {0} IS NOT NULL THEN format('%s', {0}){1} END"  # a cast to text may write otherwise
+_READ = {  # as the server writes values: a cast to text may write otherwise
+    "value": "format('%s', {0})",
+    "elements": "CASE WHEN {0} IS NOT NULL THEN format('%s', {0})::text[] END",
+    "words": "tsvector_to_array({0})",
+    "bounds": "ARRAY[format('%s', lower({0})), format('%s', upper({0}))]",
+}
 
 
 def _rows_of(piece: pa.RecordBatch) -> Rows:
@@ -241,21 +247,36 @@ class _Known:
         self._out = out | {oid for (oid,) in indexes}
 
     def of_columns(self) -> Iterator[_Memory]:
-        for block, item, writer, relation, column, is_array, inherits, kinds in self._session.rows(
-            _STATISTICS
-        ):
-            place = int(tids(block, item))
+        for block, item, writer, relation, inherits, *column in self._session.rows(_STATISTICS):
+            memory = _Memory(int(tids(block, item)), writer, {})
             if relation in self._out and not inherits:
-                yield _Memory(place, writer, {})
+                yield memory
                 continue
             sources = self._sources(relation, inherits)
-            if not sources or not _LISTS.issuperset(kinds) or (_ELEMENTS in kinds and not is_array):
+            listed = self._listed(f"({block},{item})", *column) if sources else None
+            if listed is not None:
+                yield replace(memory, values=listed, sources=sources)
+
+    def _listed(
+        self, place: str, column: str, has: str | None, ranged: str | None, kinds: Sequence[int]
+    ) -> dict[_Part, frozenset[str]] | None:
+        """What one row of pg_statistic lists; None where it lists what is not told from values."""
+        listed: dict[_Part, frozenset[str]] = {}
+        values = self._session.rows(_LISTED, place)[0]
+        for slot, (kind, some) in enumerate(zip(kinds, values, strict=True), 1):
+            if kind in _SAME:
+                part, found = (column, "value"), some
+            elif kind == _ELEMENTS and has is not None:
+                part, found = (column, has), some
+            elif kind == _BOUNDS and ranged is not None:
+                ((found,),) = self._session.rows(_BOUNDS_OF.format(slot, ranged), place)
+                part = (column, "bounds")
+            elif kind in _NOTHING:
                 continue
-            listed: dict[_Part, frozenset[str]] = {(column, False): frozenset(), (column, True): frozenset()}
-            values = self._session.rows(_LISTED, f"({block},{item})")[0]
-            for kind, some in zip(kinds, values, strict=True):
-                listed[column, kind == _ELEMENTS] |= frozenset(some or ())
-            yield _Memory(place, writer, {part: some for part, some in listed.items() if some}, sources)
+            else:
+                return None
+            listed[part] = listed.get(part, frozenset()) | frozenset(found or ())
+        return listed
 
     def of_several(self) -> Iterator[_Memory]:
         inherits = "d.stxdinherit" if self._session.version >= 150000 else "false"
@@ -273,7 +294,7 @@ class _Known:
                 continue
             items = [values for (values,) in self._session.rows(_COMBINED, f"({block},{item})")]
             listed = {
-                (column, False): frozenset(values[nth] for values in items if values[nth] is not None)
+                (column, "value"): frozenset(values[nth] for values in items if values[nth] is not None)
                 for nth, column in enumerate(columns)
             }
             yield _Memory(place, writer, listed, sources)
@@ -295,7 +316,9 @@ SELECT parent::int8, child::int8 FROM below
 """
 _PLACE = "(s.ctid::text::point)[0]::int8, (s.ctid::text::point)[1]::int8, s.xmin::text::int8"
 _STATISTICS = f"""
-SELECT {_PLACE}, s.starelid::int8, a.attname::text, t.typcategory = 'A', s.stainherit,
+SELECT {_PLACE}, s.starelid::int8, s.stainherit, a.attname::text,
+    CASE WHEN t.oid = 'tsvector'::regtype THEN 'words' WHEN t.typcategory = 'A' THEN 'elements' END,
+    CASE WHEN t.typtype = 'r' THEN format_type(t.oid, NULL) END,
     ARRAY[s.stakind1, s.stakind2, s.stakind3, s.stakind4, s.stakind5]::int4[]
 FROM pg_statistic s JOIN pg_attribute a ON a.attrelid = s.starelid AND a.attnum = s.staattnum
     JOIN pg_type t ON t.oid = a.atttypid
@@ -304,6 +327,11 @@ _LISTED = """
 SELECT stavalues1::text::text[], stavalues2::text::text[], stavalues3::text::text[], stavalues4::text::text[],
     stavalues5::text::text[]
 FROM pg_statistic WHERE ctid = $1::text::tid
+"""
+_BOUNDS_OF = """
+SELECT array_agg(bound) FROM pg_statistic s, unnest(s.stavalues{0}::text::text[]::{1}[]) AS r,
+    unnest(ARRAY[format('%s', lower(r)), format('%s', upper(r))]) AS bound
+WHERE s.ctid = $1::text::tid
 """
 _SEVERAL = f"""
 SELECT {_PLACE.replace("s.", "d.")}, e.stxrelid::int8, {{inherits}}, ARRAY(
