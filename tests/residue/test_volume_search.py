@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from cenotaph.residue.needles import NeedleBuilder, Needles
 from cenotaph.residue.scan import Limits, Scanner, scan
 from cenotaph.residue.shapes import IDENTITY, MOBILE, Together
-from cenotaph.residue.volume import LIMITS, PIECE, STEP, Searched, search
+from cenotaph.residue.volume import LIMITS, PIECE, STEP, Searched, _Source, search
 from cenotaph.volume.model import Map, Place
 
 KEY, SEED = bytes(range(32)), bytes(32)
@@ -390,3 +390,17 @@ def test_the_map_decides_attribution_not_the_order_of_reading(seed, count):
 
     assert {key[0] for key in found.by_place} == {place.value for place in places}
     assert sum(found.by_place.values()) == count
+
+
+def test_what_a_decoder_looks_back_at_is_read_from_the_device_once() -> None:
+    """Pages of PostgreSQL pass for SQLite's, whose overflow is then looked for all over the last 72 MiB: each
+    look had read a MiB anew."""
+    device = Image(bytes(48 << 20))
+    source = _Source(device, np.array([[0, device.size]]))
+
+    for _ in range(3):
+        for at in range(0, device.size, 1 << 20):
+            source.seek(at)
+            source.read(64)
+
+    assert device.reads == device.size

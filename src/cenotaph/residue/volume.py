@@ -42,7 +42,7 @@ LIMITS = Limits(decoded=1 << 34, database=1 << 30, zeros=1 << 18, total=1 << 30)
 
 _MIB = 1 << 20
 _AHEAD = 2  # reads under way while one is searched
-_CACHED = 16  # chunks of `_CHUNK` bytes that a place's stream remembers
+_CACHED = 80  # chunks of `_CHUNK` bytes that a place's stream remembers: pages of SQLite look back 72 MiB
 _CHUNK = 1 << 20
 _MOST_OWNED = 8  # hits of a place whose owners are asked for
 _NOTHING_KEPT = np.zeros((0, 2), dtype=np.int64)
