@@ -18,8 +18,10 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
 import postgres_server
+from cenotaph import kernel
 from cenotaph.records import Chunker, Digester
 from cenotaph.scope import EVERYTHING
+from cenotaph.sealing import SealTask, Target, seal_partition
 from cenotaph.stores.postgres import open_reader
 
 KEY = bytes(64)
@@ -62,11 +64,28 @@ def main(rows: int) -> None:
                 for batch in reader.batches(partition):
                     chunker.add(*Digester(KEY).digests(batch))
 
+        target = Target(
+            open_reader,
+            server.url(name),
+            EVERYTHING,
+            "store",
+            table.name,
+            table.ordinal,
+            table.order,
+            ((1, "id"), (5, "phone")),
+            1,
+        )
+
+        def sealed() -> None:
+            for partition in partitions:
+                seal_partition(SealTask(target, partition, bytes(32)))
+
         steps = {
             "COPY, order of the file": copied("tests"),
             "COPY, order of the key": copied("(SELECT * FROM tests ORDER BY id)"),
             "read into Arrow": read,
             "read and digested": digested,
+            "sealed": sealed,
         }
         best = dict.fromkeys(steps, float("inf"))
         for _ in range(TURNS):
@@ -76,6 +95,7 @@ def main(rows: int) -> None:
                 best[what] = min(best[what], time.perf_counter() - start)
     finally:
         server.stop()
+    print(kernel.described())
     peer = best["COPY, order of the file"]
     for what, seconds in best.items():
         print(f"{what:26} {rows / seconds / 1e6:6.2f} M rows/s  {peer / seconds:5.2f} of COPY")

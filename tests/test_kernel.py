@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -290,3 +291,19 @@ class TestChoosing:
         monkeypatch.setattr(native, "INTERFACE", 0)
         with pytest.raises(UsageError, match="another version"):
             kernel.found.__wrapped__()
+
+
+def test_what_is_installed_is_the_folder_and_no_package_of_its_name(tmp_path: Path) -> None:
+    """pip takes a word without a slash for a package of the registry, which would be a stranger's."""
+    (tmp_path / "Python.h").touch()
+    (tmp_path / "python").write_text(
+        f'#!/bin/sh\n[ "$1" = -c ] && echo {tmp_path} || echo "$@" >> {tmp_path}/said\n'
+    )
+    (tmp_path / "python").chmod(0o755)
+    root = Path(__file__).parents[1]
+    for folder, script in ((root, "kernel/install.sh"), (root / "kernel", "./install.sh")):
+        line = [script, str(tmp_path / "python"), str(tmp_path / "stamp")]
+        subprocess.run(line, cwd=folder, env={**os.environ, "CC": "true"}, check=True)
+    said = (tmp_path / "said").read_text("utf-8").splitlines()
+    assert [line.split()[-1] for line in said] == [str(root / "kernel")] * 2
+    assert (tmp_path / "stamp").exists()
