@@ -268,6 +268,25 @@ def quoted(name: str) -> str:
     return f'"{schema}"."{relation}"'
 
 
+def test_the_history_of_a_parent_is_that_of_its_partitions(database: Any) -> None:
+    """By the parent's name, and by a trigger of the parent that the partitions do not have."""
+    it = database(
+        "CREATE TABLE visit (id int8, name text) PARTITION BY LIST (id)",
+        "CREATE TABLE visit_of_2020 PARTITION OF visit FOR VALUES IN (1)",
+        "CREATE TABLE visit_log AS SELECT 1 AS id",
+        "CREATE TABLE told AS SELECT 1 AS id",
+        "CREATE FUNCTION tell() RETURNS trigger LANGUAGE plpgsql AS"
+        " 'BEGIN INSERT INTO told SELECT id FROM gone; RETURN NULL; END'",
+        "CREATE TRIGGER tell AFTER DELETE ON visit REFERENCING OLD TABLE AS gone"
+        " FOR EACH STATEMENT EXECUTE FUNCTION tell()",
+    )
+
+    assert it.copies("public.visit_of_2020", Selection(collections=("public.visit_of_2020",))) == {
+        ("history table", "public.visit_log", "not reached"),
+        ("history table", "public.told", "not reached"),
+    }
+
+
 def test_what_only_looks_like_another_table_is_no_history(database: Any) -> None:
     """Tables of the same shape with a key of their own, partitions, what a trigger reads, and others."""
     it = database(

@@ -46,7 +46,8 @@ class _Shape(NamedTuple):
     """What the catalog says of one table."""
 
     oid: int
-    family: int  # the topmost of what it inherits from, or is a partition of
+    family: int  # the topmost of what it inherits from, or is a partition of; else itself
+    called: str  # the name of that
     heap_bytes: int
     inherits: bool  # as a child or a parent, and not as a partition
     row_security: bool
@@ -90,14 +91,14 @@ def twins(history: History, table: Table) -> list[Table]:
     if table.oid == LARGE_OBJECTS:
         return []
     written = _written(history, table)
-    family = history.shapes[table.oid].family
+    family, called = history.shapes[table.oid].family, history.shapes[table.oid].called
     return [
         other
         for other in history.known.tables
         if other.oid != LARGE_OBJECTS
         and history.shapes[other.oid].family != family
         and history.shapes[other.oid].heap_bytes
-        and (other.oid in written or _named_after(other, table) or _wider(other, table))
+        and (other.oid in written or _named_after(other, table, called) or _wider(other, table))
     ]
 
 
@@ -132,9 +133,10 @@ def _of_triggers(history: History, table: Table, selection: Selection) -> Iterat
 
 
 def _written(history: History, table: Table) -> frozenset[int]:
-    """The tables that triggers and rules of this one seem to add rows to."""
+    """The tables that triggers and rules of this one, or of what it is a part of, seem to add rows to."""
     found = set(history.rules.get(table.oid, ()))
-    for text in history.triggers.get(table.oid, ()):
+    above = history.shapes[table.oid].family
+    for text in {*history.triggers.get(table.oid, ()), *history.triggers.get(above, ())}:
         said, _, told = text.rpartition(_APART)  # the function's body, and what the trigger tells it
         for first, second in _WRITES.findall(said):
             found |= _meant(
@@ -156,13 +158,16 @@ def _plain(identifier: str) -> str:
     return identifier.lower()
 
 
-def _named_after(other: Table, table: Table) -> bool:
-    """`patient_history`, `audit_patient`, `audit.patient`."""
-    mine, its = table.relation, other.relation
-    if mine == its:
+def _named_after(other: Table, table: Table, called: str) -> bool:
+    """`patient_history`, `audit_patient`, `audit.patient`; of a partition, after its parent too."""
+    its = other.relation
+    if its in (table.relation, called):
         return other.schema != table.schema and bool(_SCHEMA.fullmatch(other.schema))
-    after = its.startswith(mine) and _AFTER.fullmatch(its[len(mine) :])
-    return bool(after or (its.endswith(mine) and _BEFORE.fullmatch(its[: -len(mine)])))
+    return any(
+        (its.startswith(mine) and _AFTER.fullmatch(its[len(mine) :]))
+        or (its.endswith(mine) and _BEFORE.fullmatch(its[: -len(mine)]))
+        for mine in {table.relation, called}
+    )
 
 
 def _wider(other: Table, table: Table) -> bool:
@@ -222,19 +227,20 @@ WITH RECURSIVE up (oid, above) AS (
     SELECT oid, min(above::int8) FROM up
     WHERE NOT EXISTS (SELECT FROM pg_inherits WHERE inhrelid = above) GROUP BY oid
 )
-SELECT c.oid::int8, f.top, pg_relation_size(c.oid),
+SELECT c.oid::int8, f.top, t.relname::text, pg_relation_size(c.oid),
     NOT c.relispartition AND EXISTS (SELECT FROM pg_inherits WHERE c.oid IN (inhrelid, inhparent)),
     c.relrowsecurity, (SELECT count(*) FROM pg_attribute a
         WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = 's'),
     (SELECT count(*) FROM pg_attribute a
         WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.atttypid = 'tsvector'::regtype)
-FROM pg_class c JOIN family f ON f.oid = c.oid JOIN pg_namespace n ON n.oid = c.relnamespace
+FROM pg_class c JOIN family f ON f.oid = c.oid JOIN pg_class t ON t.oid = f.top
+    JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind = 'r' AND {USERS_OWN}
 """  # noqa: S608 (a constant)
 _TRIGGERS = """
 SELECT t.tgrelid::int8, p.prosrc || chr(1) || encode(t.tgargs, 'escape')
 FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid
-WHERE NOT t.tgisinternal AND p.pronamespace <> 'pg_catalog'::regnamespace
+WHERE (NOT t.tgisinternal OR t.tgparentid <> 0) AND p.pronamespace <> 'pg_catalog'::regnamespace
 """
 _RULES = """
 SELECT r.ev_class::int8, d.refobjid::int8 FROM pg_rewrite r
