@@ -166,7 +166,9 @@ def start_in(
 @functools.cache
 def shared() -> Server:
     """The one server that the tests of this process share; each test makes a database of its own."""
-    server = start(log_min_messages="fatal")  # its log is read as its files are, and reading is to change none
+    server = start(
+        log_min_messages="fatal"
+    )  # its log is read as its files are, and reading is to change none
     atexit.register(server.stop)
     return server
 

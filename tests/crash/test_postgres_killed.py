@@ -23,6 +23,7 @@ from cenotaph.store import Collection, Reclamation, Surroundings
 from cenotaph.stores.postgres import open_eraser, open_reader, overwrite, reclaim
 from cenotaph.stores.postgres.writing import Writer
 from postgres_server import Server
+from small_case import PARTIES, SmallCase, people, values
 
 postgres_server.need()
 EVERY = os.environ.get("CENOTAPH_CRASH") == "every"
@@ -112,6 +113,10 @@ def _points(count: int) -> list[int]:
     if EVERY:
         return list(range(count))
     return sorted({round(count * (2 * i + 1) / (2 * SAMPLE)) for i in range(SAMPLE)} - {count})
+
+
+def _later(at: int) -> int:
+    return at + (max(1, at // 4) if EVERY else max(1, 4 * at))
 
 
 def _only_overwriting(event: Any) -> None:
@@ -222,16 +227,15 @@ def _retire(server: Server, states: Path) -> None:
 def test_a_retirement_killed_anywhere_comes_to_its_end(
     tmp_path: Path, record_property: pytest.RecordProperty
 ) -> None:
-    """SIGKILL at ever later changes, from the note that it begins to the last folder: the server runs on or is
-    down, never without the note, and at the end nothing is there."""
+    """SIGKILL at ever later changes, from the note that it begins to the last folder: the server runs on or
+    is down, never without the note, and at the end nothing is there."""
     server = postgres_server.start()
     try:
         server.run("CREATE TABLE people (name text)", "INSERT INTO people VALUES ('Person-1')")
         server.run("DELETE FROM people", "CHECKPOINT")
         states, kills, at = tmp_path / "states", 0, 0
         while (ended := killing.run(lambda: _retire(server, states), at)).killed:
-            kills += 1
-            at += max(1, at // 4) if EVERY else max(1, 4 * at)
+            kills, at = kills + 1, _later(at)
             stopped = server.process.poll() is not None
             assert stopped == (not (server.data / "postmaster.pid").exists())
             assert not stopped or states.exists()
@@ -244,3 +248,63 @@ def test_a_retirement_killed_anywhere_comes_to_its_end(
         assert grep([PERSON], server.folder) == set()
     finally:
         server.stop()
+
+
+class ServerCase(SmallCase):
+    """A small case on a database of a server, whose owner agrees to what is shared."""
+
+    def steps(self) -> dict[str, Any]:
+        steps = {
+            **super().steps(),
+            "countersign-owner": lambda: self.countersign("host"),
+            "approve-owner": lambda: self.approve("host"),
+        }
+        order = ["open", "countersign-auditor", "countersign-notary", "countersign-owner", "survey", "seal"]
+        order += ["plan", "challenge", "admit", "approve-auditor", "approve-notary", "approve-owner"]
+        return {name: steps[name] for name in (*order, "destroy", "probe", "certify")}
+
+
+@pytest.mark.slow
+def test_a_case_killed_anywhere_comes_to_the_same_certificate(
+    tmp_path: Path, record_property: pytest.RecordProperty
+) -> None:
+    """SIGKILL at ever later changes of a destruction that overwrites beneath the server: lines of the journal
+    and writes alike. The certificate is that of a case that nobody disturbed."""
+    server = postgres_server.start()
+    certified = []
+    try:
+        for disturbed in (False, True):
+            database = server.database(
+                "CREATE TABLE people (id int4 PRIMARY KEY, id_number text, phone text)",
+                "CREATE TABLE visit (id int4 PRIMARY KEY, who int4 REFERENCES people, note text)",
+                "INSERT INTO people VALUES "
+                + ", ".join(f"({n}, '{p.identity}', '{p.phone}')" for n, p in enumerate(people(0, 200))),
+                "INSERT INTO visit SELECT n, n % 200, 'visit ' || n FROM generate_series(1, 400) n",
+            )
+            owner = ("Host Co", "owner", "host")
+            store = (
+                f'[[store]]\nname = "clinic"\nurl = "{server.url(database)}"\n'
+                f'data_dir = "{server.data}"\nonline_overwrite = true\nshared = ["statistics", "wal"]\n\n'
+            )
+            root = tmp_path / str(disturbed)
+            root.mkdir()
+            case = ServerCase.make(root, store, parties=(*PARTIES, owner))
+            case.go("open", "approve-owner")
+            at = kills = 0
+            while (ended := killing.run(case.destroy, at if disturbed else killing.NEVER)).killed:
+                kills, at = kills + 1, _later(at)
+            assert (ended.code, ended.said) == (0, "")
+            case.go("probe", "certify")
+            body = case.certificate()
+            certified.append([(s.sealed, s.reached, s.collections) for s in body.stores])
+            assert case.verdict().exit_code == 0
+            assert grep(values(people(0, 200)), server.data) == set()
+            server.drop(database)
+    finally:
+        server.stop()
+    record_property("kill points", kills)
+    record_property("survived", kills)
+
+    assert kills > 3
+    assert certified[0] == certified[1]
+    assert [reached for _, reached, _ in certified[0]] == ["L2"]
