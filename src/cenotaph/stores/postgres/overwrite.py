@@ -18,6 +18,7 @@ from collections.abc import Iterator, Sequence
 
 from cenotaph.durable import overwrite, overwrite_rest
 from cenotaph.errors import PermanentStoreError, TransientStoreError
+from cenotaph.scope import Selection
 from cenotaph.store import Command
 from cenotaph.stores.postgres import commands, references, underneath
 from cenotaph.stores.postgres.references import Reference
@@ -48,18 +49,17 @@ def run(work: Work) -> None:
     if not work.around.online_overwrite:
         return
     writer = work.writer
-    empty = [table for table in work.tables if table.oid >= _USERS and is_empty(writer, table)]
     where = underneath.directory(writer, work.around)
     _refuse_copies(work)
     if why := underneath.keeps_old(where.path):
         work.notes.append(f"no table was overwritten beneath the server: {why}")
         return
-    chosen = groups(empty, references.read(writer))
-    for group in chosen:
-        work.overwritten += _together(work, where, group)
-    if chosen:
-        _checkpoint(writer)  # the server keeps the first file of each until then, cut to nothing
-    left = len(work.tables) - sum(map(len, chosen))
+    left = len(work.tables)
+    for group in groups(_whole(work.tables, work.selection), references.read(writer)):
+        written = _together(work, where, group)
+        work.overwritten += written or 0
+        left -= 0 if written is None else len(group)
+    _checkpoint(writer)  # the server keeps the first file of each until then, cut to nothing
     if left:
         work.notes.append(
             f"{left} tables were rewritten and not overwritten: rows stay, or others refer to them"
@@ -70,8 +70,7 @@ def telling(outlook: Outlook) -> Iterator[Command]:
     """What `run` runs; of which tables nothing stays shows only then."""
     if not outlook.around.online_overwrite:
         return
-    whole = [t for t in outlook.tables if t.oid >= _USERS and outlook.selection.whole(t.name, t.names())]
-    for group in groups(whole, references.read(outlook.session)):
+    for group in groups(_whole(outlook.tables, outlook.selection), references.read(outlook.session)):
         stopped = [(table, references.triggers(outlook.session, table)) for table in group]
         yield commands.BEGIN
         yield from map(lock, group)
@@ -79,6 +78,10 @@ def telling(outlook: Outlook) -> Iterator[Command]:
         yield from _truncating(group, stopped)
         yield from (commands.CHECKPOINT, _ZEROS, commands.COMMIT)
     yield commands.CHECKPOINT
+
+
+def _whole(tables: Sequence[Table], selection: Selection) -> list[Table]:
+    return [t for t in tables if t.oid >= _USERS and selection.whole(t.name, t.names())]
 
 
 def lock(table: Table) -> Command:
@@ -95,14 +98,6 @@ def truncate(group: Sequence[Table]) -> Command:
         "Gives the empty tables new files. The old ones stay until the transaction ends.",
         "ACCESS EXCLUSIVE, which is held.",
     )
-
-
-def is_empty(writer: Writer, table: Table) -> bool:
-    """Whether the table has no row, also where its indexes are no longer ones."""
-    try:
-        return not writer.rows(f"SELECT 1 FROM {table.sql()} LIMIT 1")  # noqa: S608 (quoted)
-    except Damaged:
-        return writer.copies_nothing(table)
 
 
 def groups(empty: Sequence[Table], found: Sequence[Reference]) -> list[list[Table]]:
@@ -130,18 +125,16 @@ def _head(heads: dict[int, int], oid: int) -> int:
     return oid
 
 
-def _together(work: Work, where: Directory, group: Sequence[Table]) -> int:
-    """Overwrite the files of a group; how many bytes."""
+def _together(work: Work, where: Directory, group: Sequence[Table]) -> int | None:
+    """Overwrite the files of a group; how many bytes. None where one of them has rows again."""
     writer = work.writer
     block = int(writer.one("SHOW block_size"))
     expected = underneath.relations(writer, group)
     with writer.transaction():
         for table in group:
             _lock(writer, table)
-        if not all(is_empty_beneath(writer, table) for table in group):
-            raise TransientStoreError(
-                "a table that was empty has rows again", hint="see who writes to it, then run again"
-            )
+        if not all(_is_empty(writer, table) for table in group):
+            return None
         found = underneath.relations(writer, group)
         if found != expected:
             raise TransientStoreError(
@@ -155,8 +148,8 @@ def _together(work: Work, where: Directory, group: Sequence[Table]) -> int:
     return written
 
 
-def is_empty_beneath(writer: Writer, table: Table) -> bool:
-    """As `is_empty`, in a transaction that goes on."""
+def _is_empty(writer: Writer, table: Table) -> bool:
+    """Whether the table has no row, also where its indexes are no longer ones."""
     writer.run(_MARK)
     try:
         return not writer.rows(f"SELECT 1 FROM {table.sql()} LIMIT 1")  # noqa: S608 (quoted)
