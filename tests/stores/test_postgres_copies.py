@@ -6,6 +6,7 @@ import gzip
 import os
 import shutil
 import signal
+import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
@@ -20,7 +21,7 @@ import postgres_server
 from cenotaph import durable
 from cenotaph.residue.needles import NeedleBuilder
 from cenotaph.residue.scan import scan
-from cenotaph.scope import EVERYTHING, Selection
+from cenotaph.scope import EVERYTHING, Hold, Selection, parse_predicate
 from cenotaph.store import GivenCopy, Grade, Reclamation, Surroundings
 from cenotaph.stores.postgres import archive, open_eraser, open_reader
 from cenotaph.testing.contract import Log, Rows
@@ -261,7 +262,6 @@ def test_a_killed_run_is_resumed(place: Place) -> None:
         os._exit(0)
     assert os.WIFSIGNALED(os.waitpid(child, 0)[1])
     assert [path for path in place.archive.iterdir() if durable.is_tombstone(path.name.encode())]
-    assert place.residue("wal archive") == PEOPLE
 
     reclaimed = place.reclaim("public.patient")
 
@@ -421,3 +421,190 @@ def test_a_log_in_syslog_is_told_as_not_reached(place: Place) -> None:
     place.server.run("ALTER SYSTEM RESET log_destination", "SELECT pg_reload_conf()")
     assert reclaimed.reached is Grade.L1
     assert "server log, place not known" in f"{reclaimed.why_not_higher} {reclaimed.notes}"
+
+
+# ── dumps and base backups ───────────────────────────────────────────────────────────────────────
+
+BACKUPS = LOGS | {"backups"}
+BIN = postgres_server.need()
+
+
+def dump(place: Place, path: Path, *options: str) -> Path:
+    subprocess.run([BIN / "pg_dump", *options, "-f", path, "-d", place.url], check=True)
+    return path
+
+
+def base_backup(place: Place, path: Path, *options: str) -> Path:
+    line = [BIN / "pg_basebackup", "-D", path, "-X", "fetch", "-c", "fast", *options, "-d", place.url]
+    subprocess.run(line, check=True)
+    return path
+
+
+def packed(place: Place, path: Path) -> Path:
+    """A plain dump, compressed by another program."""
+    plain = dump(place, path.with_suffix(".sql"))
+    path.write_bytes(gzip.compress(plain.read_bytes()))
+    plain.unlink()
+    return path
+
+
+@pytest.mark.parametrize(
+    "form", ["-Fc", *(pytest.param(form, marks=pytest.mark.slow) for form in ("-Fp", "-Fd", "-Ft", "gz"))]
+)
+def test_a_dump_goes_once_a_new_one_was_compared(place: Place, form: str) -> None:
+    """A part of the database stays: what is at the new place restores to just that, and the old one goes."""
+    new, old = place.folder / f"new{form}", place.folder / f"old{form}"
+    given = GivenCopy("dump", str(packed(place, old) if form == "gz" else dump(place, old, form)), str(new))
+    assert place.residue("dump", given) == PEOPLE
+    assert "dump" in place.kinds(given)
+
+    reclaimed = place.reclaim("public.patient", shared=BACKUPS, copies=(given,))
+
+    assert not old.exists()
+    assert "dump" not in f"{reclaimed.why_not_higher} {reclaimed.notes}".replace("dumps and base", "")
+    assert place.residue("dump", given) == 0
+    restored = subprocess.run([BIN / "pg_restore", "-f", "-", new], check=True, capture_output=True).stdout
+    assert restored.count(b"Other-") == 50
+    assert b"Person-" not in restored
+    assert not [
+        p for p in place.folder.iterdir() if p.name.startswith(".cenotaph") or p.name.endswith("-new")
+    ]
+
+
+def test_a_dump_goes_at_once_where_nothing_stays(place: Place) -> None:
+    """Everything of the database is destroyed, without any hold: no new dump is needed."""
+    old = dump(place, place.folder / "whole.dump", "-Fc")
+    stays = place.sql("SELECT * FROM stays")
+
+    reclaimed = place.reclaim("*", shared=BACKUPS, copies=(GivenCopy("dump", str(old)),))
+
+    place.sql(PATIENTS[3])
+    assert place.sql("SELECT * FROM stays") == stays
+    assert not old.exists()
+    assert "dump stays" not in f"{reclaimed.why_not_higher} {reclaimed.notes}"
+
+
+def test_a_killed_run_goes_on_with_the_dump_that_it_had_begun(place: Place) -> None:
+    """SIGKILL while it is overwritten: it is no dump any more, and goes all the same."""
+    old = dump(place, place.folder / "killed.dump", "-Fd")
+    given = GivenCopy("dump", str(old))
+    syncfs = durable.syncfs
+    child = os.fork()
+    if child == 0:
+        durable.syncfs = lambda fd: os.kill(os.getpid(), signal.SIGKILL)
+        place.reclaim("*", shared=BACKUPS, copies=(given,))
+        os._exit(0)
+    assert os.WIFSIGNALED(os.waitpid(child, 0)[1])
+    assert durable.syncfs is syncfs
+    assert "dump" in place.kinds(given)
+    (begun,) = [path for path in place.folder.iterdir() if path.name.startswith("killed.dump")]
+
+    place.reclaim("*", shared=BACKUPS, copies=(given,))
+
+    place.sql(PATIENTS[3])
+    assert not begun.exists()
+    assert "dump" not in place.kinds(given)
+
+
+def test_a_dump_without_a_place_for_a_new_one_stays(place: Place) -> None:
+    """A part of the database is to stay, and this may be its only backup: said, L1."""
+    old = dump(place, place.folder / "only.dump", "-Fc")
+
+    reclaimed = place.reclaim("public.patient", shared=BACKUPS, copies=(GivenCopy("dump", str(old)),))
+
+    assert old.exists()
+    assert reclaimed.reached is Grade.L1
+    assert "a dump stays: a part of the database stays" in f"{reclaimed.why_not_higher} {reclaimed.notes}"
+    old.unlink()
+
+
+def test_a_dump_that_a_hold_may_need_stays(place: Place) -> None:
+    """Some patients are under a hold, and the dump may have them as they were: kept, listed so, L1."""
+    old = dump(place, place.folder / "held.dump", "-Fc")
+    given = GivenCopy("dump", str(old), str(place.folder / "unused"))
+    hold = Hold(collections=("public.patient",), rows=parse_predicate("id < 9"))
+    selection = Selection(collections=("public.patient",), holds=(hold,))
+
+    reclaimed = place.reclaim(shared=BACKUPS, copies=(given,), selection=selection)
+
+    assert old.exists()
+    assert not (place.folder / "unused").exists()
+    assert "dump, kept for a hold" in f"{reclaimed.why_not_higher} {reclaimed.notes}"
+    old.unlink()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "why"),
+    [
+        ("another file", "no dump that pg_dump wrote"),
+        ("another database", "a dump of another database"),
+        ("cut off", "broken off"),
+        ("link", "is a symlink"),
+    ],
+)
+def test_what_is_no_dump_of_the_database_is_left_alone(place: Place, wrong: str, why: str) -> None:
+    """A wrong path destroys nothing, and says what is wrong."""
+    path = place.folder / "given"
+    if wrong == "another file":
+        path.write_bytes(b"another's")
+    elif wrong == "another database":
+        subprocess.run([BIN / "pg_dump", "-Fc", "-f", path, "-d", place.server.url()], check=True)
+    elif wrong == "cut off":
+        whole = dump(place, place.folder / "whole", "-Fc")
+        path.write_bytes(whole.read_bytes()[:200])
+        whole.unlink()
+    else:
+        path.symlink_to(place.folder / "nothing")
+    before = os.lstat(path)
+
+    reclaimed = place.reclaim("*", shared=BACKUPS, copies=(GivenCopy("dump", str(path)),))
+
+    place.sql(PATIENTS[3])
+    assert why in f"{reclaimed.why_not_higher} {reclaimed.notes}"
+    assert os.lstat(path).st_size == before.st_size
+    path.unlink()
+
+
+@pytest.mark.slow
+def test_a_new_dump_that_differs_is_not_believed(place: Place) -> None:
+    """Something else lies at its place, older by one row: the old one stays."""
+    old, new = (dump(place, place.folder / name, "-Fc") for name in ("old.dump", "new.dump"))
+    given = GivenCopy("dump", str(old), str(new))
+
+    reclaimed = place.reclaim("public.patient", shared=BACKUPS, copies=(given,))
+
+    assert old.exists()
+    assert reclaimed.reached is Grade.L1
+    assert "not as in the database once it is restored" in f"{reclaimed.why_not_higher} {reclaimed.notes}"
+    old.unlink()
+    new.unlink()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [("-Ft", "-z"), *(pytest.param(one, marks=pytest.mark.slow) for one in (("-Fp",), ("-Ft",)))],
+)
+def test_a_base_backup_goes_once_a_new_one_was_compared(place: Place, options: tuple[str, ...]) -> None:
+    """Other databases stay: the new one starts as a server, with all of them, and without the people."""
+    old, new = place.folder / "base", place.folder / "renewed"
+    given = GivenCopy("base backup", str(base_backup(place, old, *options)), str(new))
+    assert place.residue("base backup", given) == PEOPLE
+
+    reclaimed = place.reclaim("public.patient", shared=BACKUPS, copies=(given,))
+
+    told = f"{reclaimed.why_not_higher} {reclaimed.notes}"
+    assert not old.exists()
+    assert "base backup stays" not in told
+    assert (new / "backup_label").exists()
+    assert place.residue("base backup", given) == 0
+    shutil.rmtree(new)
+
+
+def test_a_servers_own_directory_is_no_base_backup(place: Place) -> None:
+    """It has everything that a base backup has: refused, and untouched."""
+    given = GivenCopy("base backup", str(place.server.data), str(place.folder / "unused"))
+
+    reclaimed = place.reclaim("public.patient", shared=BACKUPS, copies=(given,))
+
+    assert "it is a server's data directory" in f"{reclaimed.why_not_higher} {reclaimed.notes}"
+    assert place.sql("SELECT count(*) FROM stays") == [(50,)]

@@ -21,7 +21,7 @@ import zstandard
 
 MAGIC = b"PGDMP"
 CUSTOM = 1
-_MOST_TOC = 64 << 20  # bytes of the table of contents that are held
+MOST_HEAD = 64 << 20  # bytes of the table of contents that are held
 _MOST_TEXT = 1 << 30  # characters that one entry may say it has
 _OLDEST, _NEWEST = (1, 12), (1, 16)
 _DATA, _BLOBS = 1, 3
@@ -56,7 +56,7 @@ def head(data: bytes) -> Head | None:
     try:
         return _head(_Bytes(data))
     except _Short:
-        if len(data) > _MOST_TOC:
+        if len(data) > MOST_HEAD:
             raise DumpError("has a longer table of contents than is read") from None
         return None
 

@@ -20,7 +20,7 @@ from cenotaph.durable import Beneath, is_tombstone
 from cenotaph.errors import PermanentStoreError
 from cenotaph.residue import lanes
 from cenotaph.store import Command, Copy, Disposition, Extent, Surroundings
-from cenotaph.stores.postgres import beside, raw
+from cenotaph.stores.postgres import backups, beside, raw
 from cenotaph.stores.postgres.commands import CHECKPOINT, SWITCH
 from cenotaph.stores.postgres.session import Denied, Session
 from cenotaph.stores.postgres.work import Outlook, Work
@@ -66,6 +66,9 @@ def destroy(work: Work) -> None:
     """
     paths = list(filter(None, places(work.writer, work.around)))
     if not paths:
+        return
+    if backups.kept_for_holds(work.selection, work.around):
+        work.limits.append("the wal archive stays: a base backup that a hold keeps may need it")
         return
     try:
         mark, last = _settle(work)

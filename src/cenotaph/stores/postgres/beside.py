@@ -110,8 +110,9 @@ def opened(place: Beneath, name: bytes, flags: int = os.O_RDONLY) -> Iterator[in
         os.close(fd)
 
 
-def destroy(place: Beneath, name: bytes, tally: Tally) -> None:
-    """Overwrite and unlink one file, durably. Nothing to do where it is gone.
+def destroy(place: Beneath, name: bytes, tally: Tally, *, begun: bool = False) -> None:
+    """Overwrite and unlink one file, durably. Nothing to do where it is gone. `begun`: its name says already
+    that it is being destroyed.
 
     Raises: PermanentStoreError, with nothing changed, where it is no plain file with one name.
     """
@@ -120,7 +121,8 @@ def destroy(place: Beneath, name: bytes, tally: Tally) -> None:
         try:
             in_place = overwrites(fd)
             size = min(os.fstat(fd).st_size, os.fstat(fd).st_blocks * 512)
-            tombstone = os.fsdecode(last) if durable.is_tombstone(last) else durable.tombstone_name()
+            kept = begun or durable.is_tombstone(last)
+            tombstone = os.fsdecode(last) if kept else durable.tombstone_name()
             tally.freed += durable.destroy_file(directory, last, fd, tombstone=tombstone, zero=in_place)
         except DriftError:
             raise PermanentStoreError("a file of it was replaced while it was being destroyed") from None
@@ -151,6 +153,8 @@ def empty(place: Beneath, name: bytes, tally: Tally) -> None:
 def destroy_folder(parent: Beneath, name: bytes, tally: Tally) -> None:
     """Destroy every file beneath a folder, then the folder. Nothing to do where it is gone.
 
+    All are overwritten before the disk is waited for: base backups have thousands of small ones.
+
     Raises: PermanentStoreError, with nothing changed, where there is anything in it that is no plain file.
     """
     try:
@@ -161,8 +165,37 @@ def destroy_folder(parent: Beneath, name: bytes, tally: Tally) -> None:
         with opened(parent, file.name):
             pass
     for file in found:
-        destroy(parent, file.name, tally)
+        with opened(parent, file.name, os.O_RDWR) as fd:
+            _overwrite(fd, tally)
+    durable.syncfs(parent.fd)
+    for file in found:
+        directory, last = parent.parent(file.name)
+        try:
+            os.unlink(last, dir_fd=directory)
+        finally:
+            os.close(directory)
     _remove_folders(parent, name)
+
+
+def _overwrite(fd: int, tally: Tally) -> None:
+    """Not yet durable."""
+    info, in_place = os.fstat(fd), overwrites(fd)
+    if in_place:
+        tally.overwritten += durable.overwrite(fd, info.st_size, sync=False)
+        durable.overwrite_rest(fd)
+    durable.overwrite_user_xattrs(fd)
+    tally.files += 1
+    tally.left_open += not in_place
+    tally.freed += info.st_blocks * 512
+
+
+def begin(place: Beneath, name: bytes, begun: bytes) -> None:
+    """Give what is to be destroyed the name that says so to a run that comes after a kill, durably."""
+    try:
+        durable.rename_new(place.fd, name, begun)
+        os.fsync(place.fd)
+    except OSError:
+        raise PermanentStoreError("it cannot be renamed") from None
 
 
 def _remove_folders(parent: Beneath, name: bytes) -> None:

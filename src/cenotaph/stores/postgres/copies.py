@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 
 from cenotaph.scope import Selection
 from cenotaph.store import Copy, Disposition, Extent, Surroundings
-from cenotaph.stores.postgres import archive, logs
+from cenotaph.stores.postgres import archive, backups, logs
 from cenotaph.stores.postgres.schema import Table
 from cenotaph.stores.postgres.session import Session
 from cenotaph.stores.postgres.work import Step
@@ -17,6 +17,7 @@ from cenotaph.stores.postgres.work import Step
 STEPS: Mapping[str, Step] = {
     "wal_archive": Step(archive.destroy, archive.destroying),
     "logs": Step(logs.forget, logs.forgetting),
+    "backups": Step(backups.destroy, backups.destroying),
 }
 """By shared action, what is done to copies outside the server."""
 
@@ -32,12 +33,14 @@ def found(session: Session, table: Table, selection: Selection, around: Surround
     yield _not_reached("wal", "pg_wal", _wal_bytes(session))
     yield from archive.found(session, around)
     yield from logs.found(session, around)
+    yield from backups.found(session, selection, around)
 
 
 def extents(session: Session, around: Surroundings) -> Iterator[Extent]:
     """The files of copies outside the server that are known, and can be read here."""
     yield from archive.extents(session, around)
     yield from logs.extents(session, around)
+    yield from backups.extents(around)
 
 
 def _not_reached(kind: str, place: str, size: int) -> Copy:

@@ -94,6 +94,26 @@ class Place:
         told.setdefault("connect_timeout", CONNECT_SECONDS)
         return cls(conninfo.make_conninfo("", **told), str(told.get("dbname") or ""))
 
+    @classmethod
+    def at(cls, folder: str, port: str, user: str, database: str) -> Place:
+        """On a Unix socket in this folder."""
+        told = {"host": folder, "port": port, "user": user, "dbname": database}
+        return cls(conninfo.make_conninfo("", connect_timeout=CONNECT_SECONDS, **told), database)
+
+    def without_password(self) -> tuple[str, dict[str, str]]:
+        """What may stand in a command's arguments, and the rest as the variables that libpq reads.
+
+        Raises: PermanentStoreError for a secret that libpq takes in no other way.
+        """
+        told = conninfo.conninfo_to_dict(self.conninfo)
+        password = told.pop("password", None)
+        if told.get("sslpassword"):
+            raise PermanentStoreError(
+                "the key of the store's certificate has a password, which no program is told"
+            )
+        secrets = {"PGPASSWORD": str(password)} if password else {}
+        return conninfo.make_conninfo("", **told), secrets
+
     def other(self, database: str) -> Place:
         """Another database of the same server."""
         return Place(conninfo.make_conninfo(self.conninfo, dbname=database), database)
@@ -106,6 +126,7 @@ class Session:
     """
 
     def __init__(self, place: Place) -> None:
+        self.place = place
         self._link = _connect(place)
         try:
             with driver_errors("the server"):

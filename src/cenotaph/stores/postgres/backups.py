@@ -1,0 +1,277 @@
+"""Dumps and base backups that the case names: destroyed where nothing of them is to stay, or made anew.
+
+A new one is made of what is left, restored on a private server and compared with the database, table by
+table; only then does the old one go. Anything that is not as expected leaves the old one where it is, and
+holds the grade down. Each step can be repeated after a kill.
+
+What surprised the author: a base backup and the data directory of a running standby look alike but for one
+file, and both have the primary's identity.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import io
+import os
+import tarfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import BinaryIO, cast
+
+import lz4.frame
+import zstandard
+
+from cenotaph.errors import PermanentStoreError, StoreError
+from cenotaph.residue import pg_dump
+from cenotaph.scope import Selection
+from cenotaph.store import Command, Copy, Disposition, Extent, GivenCopy, Surroundings
+from cenotaph.stores.postgres import beside, renewal, schema
+from cenotaph.stores.postgres.session import Session
+from cenotaph.stores.postgres.work import Outlook, Work
+
+DUMP, BASE = "dump", "base backup"
+HELD = "kept for a hold"
+_BEGUN = ".cenotaph-old"  # behind the name of what is being destroyed
+_CUSTOM, _PLAIN, _CLUSTER = "custom", "plain", "of all databases"
+
+
+@dataclass(frozen=True, slots=True)
+class Backup:
+    """One given copy, as it lies there."""
+
+    kind: str  # DUMP or BASE
+    path: str = field(repr=False)
+    folder: bool
+    files: tuple[beside.Found, ...] = field(repr=False)  # beneath the folder, or in the folder of the file
+    renew: str | None = field(repr=False)
+    begun: bool = False  # an earlier run had found that it may go, and began
+
+    @property
+    def bytes(self) -> int:
+        return sum(file.size for file in self.files)
+
+
+def found(session: Session, selection: Selection, around: Surroundings) -> Iterator[Copy]:
+    """What of the given copies is there. One that may hold records under a hold is kept."""
+    for backup in given(around):
+        kind = f"{backup.kind}, {HELD}" if selection.holds else backup.kind
+        yield Copy(kind, backup.path, backup.bytes, Disposition.REACH_NOT)
+
+
+def extents(around: Surroundings) -> Iterator[Extent]:
+    """Every file of them, and of what was made anew."""
+    renewed = [GivenCopy(c.kind, c.renew) for c in around.copies if c.renew and c.kind in (DUMP, BASE)]
+    for backup in (*given(around), *given(Surroundings(copies=tuple(renewed)))):
+        top = backup.path if backup.folder else os.path.dirname(backup.path)
+        for file in backup.files:
+            yield beside.extent(backup.kind, os.path.join(top, os.fsdecode(file.name)), file.size)
+
+
+def given(around: Surroundings) -> Iterator[Backup]:
+    """Those that are there."""
+    for copy in around.copies:
+        for path in (copy.place.rstrip("/"), copy.place.rstrip("/") + _BEGUN):
+            if copy.kind in (DUMP, BASE) and os.path.lexists(path):
+                folder = os.path.isdir(path) and not os.path.islink(path)
+                files = tuple(_files(path, folder))
+                yield Backup(copy.kind, path, folder, files, copy.renew, path.endswith(_BEGUN))
+
+
+def kept_for_holds(selection: Selection, around: Surroundings) -> bool:
+    """Whether a base backup stays because of a hold: it may need the log's archive to be of any use."""
+    return bool(selection.holds) and any(backup.kind == BASE for backup in given(around))
+
+
+def destroy(work: Work) -> None:
+    """Destroy what may go, after it was made anew where something of it stays."""
+    tally = beside.Tally()
+    for backup in given(work.around):
+        try:
+            _go(work, backup, tally)
+        except StoreError as error:
+            work.limits.append(f"a {backup.kind} stays: {error.message}")
+    work.overwritten += tally.overwritten
+    work.freed += tally.freed
+    if tally.files:
+        work.notes.append(f"{tally.files} files of dumps and base backups were destroyed")
+    if tally.left_open:
+        work.notes.append(f"{tally.left_open} of these files were unlinked, and not overwritten")
+
+
+def destroying(outlook: Outlook) -> Iterator[Command]:
+    """What `destroy` does."""
+    for backup in given(outlook.around):
+        if outlook.selection.holds:
+            does = f"Leaves a {backup.kind} where it is: it may hold records that are held."
+        elif backup.renew is not None:
+            does = (
+                f"Makes a new {backup.kind} of what stays, restores it on a private server, compares every"
+                " table with the database, and only then overwrites and unlinks the old one."
+            )
+        else:
+            does = f"Overwrites and unlinks a {backup.kind}, if nothing of the database stays."
+        yield Command("", does, reaches="Dumps and base backups that the case names.")
+
+
+def _go(work: Work, backup: Backup, tally: beside.Tally) -> None:
+    parent, name = beside.split(backup.path)
+    begun = name if backup.begun else name + os.fsencode(_BEGUN)
+    if not backup.begun:
+        _make_dispensable(work, backup)
+    with beside.folder(parent) as place:
+        if not backup.begun:
+            beside.begin(place, name, begun)
+        if backup.folder:
+            beside.destroy_folder(place, begun, tally)
+        else:
+            beside.destroy(place, begun, tally, begun=True)
+
+
+def _make_dispensable(work: Work, backup: Backup) -> None:
+    """See that nothing of it has to stay, or have that in a new one.
+
+    Raises: PermanentStoreError where it has to stay.
+    """
+    if work.selection.holds:
+        raise PermanentStoreError("it may hold records that are held")
+    parent, name = beside.split(backup.path)
+    with beside.folder(parent) as place:
+        for file in backup.files:
+            with beside.opened(place, name + b"/" + file.name if backup.folder else file.name):
+                pass
+    if os.path.islink(backup.path):
+        raise PermanentStoreError("it is a symlink: nothing is done to it")
+    what = _base(work.writer, backup) if backup.kind == BASE else _dump(work.writer, backup)
+    if backup.renew is not None:
+        if os.path.realpath(backup.renew).startswith(os.path.realpath(backup.path) + "/"):
+            raise PermanentStoreError("the place of the new one lies inside it")
+        renewal.renew(work, backup.kind, backup.renew)
+    elif stays := _stays(work, others=what in (BASE, _CLUSTER)):
+        raise PermanentStoreError(f"{stays}, and the case names no place for a new one (renew)")
+
+
+def _stays(work: Work, *, others: bool) -> str:
+    """What of a copy of the database, or of the server, is to stay; empty where nothing is."""
+    tables = schema.read(work.writer).tables
+    if not all(work.selection.whole(table.name, table.names()) for table in tables):
+        return "a part of the database stays"
+    if others and work.writer.rows(_OTHER_DATABASES):
+        return "other databases of the server stay"
+    return ""
+
+
+def _files(path: str, folder: bool) -> Iterator[beside.Found]:
+    with contextlib.suppress(PermanentStoreError, OSError):
+        if folder:
+            with beside.folder(path) as place:
+                yield from beside.walked(place)
+        else:
+            parent, name = beside.split(path)
+            with beside.folder(parent) as place:
+                yield from beside.listed(place, lambda found: found == name)
+
+
+# --- what a given copy is --------------------------------------------------------------------
+
+
+def _dump(session: Session, backup: Backup) -> str:
+    """Which kind of dump it is.
+
+    Raises: PermanentStoreError where it is none, or one of another database.
+    """
+    if backup.folder:
+        tables = os.path.join(backup.path, "toc.dat")
+        if not os.path.isfile(tables):
+            raise PermanentStoreError("its folder is no dump (it has no toc.dat): name each dump by itself")
+        path = tables
+    else:
+        path = backup.path
+    with _unpacked(path) as stream:
+        begin = stream.read(512)
+        if begin[257:262] == b"ustar" and begin.startswith(b"toc.dat\0"):
+            begin = b""
+        begin += stream.read(pg_dump.MOST_HEAD)
+    if begin.startswith(pg_dump.MAGIC):
+        return _of_this_database(session, begin)
+    text = begin[:4096]
+    if b"-- PostgreSQL database cluster dump" in text:
+        return _CLUSTER
+    if b"-- PostgreSQL database dump" in text:
+        return _PLAIN
+    raise PermanentStoreError("it is no dump that pg_dump wrote")
+
+
+def _of_this_database(session: Session, begin: bytes) -> str:
+    try:
+        told = pg_dump.head(begin)
+    except pg_dump.DumpError as error:
+        raise PermanentStoreError(f"it {error.args[0]}") from None
+    if told is None:
+        raise PermanentStoreError("it is broken off")
+    if told.database != str(session.one("SELECT current_database()::text")):
+        raise PermanentStoreError("it is a dump of another database")
+    return _CUSTOM
+
+
+def _base(session: Session, backup: Backup) -> str:
+    """Raises: PermanentStoreError where it is no base backup of this server, or a server runs on it."""
+    here = session.one("SELECT system_identifier FROM pg_control_system()")
+    if backup.folder and os.path.isfile(os.path.join(backup.path, "global", "pg_control")):
+        names = {file.name for file in backup.files}
+        if b"backup_label" not in names or b"postmaster.pid" in names:
+            raise PermanentStoreError("it is a server's data directory, or was one: it is no base backup")
+        with open(os.path.join(backup.path, "global", "pg_control"), "rb") as control:
+            identifier: int | None = _identifier(control.read(8))
+    else:
+        archives = (
+            [file.name for file in backup.files if b"base.tar" in file.name] if backup.folder else [b""]
+        )
+        if len(archives) != 1:
+            raise PermanentStoreError("it is no base backup that pg_basebackup wrote")
+        identifier = _packed_identifier(os.path.join(backup.path, os.fsdecode(archives[0])).rstrip("/"))
+    if identifier != here:
+        raise PermanentStoreError("it is a base backup of another server")
+    return BASE
+
+
+def _packed_identifier(path: str) -> int | None:
+    """In the tar file of a base backup; its control file comes last."""
+    try:
+        with _unpacked(path) as stream, tarfile.open(fileobj=stream, mode="r|") as archive:
+            for member in archive:
+                if member.name.removeprefix("./") == "global/pg_control" and member.isreg():
+                    content = archive.extractfile(member)
+                    return _identifier(content.read(8)) if content is not None else None
+    except (tarfile.TarError, EOFError, ValueError):
+        pass
+    return None
+
+
+def _identifier(control: bytes) -> int:
+    return int.from_bytes(control, "little", signed=True)
+
+
+@contextlib.contextmanager
+def _unpacked(path: str) -> Iterator[BinaryIO]:
+    """A file's bytes, decompressed as they begin."""
+    try:
+        with open(path, "rb") as file:
+            begin = file.read(4)
+            file.seek(0)
+            if begin[:3] == b"\x1f\x8b\x08":
+                stream: BinaryIO = cast(BinaryIO, gzip.GzipFile(fileobj=file))
+            elif begin == b"\x28\xb5\x2f\xfd":
+                stream = cast(BinaryIO, io.BufferedReader(zstandard.ZstdDecompressor().stream_reader(file)))
+            elif begin == b"\x04\x22\x4d\x18":
+                stream = cast(BinaryIO, lz4.frame.open(file))
+            else:
+                stream = file
+            yield stream
+    except (OSError, EOFError, RuntimeError, zstandard.ZstdError):
+        raise PermanentStoreError("it cannot be read to its end") from None
+
+
+_OTHER_DATABASES = """
+SELECT 1 FROM pg_database WHERE datname NOT IN (current_database(), 'postgres', 'template0', 'template1')
+"""

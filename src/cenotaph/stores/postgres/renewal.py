@@ -1,0 +1,224 @@
+# ruff: noqa: S608 (names cannot be bound; `quoted` quotes them)
+"""New dumps and base backups of what stays: made, restored on a private server, compared, put in place.
+
+A dump is compared with the very snapshot that it was made of, so that writers are in nobody's way. A base
+backup is compared with the database as it is right afterwards: where somebody wrote meanwhile, it is refused.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+from cenotaph import durable
+from cenotaph.durable import Beneath, rename_new
+from cenotaph.errors import PermanentStoreError
+from cenotaph.residue import outside
+from cenotaph.store import Command
+from cenotaph.stores.postgres import beside, programs, raw, schema
+from cenotaph.stores.postgres.programs import Programs, Scratch
+from cenotaph.stores.postgres.schema import Table
+from cenotaph.stores.postgres.session import Session, driver_errors, quoted
+from cenotaph.stores.postgres.work import Work
+from cenotaph.stores.postgres.writing import Writer
+
+_NEW = ".cenotaph-new"  # behind the name of what is not yet whole
+
+
+def renew(work: Work, kind: str, path: str) -> None:
+    """Have a copy of what stays at `path`, which restores. What an earlier run put there is looked at again.
+
+    Raises: PermanentStoreError, with the old copy as it was.
+    """
+    found = programs.find(work.writer)
+    data = raw.data_directory(work.writer, work.around)
+    user = programs.server_user(None if isinstance(data, raw.NoAccess) else data)
+    parent = Path(path).parent
+    if not parent.is_dir():
+        raise PermanentStoreError("the folder of the place for a new one is not there")
+    with outside.scratch_folder(parent, -1) as folder:
+        folder.chmod(0o711)
+        inner = folder / "server"
+        inner.mkdir(mode=0o700)
+        if user is not None:
+            os.chown(inner, user, -1)
+        try:
+            (_dump if kind == "dump" else _base_backup)(work, found, path, inner, user)
+        finally:
+            _wipe(inner)
+
+
+def _dump(work: Work, found: Programs, path: str, inner: Path, user: int | None) -> None:
+    with closing(Session(work.writer.place)) as session, driver_errors("the database"):
+        new = path
+        if not os.path.lexists(path):
+            new = path + _NEW
+            _discard(new)
+            told, secrets = session.place.without_password()
+            snapshot = str(session.one("SELECT pg_export_snapshot()"))
+            found.run(
+                "pg_dump", "-Fc", "-w", f"--snapshot={snapshot}", "-f", new, "-d", told, secrets=secrets
+            )
+        expected = figures(session)
+        options = ["--locale=C", f"--encoding={session.encoding}"]
+        with programs.fresh(found, inner, user, options) as scratch:
+            _restore(session, found, scratch, new)
+            _compare(expected, scratch, _DATABASE)
+    if new != path:
+        _put(new, path)
+
+
+_DATABASE = "restored"
+
+
+def _restore(session: Session, found: Programs, scratch: Scratch, path: str) -> None:
+    """Everything but what reaches beyond the database: subscriptions, and what views remember."""
+    with closing(Writer(scratch.place("template1"))) as made, driver_errors("a scratch server"):
+        for (role,) in session.rows("SELECT rolname::text FROM pg_roles WHERE rolname !~ '^pg_'"):
+            if role != scratch.user:
+                made.run(Command(f"CREATE ROLE {quoted(str(role))}", "Has owners of policies."))
+        made.run(Command(f"CREATE DATABASE {_DATABASE} TEMPLATE template0", "Is restored into."))
+    with tempfile.NamedTemporaryFile(prefix="cenotaph-", dir=scratch.folder) as listed:
+        found.run("pg_restore", "-l", path, into=Path(listed.name))
+        lines = Path(listed.name).read_bytes().splitlines(keepends=True)
+        kept = [line for line in lines if not any(word in line for word in _LEFT_OUT)]
+        Path(listed.name).write_bytes(b"".join(kept))
+        found.run(
+            "pg_restore",
+            "--exit-on-error",
+            "--no-owner",
+            "--no-privileges",
+            "--no-tablespaces",
+            "-L",
+            listed.name,
+            "-d",
+            scratch.place(_DATABASE).without_password()[0],
+            path,
+        )
+
+
+_LEFT_OUT = (b" MATERIALIZED VIEW DATA ", b" SUBSCRIPTION ", b" PUBLICATION ", b" EVENT TRIGGER ")
+
+
+def _base_backup(work: Work, found: Programs, path: str, inner: Path, user: int | None) -> None:
+    writer = work.writer
+    if writer.rows("SELECT 1 FROM pg_tablespace WHERE spcname NOT IN ('pg_default', 'pg_global')"):
+        raise PermanentStoreError("the server has tablespaces of its own, which is not restored here")
+    new = path
+    if not os.path.lexists(path):
+        new = path + _NEW
+        _discard(new)
+        told, secrets = writer.place.without_password()
+        line = ("-D", new, "-X", "stream", "-c", "fast", "-w", "-d", told)
+        found.run("pg_basebackup", *line, secrets=secrets)
+    with closing(Session(writer.place)) as session, driver_errors("the database"):
+        expected = figures(session)
+        databases = session.rows(_DATABASES)
+        (role,) = session.rows("SELECT rolname::text FROM pg_roles WHERE oid = 10")[0]
+        prepared = str(session.one("SELECT current_setting('max_prepared_transactions')"))
+    copy = inner / "data"
+    shutil.copytree(new, copy, symlinks=True)
+    for signal in ("standby.signal", "recovery.signal"):
+        (copy / signal).unlink(missing_ok=True)
+    (copy / "postgresql.auto.conf").write_text("")
+    _give(copy, user)
+    settings = {"max_prepared_transactions": prepared}
+    with programs.started(found, copy, user, str(role), settings) as scratch:
+        with closing(Session(scratch.place("template1"))) as made, driver_errors("the restored copy"):
+            if made.rows(_DATABASES) != databases:
+                raise PermanentStoreError("a new base backup has other databases than the server")
+        _compare(expected, scratch, str(writer.one("SELECT current_database()::text")))
+    if new != path:
+        _put(new, path)
+
+
+def _give(top: Path, user: int | None) -> None:
+    if user is None:
+        return
+    os.chown(top, user, -1)
+    for here, folders, names in os.walk(top):
+        for name in (*folders, *names):
+            os.chown(os.path.join(here, name), user, -1, follow_symlinks=False)
+
+
+def figures(session: Session) -> dict[str, tuple[object, ...]]:
+    """For each table, how many rows it has, and a digest of all of them in any order."""
+    return {table.name: session.rows(_figures(table))[0] for table in schema.read(session).tables}
+
+
+def _figures(table: Table) -> str:
+    parts = ", ".join(
+        f"coalesce(sum(('x' || substr(digest, {at}, 15))::bit(60)::int8), 0)::text" for at in (1, 16, 31, 46)
+    )
+    return (
+        f"SELECT count(*), {parts} FROM (SELECT encode(sha256(textsend(ROW(kept.*)::text)), 'hex') AS digest"
+        f" FROM {table.sql()} AS kept) AS digests"
+    )
+
+
+def _compare(expected: dict[str, tuple[object, ...]], scratch: Scratch, database: str) -> None:
+    with closing(Session(scratch.place(database))) as session, driver_errors("the restored copy"):
+        restored = figures(session)
+    if restored.keys() != expected.keys():
+        raise PermanentStoreError("a new one has other tables than the database once it is restored")
+    other = sum(restored[name] != expected[name] for name in expected)
+    if other:
+        raise PermanentStoreError(
+            f"{other} tables of a new one are not as in the database once it is restored: somebody wrote"
+            " meanwhile, or something else lies at its place"
+        )
+
+
+def _wipe(top: Path) -> None:
+    """Overwrite what a scratch server had, all of it before any of it is waited for."""
+    files = [path for path in top.rglob("*") if path.is_file() and not path.is_symlink()]
+    for path in files:
+        fd = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            durable.overwrite(fd, os.fstat(fd).st_size, sync=False)
+        finally:
+            os.close(fd)
+    with Beneath(top) as place:
+        durable.syncfs(place.fd)
+    for path in files:
+        path.unlink()
+
+
+def _discard(path: str) -> None:
+    """What a killed run had not finished."""
+    parent, name = beside.split(path)
+    with beside.folder(parent) as place:
+        if os.path.isdir(path):
+            beside.destroy_folder(place, name, beside.Tally())
+        else:
+            beside.destroy(place, name, beside.Tally())
+
+
+def _put(new: str, path: str) -> None:
+    """Rename, durably, what is whole and was compared."""
+    for file in _all(new):
+        fd = os.open(file, os.O_RDONLY | os.O_NOFOLLOW)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+    parent, name = beside.split(path)
+    with Beneath(os.fsencode(parent)) as place, contextlib.suppress(FileExistsError):
+        rename_new(place.fd, beside.split(new)[1], name)
+        os.fsync(place.fd)
+        return
+    raise PermanentStoreError("something else came to lie at the place of the new one")
+
+
+def _all(path: str) -> Iterator[str]:
+    yield path
+    for here, folders, names in os.walk(path):
+        yield from (os.path.join(here, name) for name in (*folders, *names))
+
+
+_DATABASES = "SELECT datname::text FROM pg_database ORDER BY 1"
