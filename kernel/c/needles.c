@@ -246,6 +246,15 @@ static void form(writer *w, const uint8_t *data, uint32_t bytes, int encoding, i
     w->out += FORM_BYTES;
 }
 
+/* How many bytes are not zero: small numbers side by side are everywhere (cenotaph.residue.postgres_forms). */
+static uint32_t filled(const uint8_t *data, uint32_t bytes) {
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < bytes; i++) {
+        count += data[i] != 0;
+    }
+    return count;
+}
+
 /* How PostgreSQL writes a number (cenotaph.residue.postgres_forms): to the base 10,000, zeros at its end left out. */
 static void numeric_forms(writer *w, const uint8_t *digits, uint32_t count, uint64_t needle) {
     uint8_t little[2 + LONGEST], big[2 + LONGEST];
@@ -271,8 +280,10 @@ static void numeric_forms(writer *w, const uint8_t *digits, uint32_t count, uint
     little[1] = 0x80;
     big[0] = big[1] = 0;
     uint32_t from = written < 4 ? 0 : 2; /* few digits say too little without what is before them */
-    form(w, little + from, bytes - from, NUMERIC_LITTLE, written >= 3, needle);
-    form(w, big + from, bytes - from, NUMERIC_BIG, written >= 3, needle);
+    int enough = written >= 3, little_says = filled(little + from, bytes - from) >= 5;
+    int big_says = filled(big + from, bytes - from) >= 5;
+    form(w, little + from, bytes - from, NUMERIC_LITTLE, enough && little_says, needle);
+    form(w, big + from, bytes - from, NUMERIC_BIG, enough && big_says, needle);
 }
 
 /* Whether it may be a UUID or an address, which PostgreSQL writes as it writes nothing else. */
