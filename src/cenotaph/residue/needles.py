@@ -296,9 +296,12 @@ class Needles:
         """All of it, key included, for the caller to encrypt. `from_bytes` reads it back."""
         skipped = [self.skipped[name] for name in ENCODINGS]
         counts = np.array([len(self._names), len(self._forms), *skipped], dtype="<u8")
-        body = _MAGIC + self._key + counts.tobytes() + self._names.astype("<u8").tobytes()
-        body += self._forms.tobytes()
-        return body + hashlib.sha256(body).digest()
+        names = self._names.astype("<u8", copy=False)
+        parts = [_MAGIC, self._key, counts.tobytes(), names.tobytes(), self._forms.tobytes()]
+        whole = hashlib.sha256()
+        for part in parts:
+            whole.update(part)
+        return b"".join([*parts, whole.digest()])  # once: there may be gigabytes
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Needles:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from typing import TypeAlias
 
 from cenotaph import estate as estates
@@ -81,21 +82,23 @@ class _SoFar:
         if not self._annex.exists(name):
             return None
         try:
-            kept = self._annex.read_json(name, self._key)
+            kept = self._annex.read(name, self._key)
         except AnnexError:  # overwritten by a run that was killed before it could remove it: read once more
             return None
+        head, _, data = kept.partition(b"\n")
+        about = json.loads(head)
         chunks = tuple(
-            Chunk(records, size, bytes.fromhex(digest)) for records, size, digest in kept["chunks"]
+            Chunk(records, size, bytes.fromhex(digest)) for records, size, digest in about["chunks"]
         )
-        return PartitionResult(chunks, bytes.fromhex(kept["needles"]), bytes.fromhex(kept["subjects"]))
+        return PartitionResult(chunks, data[: about["needles"]], data[about["needles"] :])
 
     def keep(self, where: Where, result: PartitionResult) -> None:
-        document = {
-            "chunks": [[c.records, c.bytes, c.hash.hex()] for c in result.chunks],
-            "needles": result.needles.hex(),
-            "subjects": result.subjects.hex(),
-        }
-        self._annex.write_json(self._name(where), self._key, document)
+        """A line of JSON, then the needles and subjects as they are: they are most of it."""
+        chunks = [[c.records, c.bytes, c.hash.hex()] for c in result.chunks]
+        head = json.dumps({"chunks": chunks, "needles": len(result.needles)}).encode()
+        self._annex.write(
+            self._name(where), self._key, b"".join([head, b"\n", result.needles, result.subjects])
+        )
 
     def _name(self, where: Where) -> str:
         store, collection, partition = where
