@@ -18,7 +18,10 @@ from postgres_server import Server
 
 LOOKING = {  # volatile, and change nothing
     "pg_control_system",
+    "pg_current_wal_flush_lsn",
+    "pg_current_wal_insert_lsn",
     "pg_current_wal_lsn",
+    "pg_ls_archive_statusdir",
     "pg_ls_waldir",
     "pg_relation_size",
     "pg_total_relation_size",

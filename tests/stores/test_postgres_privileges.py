@@ -24,7 +24,7 @@ from small_case import SmallCase
 postgres_server.need()
 
 SETTLED = 0.3  # seconds in which a server has read its settings again
-SHARED = frozenset(("statistics", "wal"))
+SHARED = frozenset(("views", "statistics", "wal", "logs"))
 SELECTION = Selection(collections=("*.patient", "*.doctor", "*odd*"))
 TABLES = (
     "CREATE ROLE app",
@@ -37,6 +37,11 @@ TABLES = (
     "ALTER TABLE doctor OWNER TO app",
     "CREATE TABLE apart AS SELECT 1 AS id",
     "INSERT INTO doctor VALUES (1, 1)",
+    "CREATE EXTENSION pg_stat_statements",
+    "CREATE MATERIALIZED VIEW seen AS SELECT name FROM patient",
+    "CREATE MATERIALIZED VIEW mixed AS SELECT doctor.id FROM doctor, apart",
+    "ALTER MATERIALIZED VIEW mixed OWNER TO app",
+    "GRANT SELECT ON apart TO app",
     "ALTER TABLE patient ENABLE ROW LEVEL SECURITY",
     "INSERT INTO patient SELECT n, 'Patient' FROM generate_series(1, 1000) n",
 )
@@ -75,7 +80,11 @@ class Place(NamedTuple):
 def server() -> Iterator[postgres_server.Server]:
     """A server of its own: its settings change."""
     made = postgres_server.start(
-        wal_level="replica", max_wal_senders="2", max_prepared_transactions="2", min_wal_size="4MB"
+        wal_level="replica",
+        max_wal_senders="2",
+        max_prepared_transactions="2",
+        min_wal_size="4MB",
+        shared_preload_libraries="pg_stat_statements",
     )
     try:
         yield made
@@ -109,10 +118,16 @@ def test_a_role_with_few_rights_is_told_what_to_grant_and_then_may(place: Place)
     assert erasing["tables to rewrite"].hint == (
         'GRANT "app" TO "fe""w"; ALTER TABLE "public"."patient" OWNER TO "fe""w";'
     )
+    assert erasing["materialized views to refresh"].hint == (
+        'GRANT "app" TO "fe""w"; ALTER MATERIALIZED VIEW "public"."seen" OWNER TO "fe""w";'
+    )
+    assert erasing["texts of statements"].hint == (
+        'GRANT EXECUTE ON FUNCTION public.pg_stat_statements_reset(oid,oid,bigint) TO "fe""w";'
+    )
     assert erasing["cycles of foreign keys"].hint == (
         'GRANT SET ON PARAMETER session_replication_role TO "fe""w";'
     )
-    assert erasing["shared action wal"].hint == (
+    assert erasing["checkpoints and the log"].hint == (
         'GRANT pg_checkpoint TO "fe""w"; GRANT pg_monitor TO "fe""w";'
         ' GRANT EXECUTE ON FUNCTION pg_catalog.pg_switch_wal() TO "fe""w";'
     )
@@ -129,7 +144,10 @@ def test_a_role_with_few_rights_is_told_what_to_grant_and_then_may(place: Place)
 
 def destroyed(url: str) -> None:
     """Erase what is in scope, and have the write-ahead log written over."""
-    reader, eraser = open_reader(url, SELECTION), open_eraser(url, SELECTION, frozenset(("wal",)))
+    reader, eraser = (
+        open_reader(url, SELECTION),
+        open_eraser(url, SELECTION, frozenset(("views", "wal", "logs"))),
+    )
     chosen = [c for c in reader.collections() if c.records]
     for ordinal in eraser.order(chosen):
         (partition,) = reader.partitions(next(c for c in chosen if c.ordinal == ordinal))

@@ -18,9 +18,11 @@ from pathlib import Path
 
 from cenotaph.scope import Selection
 from cenotaph.store import OF_SERVER, Copy, Disposition, Finding, Grade, Surroundings
-from cenotaph.stores.postgres import eraser, raw, references
+from cenotaph.stores.postgres import eraser, raw, references, views
 from cenotaph.stores.postgres.schema import LARGE_OBJECTS, Schema, Table
 from cenotaph.stores.postgres.session import Session, literal, quoted
+from cenotaph.stores.postgres.views import View
+from cenotaph.stores.postgres.work import Outlook
 
 _USERS_OWN = 16384  # catalogs, which large objects are in, have lower numbers (transam.h)
 _PARAMETERS = 150000  # GRANT SET ON PARAMETER, and the role pg_checkpoint
@@ -62,9 +64,11 @@ def erasing(scene: Scene) -> Iterator[Finding]:
     yield _logging(scene.session)
     yield from _large_objects(scene, gone=True)
     yield from _to_erase(scene)
+    yield from _views(scene)
     yield from _cycles(scene)
     yield from _statistics(scene)
     yield from _log(scene)
+    yield from _counted(scene)
     yield _transactions(scene.session)
     yield _room(scene)
 
@@ -94,7 +98,7 @@ class _Rights:
         return f"{quoted(self.schema)}.{quoted(self.relation)}"
 
 
-def _rights(session: Session, tables: Sequence[Table]) -> list[_Rights]:
+def _rights(session: Session, tables: Sequence[Table | View]) -> list[_Rights]:
     oids = [table.oid for table in tables if table.oid >= _USERS_OWN]
     return [_Rights(*row) for row in session.rows(_RIGHTS, oids)]
 
@@ -166,17 +170,38 @@ def _to_erase(scene: Scene) -> Iterator[Finding]:
         f"GRANT DELETE ON TABLE {', '.join(missing)} TO {role};",
     )
     others = [one for one in found if not one.owns]
-    owners = sorted({one.owner for one in others if not one.superuser})
-    statements = [f"GRANT {', '.join(map(quoted, owners))} TO {role};"] if owners else []
-    statements += [f"ALTER TABLE {one.sql} OWNER TO {role};" for one in others if one.superuser]
     yield _finding(
         "tables to rewrite",
         not others,
         f"all {len(found)} in scope are this role's",
         f"{len(others)} of {len(found)} in scope are not this role's: it can neither switch triggers off nor"
         " rewrite them",
-        " ".join(statements),
+        _to_own("TABLE", others, role),
     )
+
+
+def _to_own(kind: str, others: Sequence[_Rights], role: str) -> str:
+    """Its owner's rights for the role, but never a superuser's."""
+    owners = sorted({one.owner for one in others if not one.superuser})
+    statements = [f"GRANT {', '.join(map(quoted, owners))} TO {role};"] if owners else []
+    statements += [f"ALTER {kind} {one.sql} OWNER TO {role};" for one in others if one.superuser]
+    return " ".join(statements)
+
+
+def _views(scene: Scene) -> Iterator[Finding]:
+    """Only where some are refreshed."""
+    outlook = Outlook(scene.session, scene.known, scene.tables, scene.selection, scene.around)
+    due = views.due(outlook) + (views.due(outlook, mixed=True) if views.SHARED in scene.shared else ())
+    found = _rights(scene.session, due)
+    others = [one for one in found if not one.owns]
+    if found:
+        yield _finding(
+            "materialized views to refresh",
+            not others,
+            f"all {len(found)} are this role's",
+            f"{len(others)} of {len(found)} are not this role's, and only their owner may refresh them",
+            _to_own("MATERIALIZED VIEW", others, _role(scene.session)),
+        )
 
 
 def _cycles(scene: Scene) -> Iterator[Finding]:
@@ -252,8 +277,8 @@ def _statistics(scene: Scene) -> Iterator[Finding]:
 
 
 def _log(scene: Scene) -> Iterator[Finding]:
-    """Only where the case lists the shared action."""
-    if "wal" not in scene.shared:
+    """Only where the case lists a shared action that switches it, or has tables overwritten."""
+    if not ({"wal", "wal_archive"} & scene.shared or scene.around.online_overwrite):
         return
     session, role = scene.session, _role(scene.session)
     missing = [what for query, what in _LOG_RIGHTS if not session.one(query)]
@@ -264,17 +289,36 @@ def _log(scene: Scene) -> Iterator[Finding]:
     elif not able:
         hint = f"ALTER ROLE {role} SUPERUSER;"
     yield _finding(
-        "shared action wal",
+        "checkpoints and the log",
         able and not missing,
-        "this role may have the write-ahead log written over",
-        "this role may not have the write-ahead log written over",
+        "this role may checkpoint, and switch the write-ahead log",
+        "this role may not checkpoint, or not switch the write-ahead log",
         hint,
     )
-    for name, value, why in _LOG_SETTINGS:
+    for name, value, why in _LOG_SETTINGS if "wal" in scene.shared else ():
         now = str(session.one(_SETTING, name))
         yield _finding(name, now == value, f"it is {now}", f"it is {now}: {why}", _alter(name, value))
 
 
+def _counted(scene: Scene) -> Iterator[Finding]:
+    """Only where the case lists the shared action, and the database has what counts statements."""
+    if "logs" in scene.shared:
+        for signature, able in scene.session.rows(_RESETS):
+            yield _finding(
+                "texts of statements",
+                bool(able),
+                "this role may reset pg_stat_statements",
+                "this role may not reset pg_stat_statements",
+                f"GRANT EXECUTE ON FUNCTION {signature} TO {_role(scene.session)};",
+            )
+
+
+_RESETS = """
+SELECT p.oid::regprocedure::text, has_function_privilege(p.oid, 'EXECUTE') FROM pg_proc p
+JOIN pg_depend d ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e'
+JOIN pg_extension e ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid
+WHERE e.extname = 'pg_stat_statements' AND p.proname = 'pg_stat_statements_reset'
+"""
 _LOG_SETTINGS = (
     ("wal_recycle", "on", "segments of the log are not written over, and go to free blocks as they are"),
     ("wal_keep_size", "0", "segments of the log are kept for standbys"),
