@@ -349,3 +349,16 @@ def test_likely_pages_are_those_that_sqlite_writes(tmp_path):
 
     assert set(trees) <= set(seen)
     assert len(carve_sqlite.likely_pages(noise, 0, len(noise))) < 40
+
+
+def test_pages_of_another_database_are_not_taken_for_one_of_sqlite():
+    """Any page may end a chain: each base has votes by chance, and one that has votes of its own stands out."""
+    draw = np.random.default_rng(5)
+    words = np.where(np.arange(8000) % 2, draw.integers(2, 8000, 8000), 0)
+    slots = np.arange(8000) * 4096
+    nothing = np.zeros(0, dtype=np.int64)
+
+    assert carve_sqlite._bases(io.BytesIO(), 4096, slots, nothing, words) == []
+
+    words[1000:1040] = np.arange(1000, 1040) + 2 - 300  # each says that the next one is next
+    assert carve_sqlite._bases(io.BytesIO(), 4096, slots, nothing, words) == [300]

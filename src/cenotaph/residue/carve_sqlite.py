@@ -35,6 +35,7 @@ _INTERIOR = (2, 5)
 _MOST_GROUPS = 3  # sizes of pages in one window
 _MOST_BASES = 4  # databases of one size of pages in one window
 _MOST_VOTERS = 256
+_AROUND = 32  # bases that are compared with one
 _HIGHEST = 1 << 24
 
 
@@ -182,7 +183,19 @@ def _bases(source: BinaryIO, size: int, slots: _Ints, trees: _Ints, words: _Ints
         votes.append(ends - int(pointers[nth]) + 1)
     bases, counts = np.unique(np.concatenate(votes), return_counts=True)
     best = np.argsort(-counts, kind="stable")[:_MOST_BASES]
-    return [int(bases[nth]) for nth in best if counts[nth] > 1 or len(pointers) == 1 or len(chain) == 1]
+    few = len(pointers) == 1 or len(chain) == 1
+    return [
+        int(bases[nth]) for nth in best if (counts[nth] > 1 or few) and _stands_out(bases, counts, int(nth))
+    ]
+
+
+def _stands_out(bases: _Ints, counts: _Ints, nth: int) -> bool:
+    """Whether a base has clearly more votes than those around it. Where most slots begin with zeros, as pages
+    of PostgreSQL do, every base has about as many as the next."""
+    around = np.abs(bases - bases[nth]) <= _AROUND
+    around[nth] = False
+    most = int(counts[around].max(initial=0))
+    return bool(counts[nth] >= most + 2 * most**0.5)
 
 
 def _pointers(source: BinaryIO, size: int, trees: _Ints) -> _Ints:
