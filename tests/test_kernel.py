@@ -34,7 +34,7 @@ from cenotaph_kernel import Column, How, Level, MalformedError  # noqa: E402
 
 LEVELS = native.levels()
 KERNELS = [kernel.Kernel(level) for level in LEVELS]
-ANYTHING = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+ANYTHING = settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 def agrees(batch: pa.RecordBatch) -> None:

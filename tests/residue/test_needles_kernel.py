@@ -39,7 +39,7 @@ VALUES = [
     (pa.int16(), st.integers(-(2**15), 2**15 - 1)),
     (pa.dictionary(pa.int8(), pa.string()), TEXTS),
 ]
-ANYTHING = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+ANYTHING = settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 @st.composite
