@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import stat
 import subprocess
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import postgres_server
-from by_command import Whole, store
+from by_command import Whole, command, store
 from cenotaph.cli import scripts
 from cenotaph.desk import Desk
 from cenotaph.errors import StoreError, UsageError
@@ -106,6 +107,23 @@ def test_a_server_that_does_not_answer_leaves_nothing(case: SmallCase, tmp_path:
     with pytest.raises(StoreError, match=r"store \.\./city/\*: the server does not answer"):
         scripts.write(desk, gone, tmp_path / "sql")  # type: ignore[arg-type]  # it raises
 
+    assert not (tmp_path / "sql").exists()
+
+
+def test_the_plan_stands_although_its_server_does_not_answer(case: SmallCase, tmp_path: Path) -> None:
+    """The command says that it is signed, then fails; a server's address is told nowhere."""
+    shutil.copytree(case.root, tmp_path / "copy")
+    told = tmp_path / "copy/case/case.toml"
+    told.write_text(told.read_text().replace(str(postgres_server.shared().folder), str(tmp_path)))
+
+    ran = command(
+        *("cenotaph", "plan", "--show", "--emit-sql", tmp_path / "sql", "--case", told.parent, "--json"),
+        code=1,
+    )
+
+    assert ran.value["stage"] == "plan"
+    assert "sql" not in ran.value
+    assert "store ../city/*: the server does not answer" in ran.err
     assert not (tmp_path / "sql").exists()
 
 

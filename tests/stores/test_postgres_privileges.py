@@ -202,6 +202,20 @@ def test_large_objects_take_rights_of_their_own(place: Place) -> None:
     assert place.look(erasing=True, selection=everything)["large objects"].good
 
 
+def test_a_name_in_a_hint_is_harmless_and_exact(place: Place) -> None:
+    """Controls of a terminal are written as SQL escapes them, and the hint still means the table."""
+    name = 'a\x1b[31m "b" \\c\nd\u202e'
+    quoted = '"' + name.replace('"', '""') + '"'
+    place.sql(f"CREATE SCHEMA {quoted}", f"CREATE TABLE {quoted}.{quoted} (n int)")
+
+    found = {what: place.look(erasing=False)[what] for what in ("schemas", "tables to read")}
+    place.heed(found)
+
+    assert r'U&"a\+00001B[31m ""b"" \\c\+00000Ad\+00202E"' in found["schemas"].hint
+    assert all(one.hint.isprintable() for one in found.values())
+    assert place.look(erasing=False)["tables to read"].good
+
+
 def test_a_table_that_keeps_a_history_is_told_by_name(place: Place) -> None:
     """What a trigger fills with what goes is to be taken into the scope, under its name."""
     place.sql(

@@ -20,7 +20,8 @@ from cenotaph.scope import Selection
 from cenotaph.store import OF_SERVER, Copy, Disposition, Finding, Grade, Surroundings
 from cenotaph.stores.postgres import eraser, raw, references, views
 from cenotaph.stores.postgres.schema import LARGE_OBJECTS, Schema, Table
-from cenotaph.stores.postgres.session import Session, literal, quoted
+from cenotaph.stores.postgres.session import Session, literal
+from cenotaph.stores.postgres.session import quoted as plainly
 from cenotaph.stores.postgres.views import View
 from cenotaph.stores.postgres.work import Outlook
 
@@ -76,6 +77,18 @@ def erasing(scene: Scene) -> Iterator[Finding]:
 def _finding(what: str, good: bool, yes: str, no: str, hint: str) -> Finding:
     """`yes` or `no` is what it says; a hint only where there is something to do."""
     return Finding(what, good, yes if good else no, "" if good else hint)
+
+
+def quoted(name: str) -> str:
+    """A name as SQL writes it, in one line and without anything that a terminal would obey (PostgreSQL
+    manual, "Identifiers and Key Words": Unicode escapes)."""
+    if name.isprintable():
+        return plainly(name)
+    return 'U&"' + "".join(c if c.isprintable() else f"\\+{ord(c):06X}" for c in _escaped(name)) + '"'
+
+
+def _escaped(name: str) -> str:
+    return name.replace("\\", "\\\\").replace('"', '""')
 
 
 # ── rights on tables ─────────────────────────────────────────────────────────────────────────────
@@ -437,7 +450,8 @@ def _hint(kind: str, places: Sequence[str]) -> str:
             f"DROP PUBLICATION {quoted(place)};" for place in places
         )
     if kind == "history table":
-        return f"take {', '.join(places)} into the scope (collections in case.toml), or say there why not"
+        names = "".join(c if c.isprintable() else "\ufffd" for c in ", ".join(places))
+        return f"take {names} into the scope (collections in case.toml)"
     add = f'add a [[copy]] with kind = "{kind}" to case.toml, if this case may reach it'
     return HINTS.get(kind.partition(" (")[0], add)
 
