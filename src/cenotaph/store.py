@@ -34,6 +34,7 @@ OF_SERVER: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         "wal": ("wal",),
         "wal_archive": ("wal archive",),
         "logs": ("server log", "statement statistics"),
+        "replicas": ("standby",),
         "backups": ("dump", "base backup"),
         "restart": (),
     },

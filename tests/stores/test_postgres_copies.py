@@ -23,7 +23,8 @@ from cenotaph.residue.needles import NeedleBuilder
 from cenotaph.residue.scan import scan
 from cenotaph.scope import EVERYTHING, Hold, Selection, parse_predicate
 from cenotaph.store import GivenCopy, Grade, Reclamation, Surroundings
-from cenotaph.stores.postgres import archive, open_eraser, open_reader
+from cenotaph.stores.postgres import archive, open_eraser, open_reader, standby
+from cenotaph.stores.postgres.reader import Retired
 from cenotaph.testing.contract import Log, Rows
 
 postgres_server.need()
@@ -608,3 +609,103 @@ def test_a_servers_own_directory_is_no_base_backup(place: Place) -> None:
 
     assert "it is a server's data directory" in f"{reclaimed.why_not_higher} {reclaimed.notes}"
     assert place.sql("SELECT count(*) FROM stays") == [(50,)]
+
+
+def test_what_is_left_of_copies_is_read_where_the_server_is_gone(place: Place, tmp_path: Path) -> None:
+    """A given archive, log and dump outlive their server: nothing of them is passed over for that."""
+    some = next(path for path in place.archive.iterdir() if len(path.name) == 24)
+    for name in ("archive", "logs"):
+        (tmp_path / name).mkdir()
+    shutil.copy(some, tmp_path / "archive")
+    (tmp_path / "logs" / "a.log").write_bytes(b"line")
+    old = dump(place, tmp_path / "dump", "-Fc")
+    given = zip(("wal archive", "server log", "dump"), ("archive", "logs", "dump"), strict=True)
+    around = Surroundings(copies=tuple(GivenCopy(kind, str(tmp_path / name)) for kind, name in given))
+
+    left = [(extent.kind, extent.length) for extent in Retired(around).raw()]
+
+    sizes = (some.stat().st_size, 4, old.stat().st_size)
+    assert left == list(zip(("wal archive", "server log", "dump"), sizes, strict=True))
+
+
+# ── standbys ─────────────────────────────────────────────────────────────────────────────────────
+
+REPLICAS = LOGS | {"replicas"}
+
+
+@pytest.fixture(scope="module")
+def follower(standing: Place) -> Iterator[postgres_server.Server]:
+    """A standby that streams through a slot of its own."""
+    folder = standing.new("follower")
+    line = [BIN / "pg_basebackup", "-D", folder / "data", "-X", "stream", "-R", "-C", "-S", "follower"]
+    line += ["-c", "fast", "-d", standing.server.url()]
+    subprocess.run(postgres_server.as_server(list(map(str, line))), check=True)
+    settings = {"wal_level": "replica", "max_wal_senders": "4", "hot_standby": "on"}
+    made = postgres_server.Server(folder, port=5433, settings=settings)
+    yield made
+    made.stop_only()
+    standing.server.run("SELECT pg_drop_replication_slot('follower')")
+
+
+def test_a_standby_has_everybody_and_follows(place: Place, follower: postgres_server.Server) -> None:
+    """Its tables and its log, read from its own files: everybody before, nobody once it has followed."""
+    given = GivenCopy("standby", follower.url(place.name))
+    place.sql("SELECT count(*) FROM patient")
+    caught_up(place, follower)
+    assert place.residue("standby relation", given) == PEOPLE
+    assert place.residue("standby wal", given) == PEOPLE
+    kinds = place.kinds(given)
+    assert "standby" in kinds
+    assert not [kind for kind in kinds if kind in ("replication slot", "standby, not named in the case")]
+
+    reclaimed = place.reclaim("public.patient", shared=REPLICAS, copies=(given,))
+
+    assert "standby" not in f"{reclaimed.why_not_higher} {reclaimed.notes}"
+    for kind in ("relation", "wal", "server log", "server file"):
+        assert place.residue(f"standby {kind}", given) == 0
+    assert follower.run("SELECT count(*) FROM stays", database=place.name) == [(50,)]
+
+
+def test_a_standby_that_nobody_named_is_told(place: Place, follower: postgres_server.Server) -> None:
+    """The server knows of it: not reached, L1, and its slot with it."""
+    reclaimed = place.reclaim("public.patient", shared=REPLICAS)
+
+    assert reclaimed.reached is Grade.L1
+    told = f"{reclaimed.why_not_higher} {reclaimed.notes}"
+    assert "standby, not named in the case" in told
+    assert "replication slot" in told
+
+
+def test_a_standby_that_lags_holds_the_grade_down(
+    place: Place, follower: postgres_server.Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its replay is paused: what it has not replayed, it has not erased; nor may its archive go."""
+    monkeypatch.setattr(standby, "REPLAYED_WITHIN", 2.0)
+    monkeypatch.setattr(archive, "ARCHIVED_WITHIN", 2.0)
+    given = GivenCopy("standby", follower.url(place.name))
+    follower.run("SELECT pg_wal_replay_pause()")
+
+    reclaimed = place.reclaim("public.patient", shared=REPLICAS, copies=(given,))
+
+    follower.run("SELECT pg_wal_replay_resume()")
+    told = f"{reclaimed.why_not_higher} {reclaimed.notes}"
+    assert "it has not replayed what the primary wrote" in told
+    assert "the wal archive stays: 1 standbys" in told
+
+
+def test_a_url_that_leads_to_no_standby_is_told(place: Place) -> None:
+    """Back to the primary, or to nobody: neither passes for a standby that was looked at."""
+    for url in (place.url, "postgresql://nobody@127.0.0.1:1/none"):
+        reclaimed = place.reclaim("public.patient", shared=REPLICAS, copies=(GivenCopy("standby", url),))
+
+        assert reclaimed.reached is Grade.L1
+        assert "standby, not reached" in f"{reclaimed.why_not_higher} {reclaimed.notes}"
+
+
+def caught_up(place: Place, follower: postgres_server.Server) -> None:
+    until = place.sql("SELECT pg_current_wal_flush_lsn()::text")[0][0]
+    deadline = time.monotonic() + 60
+    while follower.run(f"SELECT pg_last_wal_replay_lsn() >= '{until}'") != [(True,)]:
+        assert time.monotonic() < deadline, "the standby lags"
+        time.sleep(0.05)
+    follower.run("CHECKPOINT")

@@ -47,8 +47,18 @@ def found(session: Session, around: Surroundings) -> Iterator[Copy]:
 def extents(session: Session, around: Surroundings) -> Iterator[Extent]:
     """Every file of the archives that can be read."""
     for path in filter(None, places(session, around)):
-        for file in _files(path):
-            yield beside.extent(KIND, os.path.join(path, os.fsdecode(file.name)), file.size)
+        yield from _extents(path)
+
+
+def remains(around: Surroundings) -> Iterator[Extent]:
+    """Every file of the archives that the case names."""
+    for path in sorted({os.path.realpath(copy.place) for copy in around.copies if copy.kind == KIND}):
+        yield from _extents(path)
+
+
+def _extents(path: str) -> Iterator[Extent]:
+    for file in _files(path):
+        yield beside.extent(KIND, os.path.join(path, os.fsdecode(file.name)), file.size)
 
 
 def places(session: Session, around: Surroundings) -> list[str | None]:

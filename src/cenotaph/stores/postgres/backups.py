@@ -22,6 +22,7 @@ from typing import BinaryIO, cast
 import lz4.frame
 import zstandard
 
+from cenotaph import durable
 from cenotaph.errors import PermanentStoreError, StoreError
 from cenotaph.residue import pg_dump
 from cenotaph.scope import Selection
@@ -76,6 +77,18 @@ def given(around: Surroundings) -> Iterator[Backup]:
                 folder = os.path.isdir(path) and not os.path.islink(path)
                 files = tuple(_files(path, folder))
                 yield Backup(copy.kind, path, folder, files, copy.renew, path.endswith(_BEGUN))
+
+
+def why_not_overwritten(around: Surroundings) -> str:
+    """Why zeros would not land on the content of a given copy; empty where they do."""
+    for copy in around.copies:
+        if copy.kind != "standby" and os.path.exists(copy.place):
+            folder = copy.place if os.path.isdir(copy.place) else os.path.dirname(copy.place)
+            with beside.folder(folder) as place:
+                kind = durable.filesystem(place.fd)
+            if not kind.overwrites_in_place:
+                return f"a {copy.kind} lies on the file system {kind.kind}, which {kind.why_not}"
+    return ""
 
 
 def kept_for_holds(selection: Selection, around: Surroundings) -> bool:

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from cenotaph.scope import Selection
-from cenotaph.store import Copy, Disposition, Extent, Surroundings
-from cenotaph.stores.postgres import archive, backups, logs
+from cenotaph.store import Capabilities, Copy, Disposition, Extent, Grade, Surroundings
+from cenotaph.stores.postgres import archive, backups, logs, raw, standby
 from cenotaph.stores.postgres.schema import Table
 from cenotaph.stores.postgres.session import Session
 from cenotaph.stores.postgres.work import Step
@@ -17,9 +17,19 @@ from cenotaph.stores.postgres.work import Step
 STEPS: Mapping[str, Step] = {
     "wal_archive": Step(archive.destroy, archive.destroying),
     "logs": Step(logs.forget, logs.forgetting),
+    "replicas": Step(standby.follow, standby.following),
     "backups": Step(backups.destroy, backups.destroying),
 }
 """By shared action, what is done to copies outside the server."""
+
+
+def capabilities(session: Session, around: Surroundings) -> Capabilities:
+    """As `raw.capabilities`, and no higher than what lies beside the server allows."""
+    able = raw.capabilities(session, around)
+    if able.grade <= Grade.L2:
+        return able
+    why = standby.why_not_wiped(session, around) or backups.why_not_overwritten(around)
+    return Capabilities(Grade.L2, why) if why else able
 
 
 def found(session: Session, table: Table, selection: Selection, around: Surroundings) -> Iterator[Copy]:
@@ -27,19 +37,25 @@ def found(session: Session, table: Table, selection: Selection, around: Surround
     for kind, query in _OF_TABLE.items():
         for place, size in session.rows(query, table.oid):
             yield _not_reached(kind, place, size)
-    for kind, query in _OF_SERVER.items():
-        for place, size in session.rows(query):
-            yield _not_reached(kind, place, size)
     yield _not_reached("wal", "pg_wal", _wal_bytes(session))
     yield from archive.found(session, around)
     yield from logs.found(session, around)
+    yield from standby.found(session, around)
     yield from backups.found(session, selection, around)
 
 
-def extents(session: Session, around: Surroundings) -> Iterator[Extent]:
+def extents(session: Session, selection: Selection, around: Surroundings) -> Iterator[Extent]:
     """The files of copies outside the server that are known, and can be read here."""
     yield from archive.extents(session, around)
     yield from logs.extents(session, around)
+    yield from standby.extents(session, selection, around)
+    yield from backups.extents(around)
+
+
+def remains(around: Surroundings) -> Iterator[Extent]:
+    """Those of copies that the case names, where the server itself is gone."""
+    yield from archive.remains(around)
+    yield from logs.remains(around)
     yield from backups.extents(around)
 
 
@@ -67,8 +83,4 @@ _OF_TABLE = {
         JOIN pg_class c ON c.relname = p.tablename
         JOIN pg_namespace n ON n.oid = c.relnamespace AND n.nspname = p.schemaname
         WHERE c.oid = $1::int8 ORDER BY 1""",
-}
-_OF_SERVER = {
-    "standby": "SELECT coalesce(application_name, ''), 0::int8 FROM pg_stat_replication ORDER BY 1",
-    "replication slot": "SELECT slot_name::text, 0::int8 FROM pg_replication_slots ORDER BY 1",
 }

@@ -19,6 +19,7 @@ from cenotaph.store import Command, Copy, Disposition, Extent, Surroundings
 from cenotaph.stores.postgres import beside, raw
 from cenotaph.stores.postgres.session import Denied, Session, quoted
 from cenotaph.stores.postgres.work import Outlook, Work
+from cenotaph.stores.postgres.writing import Writer
 
 KIND, UNKNOWN, STATEMENTS = "server log", "server log, place not known", "statement statistics"
 _ROTATED = r"(?:[.-][0-9][0-9A-Za-z._-]*)?(?:\.(?:gz|zst|lz4|bz2|xz))?"
@@ -55,6 +56,13 @@ def extents(session: Session, around: Surroundings) -> Iterator[Extent]:
             yield beside.extent(KIND, log.path, log.size)
 
 
+def remains(around: Surroundings) -> Iterator[Extent]:
+    """Every file of the logs that the case names."""
+    for copy in around.copies:
+        if copy.kind == KIND:
+            yield from (beside.extent(KIND, log.path, log.size) for log in _given(copy.place))
+
+
 def known(session: Session, around: Surroundings) -> tuple[list[Log], str]:
     """The files of the log, each once, and where else it goes, if anywhere: then nobody knows the place."""
     logs = {log.path: log for copy in around.copies if copy.kind == KIND for log in _given(copy.place)}
@@ -66,9 +74,14 @@ def known(session: Session, around: Surroundings) -> tuple[list[Log], str]:
 
 def forget(work: Work) -> None:
     """Empty the log that is being written, destroy what was rotated, and reset the texts of statements."""
-    _reset(work)
+    forget_of(work, work.writer, work.around)
+
+
+def forget_of(work: Work, writer: Writer, around: Surroundings) -> None:
+    """As `forget`, of the server of this session."""
+    _reset(work, writer)
     tally = beside.Tally()
-    for log in known(work.writer, work.around)[0]:
+    for log in known(writer, around)[0]:
         try:
             _forget(log, tally)
         except PermanentStoreError as error:
@@ -102,16 +115,16 @@ def _forget(log: Log, tally: beside.Tally) -> None:
             beside.destroy(place, name, tally)
 
 
-def _reset(work: Work) -> None:
-    schema = _extension(work.writer)
+def _reset(work: Work, writer: Writer) -> None:
+    schema = _extension(writer)
     if schema is None:
-        if work.writer.rows(_COLLECTED):
+        if writer.rows(_COLLECTED):
             work.limits.append(
                 "pg_stat_statements keeps texts of statements, and is not installed in this database to reset"
             )
         return
     try:
-        work.writer.run(_resetting(schema))
+        writer.run(_resetting(schema))
     except Denied:
         raise PermanentStoreError(
             "the shared action logs takes the right to reset pg_stat_statements",

@@ -1,5 +1,6 @@
-"""The server's own programs, and private scratch servers made of them. No program is told a password in its
-arguments, and nothing that one prints is shown: it may quote rows.
+"""The server's own programs, and private scratch servers made of them.
+
+No program is told a password in its arguments, and nothing that one prints is shown: it may quote rows.
 """
 
 from __future__ import annotations

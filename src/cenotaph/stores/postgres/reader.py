@@ -73,7 +73,7 @@ class PostgresReader:
         self._around = around
         self._beside: Within | None = None
         with self._session() as session:
-            self.capabilities = raw.capabilities(session, around)
+            self.capabilities = copies.capabilities(session, around)
 
     def collections(self) -> Sequence[Collection]:
         with self._reading() as view:
@@ -130,7 +130,7 @@ class PostgresReader:
         with self._session() as session:
             known = schema.read(session)
             found = list(raw.extents(session, self._session, known, self._selection, self._around))
-            found += copies.extents(session, self._around)
+            found += copies.extents(session, self._selection, self._around)
         yield from found
 
     def started(self) -> int:
@@ -246,6 +246,7 @@ class Retired:
 
     def raw(self) -> Iterator[Extent]:
         yield from raw.remains(self._around)
+        yield from copies.remains(self._around)
 
     def started(self) -> None:
         """As `store.Served.started`."""

@@ -25,7 +25,6 @@ from cenotaph.stores.postgres import (
     copies,
     large_objects,
     overwrite,
-    raw,
     restart,
     retire,
     schema,
@@ -60,7 +59,7 @@ def run(
         step.run(work)
     after = sum(table.bytes for table in schema.read(writer).tables if table.name in set(names))
     limits = [*_limits(work, len(names)), *work.limits]
-    able = raw.capabilities(writer, around)
+    able = copies.capabilities(writer, around)
     if around.retire_server:
         limits.append(AWAITS_RETIREMENT)
     return Reclamation(
@@ -160,7 +159,7 @@ _SHARED: Mapping[str, Step] = {
 
 def _limits(work: Work, asked: int) -> Iterator[str]:
     """Why the store's own means do not reach L2, the weightiest first."""
-    able = raw.capabilities(work.writer, work.around)
+    able = copies.capabilities(work.writer, work.around)
     if able.grade < Grade.L2:
         yield able.why_not_higher
     if len(work.tables) < asked:
