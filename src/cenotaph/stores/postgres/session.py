@@ -26,7 +26,8 @@ from cenotaph.stores.postgres.copy import READY_BYTES, Block, Stream, may_be_ans
 CONNECT_SECONDS = 10
 Broken = psycopg.OperationalError
 Denied = psycopg.errors.InsufficientPrivilege
-Referred = psycopg.errors.ForeignKeyViolation
+# from PostgreSQL 18 on, ON DELETE RESTRICT has a code of its own
+Referred = (psycopg.errors.ForeignKeyViolation, psycopg.errors.RestrictViolation)
 Locked = psycopg.errors.LockNotAvailable
 Damaged = psycopg.errors.IndexCorrupted
 """What callers answer in their own way; everything else becomes a `StoreError` (`driver_errors`)."""
