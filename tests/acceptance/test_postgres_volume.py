@@ -38,6 +38,24 @@ def test_a_server_that_stays_leaves_nobody_on_its_volume(tmp_path: Path) -> None
         assert ran["destroy"].value["records"] == PERSONS + 900
 
 
+def test_a_restart_that_the_plan_has_is_looked_for(tmp_path: Path) -> None:
+    """Whole tables overwritten, and the plan has the owner restart the server: a probe before that rejects,
+    one after it grants L3 and has nothing to say of memory."""
+    with server_on() as on:
+        shared = ("statistics", "wal", "restart")
+        case = ServerCase(tmp_path / "case").ask(on, KEEPS_WARDS, "online_overwrite = true", shared=shared)
+        case.upto("destroy")
+        early = case.stage("probe", code=3)
+        on.server.stop_only()
+        on.server.start()
+        ran = case.stage("probe")
+        (probed,) = ran.value["stores"]
+
+        assert "the plan has its server restarted, and it was not" in early.out + early.err
+        assert (probed["grade_reached"], probed["unreachable"]) == ("L3", []), str(ran)
+        assert on.found() == set()
+
+
 def test_tables_that_are_overwritten_leave_nobody_in_free_blocks(tmp_path: Path) -> None:
     """No volume is wiped here: rewritten tables leave people in free blocks, overwritten ones nobody."""
     left = {}

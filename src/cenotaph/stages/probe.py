@@ -48,6 +48,7 @@ SHAPES = (IDENTITY, MOBILE)  # counted as strangers, not by place
 APPEARED = "collections appeared since the survey"
 RESTART = "restart"  # the shared action: it is the owner's to take, and seen here
 IN_MEMORY = "memory of the server: it was not restarted since, and may keep pages of what was erased"
+NOT_RESTARTED = "the plan has its server restarted, and it was not"
 NO_VOLUME = "the plan names no volume for this store"
 MISPLACED = "its folder is not the one that was surveyed (not mounted, moved, or a link in its place)"
 
@@ -259,7 +260,7 @@ class _Search:
         if self.unread:
             limits.append(("L1", f"{self.unread} places of the store could not be read"))
         if runs_on and self.task.restart:
-            limits.append(("L2", "the plan has its server restarted, and it was not"))
+            limits.append(("L2", NOT_RESTARTED))
         if moved:
             limits.append(("L1", "the store was moving while it was searched"))
         return facts.lowest(limits)
@@ -415,7 +416,13 @@ def _reasons(session: Session, stores: tuple[ProbedStore, ...]) -> tuple[str, ..
         for s in stores
         if s.read
         and facts.GRADES.index(s.reached) < facts.GRADES.index(promised[s.name])
-        and (s.residue or s.strangers or s.reached == "none" or APPEARED in s.why_not_higher)
+        and (
+            s.residue
+            or s.strangers
+            or s.reached == "none"
+            or APPEARED in s.why_not_higher
+            or NOT_RESTARTED in s.why_not_higher
+        )
     ]
     reasons += [f"store {s.name}: {MISPLACED}" for s in stores if MISPLACED in s.why_not_higher]
     if not session.case.require(Destruction).body(Destruction).complete:
