@@ -105,12 +105,12 @@ def delete(table: Table, where: str) -> Command:
 def delete_places(table: Table) -> Command:
     """Delete the chosen rows of a partition of which some stay."""
     return Command(
-        f"DELETE FROM {table.sql()} WHERE ctid = ANY ($1::text[]::tid[])",
+        f"DELETE FROM {table.sql()} WHERE ctid = ANY ($1::tid[])",
         "Deletes rows of the partition that were read and chosen beneath the lock.",
         "ROW EXCLUSIVE, beneath the lock that is held.",
         "Rows are marked as deleted; their bytes stay until the table is rewritten, and go into the log.",
         "$1: their places in the table's file",
-        "once for every 10,000 rows",
+        "once for every 262,144 rows",
     )
 
 

@@ -11,8 +11,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
+from typing import TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from cenotaph.errors import DriftError, PermanentStoreError
@@ -35,10 +37,10 @@ from cenotaph.store import (
 )
 from cenotaph.stores.postgres import commands, large_objects, reclaim, references, retire, rows, schema, types
 from cenotaph.stores.postgres.schema import Schema, Table
-from cenotaph.stores.postgres.session import Denied, Place, Referred, Session, driver_errors
+from cenotaph.stores.postgres.session import TID, Denied, Place, Referred, Session, Tids, driver_errors
 from cenotaph.stores.postgres.writing import Writer
 
-PLACES_AT_ONCE = 10_000
+PLACES_AT_ONCE = 1 << 18  # one statement a partition: each may read a small table anew
 
 
 def open_eraser(
@@ -76,7 +78,8 @@ class PostgresEraser:
         bounds = rows.Bounds.load(partition.bounds)
         with driver_errors(what):
             with writer.transaction():
-                writer.lock(_found(schema.read(writer), bounds, what), what)
+                name = schema.collection_name(bounds.schema, bounds.relation)
+                writer.lock(_found(schema.read(writer, name), bounds, what), what)
                 known = schema.read(writer)  # once more: beneath the lock nobody can alter the table
                 table = _found(known, bounds, what)
                 rest = _Rest(writer, table, bounds, self._selection, what)
@@ -165,7 +168,7 @@ class _Rest:
         self._writer, self._table, self._bounds = writer, table, bounds
         self._selection, self._what = selection, what
         self._whole = selection.whole(table.name, table.names())
-        self._places: list[str] = []
+        self._places: list[_PlaceArray] = []
         self._found = 0
 
     def check(self, session: Session, sealed: PartitionSeal, progress: Progress) -> int:
@@ -226,7 +229,7 @@ class _Rest:
             return
         for piece in rows.selected(session, _located(self._table), self._bounds, self._selection):
             self._found += piece.num_rows
-            self._places += _places(piece.column(0))
+            self._places.append(_places(piece.column(0)))
             yield piece.select(range(1, piece.num_columns))
 
     def _refuse_rules(self) -> None:
@@ -273,13 +276,14 @@ class _Rest:
             return bool(
                 self._writer.rows(f"SELECT 1 FROM {gone} p JOIN ONLY {reference.name} c ON {on} LIMIT 1")
             )
-        stays = "AND c.ctid <> ALL ($2::text[]::tid[])" if mine else ""
+        stays = "AND c.ctid <> ALL ($2::tid[])" if mine else ""
+        all_of_them = [tids(np.concatenate(self._places))] if mine and self._places else []
         return any(
             self._writer.rows(
                 f"SELECT 1 FROM {self._table.sql()} p JOIN ONLY {reference.name} c ON {on}"
-                f" WHERE p.ctid = ANY ($1::text[]::tid[]) {stays} LIMIT 1",
+                f" WHERE p.ctid = ANY ($1::tid[]) {stays} LIMIT 1",
                 some,
-                *([self._places] if mine else []),
+                *all_of_them,
             )
             for some in self._some_places()
         )
@@ -289,9 +293,11 @@ class _Rest:
             return self._writer.run(deletion)
         return sum(self._writer.run(deletion, some) for some in self._some_places())
 
-    def _some_places(self) -> Iterator[list[str]]:
-        for start in range(0, len(self._places), PLACES_AT_ONCE):
-            yield self._places[start : start + PLACES_AT_ONCE]
+    def _some_places(self) -> Iterator[Tids]:
+        if self._places:
+            places = np.concatenate(self._places)
+            for start in range(0, len(places), PLACES_AT_ONCE):
+                yield tids(places[start : start + PLACES_AT_ONCE])
 
 
 def _located(table: Table) -> Table:
@@ -304,8 +310,19 @@ def _located(table: Table) -> Table:
     )
 
 
-def _places(column: pa.Array) -> list[str]:
-    """Block and line of each row, as the server writes them."""
+_PlaceArray: TypeAlias = npt.NDArray[np.void]
+
+
+def _places(column: pa.Array) -> _PlaceArray:
+    """Block and line of each row, as the wire has them: six bytes that may end in zeros."""
     fixed = column.storage.cast(pa.binary(6))
-    raw = np.frombuffer(fixed.buffers()[1], np.dtype([("block", ">u4"), ("line", ">u2")]))
-    return [f"({block},{line})" for block, line in raw[fixed.offset : fixed.offset + len(fixed)].tolist()]
+    raw = np.frombuffer(fixed.buffers()[1], np.dtype("V6"))
+    return raw[fixed.offset : fixed.offset + len(fixed)].copy()
+
+
+def tids(places: _PlaceArray) -> Tids:
+    """An array of type tid in its binary form: dimensions, nulls, type, length, first index, and each value
+    behind its length (array_send). As text it took longer to write than the rows to delete."""
+    values = np.empty(len(places), np.dtype([("bytes", ">i4"), ("place", "V6")]))
+    values["bytes"], values["place"] = 6, places
+    return Tids(np.array([1, 0, TID, len(places), 1], ">i4").tobytes() + values.tobytes())

@@ -83,11 +83,11 @@ class PostgresReader:
 
     def copies(self, collection: Collection) -> Sequence[Copy]:
         """Other places, in the database and around it, that may hold rows of the collection."""
-        with self._reading() as view:
+        with self._reading(None if self._beside is None else collection.name) as view:
             return self._copies(view, _named(view, collection))
 
     def partitions(self, collection: Collection) -> Sequence[Partition]:
-        with self._reading() as view:
+        with self._reading(collection.name) as view:
             table = _named(view, collection)
             with driver_errors(f"collection {collection.ordinal}"):
                 return [
@@ -100,14 +100,15 @@ class PostgresReader:
     def batches(self, partition: Partition) -> Iterator[pa.RecordBatch]:
         """As `store.Reader.batches`; nothing where the table is gone."""
         bounds = rows.Bounds.load(partition.bounds)
-        with self._reading() as view, driver_errors(f"collection {partition.collection}"):
-            table = view.schema.table(schema.collection_name(bounds.schema, bounds.relation))
+        name = schema.collection_name(bounds.schema, bounds.relation)
+        with self._reading(name) as view, driver_errors(f"collection {partition.collection}"):
+            table = view.schema.table(name)
             if table is not None:
                 yield from rows.selected(view.session, table, bounds, self._selection)
 
     def watermark(self, collection: Collection) -> Watermark:
         """The number of rows of the table, and the sum of the transactions that wrote them."""
-        with self._reading() as view:
+        with self._reading(collection.name) as view:
             table = _named(view, collection)
             with driver_errors(f"collection {collection.ordinal}"):
                 found = view.session.rows(
@@ -173,9 +174,10 @@ class PostgresReader:
             session.close()
 
     @contextmanager
-    def _reading(self) -> Iterator[_View]:
+    def _reading(self, only: str | None = None) -> Iterator[_View]:
+        """One state of the database: all of its tables, or the one of this name."""
         with self._session() as session:
-            yield _View(session, schema.read(session))
+            yield _View(session, schema.read(session, only))
 
     def _copies(self, view: _View, table: schema.Table) -> list[Copy]:
         return [

@@ -82,23 +82,27 @@ def collection_name(schema: str, relation: str) -> str:
     return f"{schema}.{relation}"
 
 
-def read(session: Session) -> Schema:
-    """The tables that this session may know of, whether or not it may read them."""
+def read(session: Session, only: str | None = None) -> Schema:
+    """The tables that this session may know of, whether or not it may read them; or the one of this name."""
     kinds = _Types(session)
     columns: dict[int, list[_Attribute]] = {}
-    for row in session.rows(_ATTRIBUTES):
+    for row in session.rows(_ATTRIBUTES, only):
         attribute = _Attribute(*row)
         columns.setdefault(attribute.relation, []).append(attribute)
-    keys = dict(session.rows(_KEYS))
+    keys = dict(session.rows(_KEYS, only))
     tables = [
-        _table(row, columns.get(row[0], []), keys.get(row[0], []), kinds) for row in session.rows(_TABLES)
+        _table(row, columns.get(row[0], []), keys.get(row[0], []), kinds)
+        for row in session.rows(_TABLES, only)
     ]
     return Schema(tuple(sorted(tables, key=lambda table: table.name)))
 
 
 LARGE_OBJECTS = 2613  # the oid of pg_largeobject is fixed (pg_largeobject.h)
 USERS_OWN = "n.nspname NOT LIKE 'pg\\_%' AND n.nspname <> 'information_schema'"
-_READ = f"({USERS_OWN} OR c.oid = {LARGE_OBJECTS})"
+_NAMED = """CASE WHEN n.nspname LIKE '%.%' OR c.relname LIKE '%.%'
+    THEN '"' || replace(n.nspname, '"', '""') || '"."' || replace(c.relname, '"', '""') || '"'
+    ELSE n.nspname || '.' || c.relname END"""  # as `collection_name`
+_READ = f"({USERS_OWN} OR c.oid = {LARGE_OBJECTS}) AND ($1::text IS NULL OR $1::text = {_NAMED})"
 
 _TABLES = f"""
 SELECT c.oid::int8, n.nspname::text, c.relname::text, pg_total_relation_size(c.oid), c.relpersistence = 'u'

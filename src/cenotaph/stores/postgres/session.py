@@ -66,6 +66,22 @@ OR name = 'log_transaction_sample_rate' AND setting <> '0'
 """
 
 
+TID = 27  # the types' numbers are fixed (pg_type.dat)
+_TIDS = 1010
+
+
+class Tids(bytes):
+    """Places of rows in a table's file: an array of type tid, as the wire has it."""
+
+
+class _TidsDumper(psycopg.adapt.Dumper):
+    oid = _TIDS
+    format = pq.Format.BINARY
+
+    def dump(self, obj: Tids) -> bytes:
+        return bytes(obj)
+
+
 @dataclass(frozen=True, slots=True)
 class Place:
     """One database of one server, as libpq is told of it."""
@@ -227,13 +243,15 @@ class Session:
 
 def _connect(place: Place) -> psycopg.Connection[tuple[Any, ...]]:
     try:
-        return psycopg.connect(
+        link = psycopg.connect(
             place.conninfo,
             autocommit=True,
             prepare_threshold=None,
             cursor_factory=psycopg.RawCursor,  # $1, and a % in a name is a %
             application_name="cenotaph",
         )
+        link.adapters.register_dumper(Tids, _TidsDumper)
+        return link
     except psycopg.Error as error:
         # libpq keeps no SQLSTATE of a failed connection: ask whether anybody is there, and read its words
         words = str(error)
