@@ -76,6 +76,11 @@ int cenotaph_digest(int level, const uint8_t *key, const column *columns, size_t
 int cenotaph_chunks(int level, const uint8_t *digests, const uint32_t *records, const uint64_t *bytes,
                     size_t chunks, uint8_t *hashes);
 
+/* copy.c */
+size_t cenotaph_rows(const uint8_t *octets, uint64_t size, uint64_t first, int64_t *starts, size_t room, uint64_t *end);
+int cenotaph_fields(const uint8_t *octets, uint64_t size, const int64_t *starts, const int64_t *ends, size_t rows,
+                    size_t fields, int64_t *places, int64_t *lengths);
+
 /* needles.c */
 enum { MOST_FORMS = 8 };
 int cenotaph_fingerprints(int level, const uint8_t *key, const uint8_t *person, int fold, const column *c,

@@ -30,7 +30,7 @@ Column: TypeAlias = "native.Column"
 VARIABLE: Final = "CENOTAPH_KERNEL"
 OFF: Final = "off"
 NOT_EMPTY: Final = 2  # what `fingerprints` says of a value that is neither null nor empty
-INTERFACE: Final = 2  # of the kernel that this was written for
+INTERFACE: Final = 3  # of the kernel that this was written for
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +98,32 @@ class Kernel:
             from_start=from_start,
             postgres=postgres,
         )
+
+    def copied_rows(
+        self, octets: npt.NDArray[np.uint8], first: int, size: int
+    ) -> tuple[npt.NDArray[np.int64], int]:
+        """Where the messages of a COPY begin that follow each other, as wide as the first; and the end."""
+        starts = np.empty((size - first) // _SHORTEST_ROW + 1, np.int64)
+        count, end = native.copied_rows(octets, size, first, starts)
+        return starts[:count].copy(), end
+
+    def copied_fields(
+        self,
+        octets: npt.NDArray[np.uint8],
+        starts: npt.NDArray[np.int64],
+        ends: npt.NDArray[np.int64],
+        fields: int,
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]] | None:
+        """By column, where each row's field begins, and its length; None where rows do not have the form."""
+        places, lengths = (np.empty((fields, len(starts)), np.int64) for _ in range(2))
+        try:
+            native.copied_fields(octets, starts, ends, fields, places, lengths)
+        except native.MalformedError:
+            return None
+        return places, lengths
+
+
+_SHORTEST_ROW: Final = 7  # bytes, with its message's head
 
 
 @dataclass(frozen=True, slots=True)

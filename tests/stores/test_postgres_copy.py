@@ -11,12 +11,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import postgres_server
+from cenotaph import kernel
 from cenotaph.errors import PermanentStoreError
 from cenotaph.stores.postgres import copy, types
 
 assert postgres_server.psycopg  # the store is imported with its driver, or not at all
 
 Row = Sequence[bytes | None]
+
+
+@pytest.fixture(autouse=True, scope="module", params=["kernel", "python"])
+def by(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Every promise is kept by the kernel, where there is one, and without it."""
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param == "python":
+            patch.setattr(kernel, "found", lambda: None)
+        yield
+
 
 HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 

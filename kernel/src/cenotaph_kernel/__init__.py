@@ -24,6 +24,8 @@ __all__ = [
     "MalformedError",
     "TooLongError",
     "chunks",
+    "copied_fields",
+    "copied_rows",
     "digest",
     "fingerprints",
     "forms",
@@ -33,7 +35,7 @@ __all__ = [
 Buffer: TypeAlias = Any  # collections.abc.Buffer from Python 3.12 on
 
 CHUNK_RECORDS: Final = 4096
-INTERFACE: Final = 2  # counts up when a caller that was not changed would go wrong
+INTERFACE: Final = 3  # counts up when a caller that was not changed would go wrong
 KEY_BYTES: Final = 64
 DIGEST_BYTES: Final = 32
 FORM_BYTES: Final = 34
@@ -220,6 +222,36 @@ def forms(
     )
     del into[made[0] * FORM_BYTES :]
     return Forms(into, done, list(skipped))
+
+
+def copied_rows(octets: Buffer, size: int, first: int, starts: Buffer) -> tuple[int, int]:
+    """Write where the messages of a COPY begin that follow each other from `first` on, an int64 each.
+
+    They are whole within `size` bytes and have as many fields as the first. Returns how many they are, at
+    most what there is room for, and where the last ends.
+    """
+    data, room = _ffi.from_buffer("uint8_t[]", octets), _room(starts, "int64_t[]", 0)
+    if not 0 <= first <= size <= len(data):
+        raise ValueError("a stream of messages does not go beyond its bytes")
+    end = _ffi.new("uint64_t *")
+    return _lib.cenotaph_rows(data, size, first, room, len(room), end), end[0]
+
+
+def copied_fields(
+    octets: Buffer, starts: Buffer, ends: Buffer, fields: int, places: Buffer, lengths: Buffer
+) -> None:
+    """Write where each field of each row begins, and its length, -1 for null: int64, by column.
+
+    Raises:
+        MalformedError: a row has another number of fields, or they do not fill it.
+    """
+    data = _ffi.from_buffer("uint8_t[]", octets)
+    begin, behind = _ffi.from_buffer("int64_t[]", starts), _ffi.from_buffer("int64_t[]", ends)
+    rows = len(begin)
+    if len(behind) != rows:
+        raise ValueError("a row has a beginning and an end")
+    into, long = _room(places, "int64_t[]", rows * fields), _room(lengths, "int64_t[]", rows * fields)
+    _done(_lib.cenotaph_fields(data, len(data), begin, behind, rows, fields, into, long))
 
 
 _DONE, _MALFORMED, _TOO_LONG = range(3)
