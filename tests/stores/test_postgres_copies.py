@@ -539,6 +539,7 @@ def test_a_dump_that_a_hold_may_need_stays(place: Place) -> None:
     [
         ("another file", "no dump that pg_dump wrote"),
         ("another database", "a dump of another database"),
+        ("another database, plain", "no table of this database"),
         ("cut off", "broken off"),
         ("link", "is a symlink"),
     ],
@@ -548,8 +549,10 @@ def test_what_is_no_dump_of_the_database_is_left_alone(place: Place, wrong: str,
     path = place.folder / "given"
     if wrong == "another file":
         path.write_bytes(b"another's")
-    elif wrong == "another database":
-        subprocess.run([BIN / "pg_dump", "-Fc", "-f", path, "-d", place.server.url()], check=True)
+    elif wrong.startswith("another database"):
+        place.server.run("CREATE TABLE IF NOT EXISTS foreigners (id int8)")
+        form = "-Fp" if wrong.endswith("plain") else "-Fc"
+        subprocess.run([BIN / "pg_dump", form, "-f", path, "-d", place.server.url()], check=True)
     elif wrong == "cut off":
         whole = dump(place, place.folder / "whole", "-Fc")
         path.write_bytes(whole.read_bytes()[:200])
@@ -599,6 +602,38 @@ def test_a_base_backup_goes_once_a_new_one_was_compared(place: Place, options: t
     assert (new / "backup_label").exists()
     assert place.residue("base backup", given) == 0
     shutil.rmtree(new)
+
+
+@pytest.mark.parametrize("kind", ["dump", "base backup", "packed base backup"])
+def test_what_somebody_else_keeps_with_a_backup_is_noticed(place: Place, kind: str) -> None:
+    """A file in its folder that is not of it: nothing there is touched."""
+    if kind == "dump":
+        folder = dump(place, place.folder / "shared", "-Fd")
+    else:
+        folder = base_backup(place, place.folder / "shared", "-Fp" if kind == "base backup" else "-Ft")
+    (folder / "notes.txt").write_text("another's")
+    given = GivenCopy(kind.removeprefix("packed "), str(folder), str(place.folder / "unused"))
+    before = sorted(path.name for path in folder.rglob("*"))
+
+    reclaimed = place.reclaim("public.patient", shared=BACKUPS, copies=(given,))
+
+    assert "move them elsewhere" in f"{reclaimed.why_not_higher} {reclaimed.notes}"
+    assert sorted(path.name for path in folder.rglob("*")) == before
+    shutil.rmtree(folder)
+
+
+def test_a_dump_of_all_databases_stays_while_others_do(place: Place) -> None:
+    """A new dump of one database would not have the others."""
+    old = place.folder / "all.sql"
+    line = [BIN / "pg_dumpall", "-f", old, "-d", place.server.url()]
+    subprocess.run(list(map(str, line)), check=True)
+    given = GivenCopy("dump", str(old), str(place.folder / "unused"))
+
+    reclaimed = place.reclaim("public.patient", shared=BACKUPS, copies=(given,))
+
+    assert "a dump of all databases" in f"{reclaimed.why_not_higher} {reclaimed.notes}"
+    assert old.exists()
+    old.unlink()
 
 
 def test_a_servers_own_directory_is_no_base_backup(place: Place) -> None:

@@ -13,7 +13,9 @@ from __future__ import annotations
 import contextlib
 import gzip
 import io
+import json
 import os
+import re
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -156,6 +158,8 @@ def _make_dispensable(work: Work, backup: Backup) -> None:
     if os.path.islink(backup.path):
         raise PermanentStoreError("it is a symlink: nothing is done to it")
     what = _base(work.writer, backup) if backup.kind == BASE else _dump(work.writer, backup)
+    if what == _CLUSTER and _stays(work, others=True):
+        raise PermanentStoreError("it is a dump of all databases, of which parts stay, and is not made anew")
     if backup.renew is not None:
         if os.path.realpath(backup.renew).startswith(os.path.realpath(backup.path) + "/"):
             raise PermanentStoreError("the place of the new one lies inside it")
@@ -197,6 +201,7 @@ def _dump(session: Session, backup: Backup) -> str:
         tables = os.path.join(backup.path, "toc.dat")
         if not os.path.isfile(tables):
             raise PermanentStoreError("its folder is no dump (it has no toc.dat): name each dump by itself")
+        _only(backup, _OF_A_DUMP)
         path = tables
     else:
         path = backup.path
@@ -211,6 +216,7 @@ def _dump(session: Session, backup: Backup) -> str:
     if b"-- PostgreSQL database cluster dump" in text:
         return _CLUSTER
     if b"-- PostgreSQL database dump" in text:
+        _has_tables_of(session, begin)
         return _PLAIN
     raise PermanentStoreError("it is no dump that pg_dump wrote")
 
@@ -234,6 +240,7 @@ def _base(session: Session, backup: Backup) -> str:
         names = {file.name for file in backup.files}
         if b"backup_label" not in names or b"postmaster.pid" in names:
             raise PermanentStoreError("it is a server's data directory, or was one: it is no base backup")
+        _only_in_manifest(backup)
         with open(os.path.join(backup.path, "global", "pg_control"), "rb") as control:
             identifier: int | None = _identifier(control.read(8))
     else:
@@ -242,10 +249,46 @@ def _base(session: Session, backup: Backup) -> str:
         )
         if len(archives) != 1:
             raise PermanentStoreError("it is no base backup that pg_basebackup wrote")
+        if backup.folder:
+            _only(backup, _OF_A_BASE)
         identifier = _packed_identifier(os.path.join(backup.path, os.fsdecode(archives[0])).rstrip("/"))
     if identifier != here:
         raise PermanentStoreError("it is a base backup of another server")
     return BASE
+
+
+def _only(backup: Backup, names: re.Pattern[bytes]) -> None:
+    """Raises: PermanentStoreError where somebody else keeps files in its folder."""
+    if not all(names.fullmatch(file.name) for file in backup.files):
+        raise PermanentStoreError("its folder has files in it that are not of it: move them elsewhere")
+
+
+def _only_in_manifest(backup: Backup) -> None:
+    """As `_only`, of a base backup in files that has a list of them."""
+    try:
+        with open(os.path.join(backup.path, "backup_manifest"), "rb") as stream:
+            listed = json.load(stream)["Files"]
+        known = {
+            bytes.fromhex(one["Encoded-Path"]) if "Encoded-Path" in one else os.fsencode(one["Path"])
+            for one in listed
+        }
+    except FileNotFoundError:
+        return  # it was made without
+    except (OSError, ValueError, KeyError, TypeError):
+        raise PermanentStoreError("its backup_manifest cannot be read") from None
+    if any(
+        file.name not in known and file.name != b"backup_manifest" and not file.name.startswith(b"pg_wal/")
+        for file in backup.files
+    ):
+        raise PermanentStoreError("it has files that its backup_manifest does not know: move them elsewhere")
+
+
+def _has_tables_of(session: Session, begin: bytes) -> None:
+    """A plain dump does not say which database it is of; its tables do, somewhat."""
+    made = set(_CREATES.findall(begin))
+    here = {str(name).encode() for (name,) in session.rows(_NAMES)}
+    if made and not made & here:
+        raise PermanentStoreError("it has no table of this database")
 
 
 def _packed_identifier(path: str) -> int | None:
@@ -285,6 +328,14 @@ def _unpacked(path: str) -> Iterator[BinaryIO]:
         raise PermanentStoreError("it cannot be read to its end") from None
 
 
+_PACKED = rb"(?:\.(?:gz|zst|lz4))?"
+_OF_A_DUMP = re.compile(rb"toc\.dat|(?:[0-9]+|blob_[0-9]+)\.dat" + _PACKED + rb"|blobs(?:_[0-9]+)?\.toc")
+_OF_A_BASE = re.compile(rb"(?:base|pg_wal|[0-9]+)\.tar" + _PACKED + rb"|backup_manifest")
+_CREATES = re.compile(rb"^CREATE (?:UNLOGGED )?TABLE (.+) \($", re.MULTILINE)
+_NAMES = """
+SELECT format('%I.%I', n.nspname, c.relname) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relkind IN ('r', 'p')
+"""
 _OTHER_DATABASES = """
 SELECT 1 FROM pg_database WHERE datname NOT IN (current_database(), 'postgres', 'template0', 'template1')
 """

@@ -458,6 +458,15 @@ def _hint(kind: str, places: Sequence[str]) -> str:
 
 HINTS = {
     "standby": 'add it to case.toml ([[copy]] kind = "standby", url), or take it out of service',
+    "standby, not named in the case": 'add it to case.toml ([[copy]] kind = "standby", url), or take it out'
+    " of service",
+    "standby, not reached": "see that its url leads to a standby of this server, which answers",
+    "standby, its files not reached": "run where its files are, as its user or root",
+    "standby of a standby": "take it out of service, and make it anew afterwards",
+    "wal archive of a standby": "on the standby: ALTER SYSTEM SET archive_mode = 'on'; restart it, and see to"
+    " its archive",
+    "dump, kept for a hold": "nothing: it goes once the hold has ended",
+    "base backup, kept for a hold": "nothing: it goes once the hold has ended",
     "wal archive, place not known": 'add a [[copy]] with kind = "wal archive" and its path to case.toml; to'
     " archive no more: ALTER SYSTEM SET archive_mode = 'off'; and restart the server",
     "server log, place not known": 'add a [[copy]] with kind = "server log" and its path to case.toml',
