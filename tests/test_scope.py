@@ -465,3 +465,25 @@ class TestSelection:
         again = pickle.loads(pickle.dumps(selection))
         assert again == selection
         assert np.array_equal(again.masks("t", RECORDS).selected, selection.masks("t", RECORDS).selected)
+
+
+@pytest.mark.parametrize(
+    ("selection", "needed"),
+    [
+        (Selection(rows=parse_predicate('ID = 3 AND "a ""b""" = \'x\'')), ["Id", 'a "b"']),
+        (Selection(subjects=frozenset("x"), subject_columns={"t*": "who"}), ["who"]),
+        (Selection(holds=(Hold(rows=parse_predicate("note IS NULL")),)), ["note"]),
+        (Selection(holds=(Hold(),)), []),
+    ],
+)
+def test_the_columns_that_decide_are_among_those_needed(selection: Selection, needed: list[str]) -> None:
+    """A store that reads no others comes to the same decision."""
+    names = ["Id", "who", "note", 'a "b"', "other"]
+    columns = [pa.array([3, 4]), *(pa.array(["x", None]) for _ in names[1:])]
+    batch = pa.RecordBatch.from_arrays(columns, names=names)
+    places = selection.needed("t1", names)
+
+    assert [names[place] for place in places] == needed
+    if needed:
+        expected, found = selection.masks("t1", batch), selection.masks("t1", batch.select(places))
+        assert [m.tolist() for m in found[:2]] == [m.tolist() for m in expected[:2]]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from functools import lru_cache
@@ -75,6 +75,21 @@ class Selection:
                 raise _no_subject_column()
         return self.rows is None and self.subjects is None and not holds
 
+    def needed(self, collection: str, columns: Sequence[str]) -> list[int]:
+        """The places of the columns that decide about rows, and perhaps of others: enough for `masks`."""
+        texts = [
+            condition.text.casefold()
+            for condition in (self.rows, *(hold.rows for hold in self.holds))
+            if condition is not None
+        ]
+        if self.subjects is not None or any(hold.subjects is not None for hold in self.holds):
+            texts.append(next(iter(self._subject_columns(collection)), "").casefold())
+        return [
+            place
+            for place, name in enumerate(columns)
+            if any(name.casefold().replace('"', '""') in text or name.casefold() in text for text in texts)
+        ]
+
     def masks(self, collection: str, batch: pa.RecordBatch) -> Masks:
         """Decide each row of a batch.
 
@@ -132,12 +147,15 @@ class Selection:
         return _members(batch.column(found[0]), _subject_set(subjects))
 
     def _subject_column(self, collection: str) -> str:
-        if collection in self.subject_columns:
-            return self.subject_columns[collection]
-        for pattern, column in self.subject_columns.items():
-            if fnmatchcase(collection, pattern):
-                return column
+        for column in self._subject_columns(collection):
+            return column
         raise _no_subject_column()
+
+    def _subject_columns(self, collection: str) -> Iterator[str]:
+        """The one that is mapped to the name, then those of patterns that match it."""
+        if collection in self.subject_columns:
+            yield self.subject_columns[collection]
+        yield from (c for pattern, c in self.subject_columns.items() if fnmatchcase(collection, pattern))
 
 
 EVERYTHING: Final = Selection()

@@ -122,7 +122,8 @@ class PostgresEraser:
 
     def _read_empty(self, table: Table, bounds: rows.Bounds, what: str) -> None:
         with closing(Session(self._place)) as session:
-            if next(rows.selected(session, table, bounds, self._selection), None) is not None:
+            left = rows.deciding(session, table, bounds, self._selection)
+            if self._selection.count(table.name, left).selected:
                 raise PermanentStoreError(
                     f"{what} still has records after they were deleted", hint="see who writes to it"
                 )

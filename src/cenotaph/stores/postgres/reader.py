@@ -221,7 +221,7 @@ class PostgresReader:
             count = rows.count(view.session, table, bounds)
             return Counts(count, 0, 0, 0) if whole else Counts(0, 0, count, 0)
         with self._session() as session:  # reading rows ends the session that reads them
-            return self._selection.count(table.name, rows.batches(session, table, bounds))
+            return self._selection.count(table.name, rows.deciding(session, table, bounds, self._selection))
 
 
 class Retired:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import TypeAlias
 
@@ -66,9 +66,12 @@ class Bounds:
         return cls(schema, relation, _key(after), _key(upto), first, stop)
 
 
-def batches(session: Session, table: Table, bounds: Bounds) -> Iterator[pa.RecordBatch]:
+def batches(
+    session: Session, table: Table, bounds: Bounds, *, ordered: bool = True
+) -> Iterator[pa.RecordBatch]:
     """Every row within the bounds, in the order of the key, or of the table's file. Ends the session."""
-    order = f" ORDER BY {', '.join(quoted(part.name) for part in table.key)}" if table.key else ""
+    keys = ", ".join(quoted(part.name) for part in table.key) if ordered else ""
+    order = f" ORDER BY {keys}" if keys else ""
     where = condition(session, table, bounds)
     query = f"SELECT {', '.join(table.values)} FROM {table.sql()} WHERE {where}{order}"
     for block in session.copy(query):
@@ -88,6 +91,20 @@ def selected(
             chosen = piece if mask.all() else piece.take(pa.array(np.flatnonzero(mask)))
         if chosen.num_rows:
             yield chosen
+
+
+def deciding(
+    session: Session, table: Table, bounds: Bounds, selection: Selection
+) -> Iterator[pa.RecordBatch]:
+    """As `batches`, in any order, and without the columns that do not decide which rows are selected."""
+    places = selection.needed(table.name, table.names())
+    narrow = replace(
+        table,
+        columns=tuple(table.columns[place] for place in places),
+        values=tuple(table.values[place] for place in places),
+        decoders=tuple(table.decoders[place] for place in places),
+    )
+    return batches(session, narrow, bounds, ordered=False)
 
 
 def batch(block: Block, table: Table) -> pa.RecordBatch:
