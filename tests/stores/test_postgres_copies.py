@@ -23,7 +23,7 @@ from cenotaph.residue.needles import NeedleBuilder
 from cenotaph.residue.scan import scan
 from cenotaph.scope import EVERYTHING, Hold, Selection, parse_predicate
 from cenotaph.store import GivenCopy, Grade, Reclamation, Surroundings
-from cenotaph.stores.postgres import archive, open_eraser, open_reader, standby
+from cenotaph.stores.postgres import archive, logs, open_eraser, open_reader, standby
 from cenotaph.stores.postgres.reader import Retired
 from cenotaph.testing.contract import Log, Rows
 
@@ -346,17 +346,17 @@ def test_the_log_of_the_collector_is_found_and_forgotten() -> None:
     )
     try:
         it.sql("CREATE SCHEMA tools", "CREATE EXTENSION pg_stat_statements SCHEMA tools")
-        logs = it.server.data / "log"
+        folder = it.server.data / "log"
         names = "', '".join(needle.decode() for needle in sorted(it.needles))
         it.sql(f"UPDATE patient SET name = name WHERE name IN ('{names}')")
         it.sql(f"COMMENT ON TABLE patient IS '{sorted(it.needles)[0].decode()}'")
-        rotated = logs / "postgresql-Sun.log.1.gz"
+        rotated = folder / "postgresql-Sun.log.1.gz"
         rotated.write_bytes(gzip.compress(b"\n".join(it.needles)))
-        foreign = logs / "notes.txt"
+        foreign = folder / "notes.txt"
         foreign.write_text("another's")
         assert {"server log", "statement statistics"} <= set(it.kinds())
         assert it.residue("server log") == PEOPLE
-        current = {path: path.stat().st_ino for path in logs.glob("postgresql-*") if path != rotated}
+        current = {path: path.stat().st_ino for path in folder.glob("postgresql-*") if path != rotated}
         assert len({path.suffix for path in current}) == 3
 
         reclaimed = it.reclaim("public.patient", shared=LOGS)
@@ -401,7 +401,9 @@ def test_a_log_that_is_given_is_forgotten(place: Place, tmp_path: Path) -> None:
     key = sorted(place.needles)[8]
     (tmp_path / "a.log").write_bytes(key)
     (tmp_path / "a.log.2.gz").write_bytes(gzip.compress(key))
-    (tmp_path / "b.txt").write_bytes(b"another's")
+    (tmp_path / "a.csv").write_bytes(key)
+    for name in ("b.txt", "table.csv"):
+        (tmp_path / name).write_bytes(b"another's")
     given = GivenCopy("server log", str(tmp_path))
     assert place.residue("server log", given) == 1
     assert "server log" in place.kinds(given)
@@ -410,7 +412,36 @@ def test_a_log_that_is_given_is_forgotten(place: Place, tmp_path: Path) -> None:
 
     assert place.residue("server log", given) == 0
     assert (tmp_path / "a.log").read_bytes() == b""
-    assert (tmp_path / "b.txt").read_bytes() == b"another's"
+    for name in ("b.txt", "table.csv"):
+        assert (tmp_path / name).read_bytes() == b"another's"
+
+
+@pytest.mark.parametrize(
+    ("told", "ours", "others"),
+    [
+        ("postgresql-%a.log", "postgresql-Mon.log postgresql-Mon.csv.1.gz", "postgresql-15-other.log"),
+        (
+            "postgresql-%Y-%m-%d_%H%M%S.log",
+            "postgresql-2026-11-22_120000.log postgresql-2026-11-22_120000.json",
+            "postgresql-2026-11-22.log postgresql.log dpkg.log",
+        ),
+        (
+            "server.log",
+            "server.log server.csv server.log-20261122.gz server.log.1",
+            "server.log.old server-2.log",
+        ),
+        ("%Y-%m-%d.log", None, ""),
+        ("x%Q.log", None, ""),
+    ],
+)
+def test_only_names_that_the_collector_gives_are_its_logs(told: str, ours: str | None, others: str) -> None:
+    """Its folder may be everybody's: what another program or server writes there has another name."""
+    pattern = logs.collected(told)
+
+    assert (pattern is None) == (ours is None)
+    if pattern is not None and ours is not None:
+        assert all(pattern.fullmatch(name) for name in ours.split())
+        assert not any(pattern.fullmatch(name) for name in others.split())
 
 
 def test_a_log_in_syslog_is_told_as_not_reached(place: Place) -> None:
@@ -584,10 +615,8 @@ def test_a_new_dump_that_differs_is_not_believed(place: Place) -> None:
     new.unlink()
 
 
-@pytest.mark.parametrize(
-    "options",
-    [("-Ft", "-z"), *(pytest.param(one, marks=pytest.mark.slow) for one in (("-Fp",), ("-Ft",)))],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("options", [("-Fp",), ("-Ft",), ("-Ft", "-z")])
 def test_a_base_backup_goes_once_a_new_one_was_compared(place: Place, options: tuple[str, ...]) -> None:
     """Other databases stay: the new one starts as a server, with all of them, and without the people."""
     old, new = place.folder / "base", place.folder / "renewed"
@@ -604,7 +633,9 @@ def test_a_base_backup_goes_once_a_new_one_was_compared(place: Place, options: t
     shutil.rmtree(new)
 
 
-@pytest.mark.parametrize("kind", ["dump", "base backup", "packed base backup"])
+@pytest.mark.parametrize(
+    "kind", ["dump", "packed base backup", pytest.param("base backup", marks=pytest.mark.slow)]
+)
 def test_what_somebody_else_keeps_with_a_backup_is_noticed(place: Place, kind: str) -> None:
     """A file in its folder that is not of it: nothing there is touched."""
     if kind == "dump":

@@ -22,8 +22,9 @@ from cenotaph.stores.postgres.work import Outlook, Work
 from cenotaph.stores.postgres.writing import Writer
 
 KIND, UNKNOWN, STATEMENTS = "server log", "server log, place not known", "statement statistics"
-_ROTATED = r"(?:[.-][0-9][0-9A-Za-z._-]*)?(?:\.(?:gz|zst|lz4|bz2|xz))?"
-_OF_A_FOLDER = re.compile(rf".+\.(?:log|csv|json){_ROTATED}")
+# As logrotate(8) names them, and no wider: logs of other servers lie in the same folder.
+_ROTATED = r"(?:\.[0-9]{1,5}|-[0-9]{8}(?:-[0-9]{1,10})?)?(?:\.(?:gz|zst|lz4|bz2|xz))?"
+_OF_A_FOLDER = re.compile(rf"(.+)\.(log|csv|json){_ROTATED}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,9 +154,13 @@ def _given(path: str) -> Iterator[Log]:
     """A file with what was rotated from it, or the log files directly in a folder."""
     path = os.path.realpath(path)
     if os.path.isdir(path):
-        for log in _matching(path, _OF_A_FOLDER):
-            rotated = not os.path.basename(log.path).endswith((".log", ".csv", ".json"))
-            yield Log(log.path, log.size, not rotated)
+        logs = [
+            (log, _OF_A_FOLDER.fullmatch(os.path.basename(log.path))) for log in _matching(path, _OF_A_FOLDER)
+        ]
+        stems = {name[1] for _, name in logs if name and name[2] == "log"}
+        for log, name in logs:
+            if name and name[1] in stems:  # other tables may lie there
+                yield Log(log.path, log.size, log.path.endswith((".log", ".csv", ".json")))
     else:
         yield from _with_rotated(path)
 
@@ -175,7 +180,10 @@ def _told(session: Session, around: Surroundings) -> tuple[list[Log], str]:
     if isinstance(data, raw.NoAccess):
         return [], elsewhere or "log"
     if _setting(session, "logging_collector") == "on":
-        return list(_collected(session, data)), elsewhere
+        pattern = collected(_setting(session, "log_filename"))
+        if pattern is None:
+            return [], elsewhere or "log_filename"
+        return list(_collected(session, data, pattern)), elsewhere
     if "stderr" not in into:
         return [], elsewhere
     path = _standard_error(data)
@@ -184,18 +192,35 @@ def _told(session: Session, around: Surroundings) -> tuple[list[Log], str]:
     return list(_with_rotated(path)) if path else [], elsewhere
 
 
-def _collected(session: Session, data: str) -> Iterator[Log]:
-    """The files of the server's own collector, by `log_filename`."""
+def collected(name: str) -> re.Pattern[str] | None:
+    """The names that the server's own collector gives its files, by `log_filename`; None where they cannot be
+    told from those of others. Escapes are strftime(3)'s; days and months have English names (pg_strftime)."""
+    parts = re.split(r"(%.)", name)
+    if any(part.startswith("%") and part not in _ESCAPES for part in parts):
+        return None
+    own = "".join(part for part in parts if not part.startswith("%")).removesuffix(".log")
+    if sum(map(str.isalpha, own)) < 2:
+        return None  # any program's file that has a date for its name could be one
+    pattern = "".join(_ESCAPES.get(part) or re.escape(part) for part in parts)
+    return re.compile(pattern.removesuffix(r"\.log") + r"(?:\.log|\.csv|\.json)?" + _ROTATED)
+
+
+_DAYS, _MONTHS = "Mon Tue Wed Thu Fri Sat Sun", "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec"
+_ESCAPES = {
+    **dict.fromkeys(("%d", "%H", "%I", "%m", "%M", "%S", "%y", "%U", "%V", "%W"), "[0-9]{2}"),
+    **{"%Y": "[0-9]{4}", "%j": "[0-9]{3}", "%u": "[0-7]", "%w": "[0-7]", "%s": "[0-9]{9,11}", "%p": "[AP]M"},
+    **{"%a": f"(?:{_DAYS.replace(' ', '|')})", "%b": f"(?:{_MONTHS.replace(' ', '|')})"},
+    **{"%F": "[0-9]{4}-[0-9]{2}-[0-9]{2}", "%T": "[0-9]{2}:[0-9]{2}:[0-9]{2}"},
+}
+
+
+def _collected(session: Session, data: str, pattern: re.Pattern[str]) -> Iterator[Log]:
+    """The files of the server's own collector."""
     current = set()
     for (name,) in session.rows(_CURRENT):
         current.add(os.path.realpath(os.path.join(data, str(name))))
-    pattern = "".join(
-        "[0-9A-Za-z_+:-]+" if part.startswith("%") else re.escape(part)
-        for part in re.split(r"(%[EO]?.)", _setting(session, "log_filename"))
-    )
-    pattern = pattern.removesuffix(re.escape(".log")) + r"(?:\.log|\.csv|\.json)?" + _ROTATED
     folder = os.path.join(data, _setting(session, "log_directory"))
-    for log in _matching(os.path.realpath(folder), re.compile(pattern)):
+    for log in _matching(os.path.realpath(folder), pattern):
         yield Log(log.path, log.size, log.path in current)
 
 
