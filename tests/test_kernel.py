@@ -204,6 +204,15 @@ class TestBuffersThatLie:
         with pytest.raises(native.TooLongError):
             native.digest(KEY, [column] * 1024, 1, bytearray(32), bytearray(8), LEVELS[0])
 
+    @pytest.mark.parametrize(("start", "end"), [(0, 9), (-1, 2), (4, 2), (2**62, 2**62 + 8), (0, 1)])
+    def test_rows_of_a_copy_lie_in_its_bytes(self, start: int, end: int) -> None:
+        """Where a row is said to begin and end is looked at before it is read."""
+        starts, ends, into = np.array([start]), np.array([end]), bytearray(64)
+        with pytest.raises(MalformedError):
+            native.copied_fields(bytes(8), starts, ends, 1, into, into)
+        with pytest.raises(ValueError, match="beyond its bytes"):
+            native.copied_rows(bytes(8), 9, 0, into)
+
     def test_results_have_room(self) -> None:
         """A buffer for fewer digests than rows is refused before anything is written."""
         with pytest.raises(ValueError, match="no room"):
