@@ -142,3 +142,22 @@ def test_the_certificate_verifies(clinic: Clinic) -> None:
 
     assert "VERIFIED" in verdict
     assert "1,405 of 1,405 sealed records destroyed (1,405 as sealed" in verdict
+
+
+def test_who_comes_back_is_noticed(clinic: Clinic) -> None:
+    """Nobody at first. Then one patient is there again, as after a restored backup, and another in a table
+    that no survey saw: counted without a list, and found with one that is brought."""
+    assert clinic.ground.run("check").value["came_back"] is False
+    number = "32028219{}12"
+    clinic.server.run(
+        f"INSERT INTO patient (id, id_number) VALUES (1, '{number.format(70000007)}')",
+        f"CREATE TABLE queue AS SELECT '{number.format(70000014)}' AS who",
+        database=clinic.database,
+    )
+
+    (counted,) = clinic.ground.run("check", code=3).value["stores"]
+    listed = "\n".join(number.format(70000000 + n * 7) for n in range(1, 5))
+    (found,) = clinic.ground.run("check", "--subjects", "-", stdin=listed, code=3).value["stores"]
+
+    assert (counted["records"], counted["collections"]) == (1, 1)
+    assert (found["state"], found["people"], found["people_kept"]) == ("came back", 2, 0)
