@@ -23,7 +23,7 @@ from cenotaph.residue.needles import NeedleBuilder
 from cenotaph.residue.scan import scan
 from cenotaph.scope import EVERYTHING, Hold, Selection, parse_predicate
 from cenotaph.store import GivenCopy, Grade, Reclamation, Surroundings
-from cenotaph.stores.postgres import archive, logs, open_eraser, open_reader, standby
+from cenotaph.stores.postgres import archive, logs, open_eraser, open_reader, renewal, standby
 from cenotaph.stores.postgres.reader import Retired
 from cenotaph.testing.contract import Log, Rows
 
@@ -598,6 +598,35 @@ def test_what_is_no_dump_of_the_database_is_left_alone(place: Place, wrong: str,
     assert why in f"{reclaimed.why_not_higher} {reclaimed.notes}"
     assert os.lstat(path).st_size == before.st_size
     path.unlink()
+
+
+@pytest.mark.slow
+def test_a_killed_renewal_is_begun_again(place: Place) -> None:
+    """SIGKILL while the restored dump is compared: the old one is there, and the scratch server is not; the
+    next run leaves a new dump, and nothing else."""
+    old, new = dump(place, place.folder / "old.dump", "-Fc"), place.folder / "new.dump"
+    given = GivenCopy("dump", str(old), str(new))
+    child = os.fork()
+    if child == 0:
+        renewal._compare = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+        place.reclaim("public.patient", shared=BACKUPS, copies=(given,))
+        os._exit(0)
+    assert os.WIFSIGNALED(os.waitpid(child, 0)[1])
+    assert old.exists()
+    assert not new.exists()
+    left = [path for path in place.folder.iterdir() if path.name.startswith(".cenotaph-")]
+    process = int((left[0] / "server" / "data" / "postmaster.pid").read_text().splitlines()[0])
+    deadline = time.monotonic() + 30
+    while Path(f"/proc/{process}").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not Path(f"/proc/{process}").exists()
+
+    place.reclaim("public.patient", shared=BACKUPS, copies=(given,))
+
+    assert not old.exists()
+    assert new.exists()
+    assert not [path for path in place.folder.iterdir() if ".cenotaph-" in path.name]
+    new.unlink()
 
 
 @pytest.mark.slow

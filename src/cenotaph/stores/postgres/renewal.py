@@ -67,7 +67,7 @@ def _dump(work: Work, found: Programs, path: str, inner: Path, user: int | None)
         expected = figures(session)
         options = ["--locale=C", f"--encoding={session.encoding}"]
         with programs.fresh(found, inner, user, options) as scratch:
-            _restore(session, found, scratch, new)
+            _restore(session, found, scratch, new, inner)
             _compare(expected, scratch, _DATABASE)
     if new != path:
         _put(new, path)
@@ -76,14 +76,14 @@ def _dump(work: Work, found: Programs, path: str, inner: Path, user: int | None)
 _DATABASE = "restored"
 
 
-def _restore(session: Session, found: Programs, scratch: Scratch, path: str) -> None:
+def _restore(session: Session, found: Programs, scratch: Scratch, path: str, inner: Path) -> None:
     """Everything but what reaches beyond the database: subscriptions, and what views remember."""
     with closing(Writer(scratch.place("template1"))) as made, driver_errors("a scratch server"):
         for (role,) in session.rows("SELECT rolname::text FROM pg_roles WHERE rolname !~ '^pg_'"):
             if role != scratch.user:
                 made.run(Command(f"CREATE ROLE {quoted(str(role))}", "Has owners of policies."))
         made.run(Command(f"CREATE DATABASE {_DATABASE} TEMPLATE template0", "Is restored into."))
-    with tempfile.NamedTemporaryFile(prefix="cenotaph-", dir=scratch.folder) as listed:
+    with tempfile.NamedTemporaryFile(dir=inner) as listed:
         found.run("pg_restore", "-l", path, into=Path(listed.name))
         lines = Path(listed.name).read_bytes().splitlines(keepends=True)
         kept = [line for line in lines if not any(word in line for word in _LEFT_OUT)]
