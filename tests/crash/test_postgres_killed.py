@@ -177,6 +177,7 @@ def test_cenotaph_killed_at_any_write_comes_to_the_same_end(
     record_property("survived", len(points))
 
 
+@pytest.mark.slow
 def test_a_server_killed_at_any_write_comes_to_the_same_end(
     server: Server,
     template: str,
@@ -224,6 +225,7 @@ def _retire(server: Server, states: Path) -> None:
     eraser.retire(known, lambda state: durable.write_file(states, json.dumps(dict(state)).encode()))
 
 
+@pytest.mark.slow
 def test_a_retirement_killed_anywhere_comes_to_its_end(
     tmp_path: Path, record_property: pytest.RecordProperty
 ) -> None:
