@@ -261,6 +261,28 @@ def test_triggers_that_copy_do_not_run_and_stay_as_they_were(clinic: MakeClinic)
     assert any("3 triggers did not run" in note for note in erasure.notes)
 
 
+def test_a_trigger_that_a_partition_has_of_its_parent_does_not_run_either(clinic: MakeClinic) -> None:
+    """Before PostgreSQL 15 it counts as internal, and DISABLE TRIGGER USER passes over it; made so here."""
+    it = clinic(
+        "CREATE TABLE visit (id int PRIMARY KEY, name text) PARTITION BY RANGE (id)",
+        "CREATE TABLE visit_1 PARTITION OF visit FOR VALUES FROM (0) TO (1000)",
+        "INSERT INTO visit SELECT g, 'person ' || g FROM generate_series(1, 50) g",
+        "CREATE TABLE history (was text)",
+        "CREATE FUNCTION keep() RETURNS trigger LANGUAGE plpgsql AS"
+        " 'BEGIN INSERT INTO history VALUES (OLD.name); RETURN OLD; END'",
+        "CREATE TRIGGER kept BEFORE DELETE ON visit FOR EACH ROW EXECUTE FUNCTION keep()",
+    )
+    with it.server.connect(it.name) as link:
+        link.execute("SET allow_system_table_mods = on")
+        link.execute("UPDATE pg_trigger SET tgisinternal = true WHERE tgparentid <> 0")
+
+    it.erase("public.visit_1")
+
+    assert it.sql("SELECT count(*) FROM visit") == [(0,)]
+    assert it.sql("SELECT count(*) FROM history") == [(0,)]
+    assert it.sql("SELECT DISTINCT tgenabled::text FROM pg_trigger WHERE tgname = 'kept'") == [("O",)]
+
+
 def test_a_rule_that_rewrites_deletions_is_refused(clinic: MakeClinic) -> None:
     """DELETE would be another statement: nothing is done, and the rule is named as the reason."""
     it = clinic(*PATIENTS, "CREATE RULE keep AS ON DELETE TO patient DO INSTEAD NOTHING")

@@ -71,10 +71,10 @@ def lock(table: Table) -> Command:
     )
 
 
-def suspend_triggers(table: Table) -> Command:
+def suspend_trigger(table: Table, name: str) -> Command:
     return Command(
-        f"ALTER TABLE {table.sql()} DISABLE TRIGGER USER",
-        "Switches the table's own triggers off, which would write deleted rows elsewhere.",
+        f"ALTER TABLE {table.sql()} DISABLE TRIGGER {quoted(name)}",
+        "Switches one of the table's own triggers off, which could write deleted rows elsewhere.",
         "SHARE ROW EXCLUSIVE, beneath the lock that is held.",
     )
 
@@ -127,7 +127,7 @@ class Removal:
         """`where`: the condition of a partition that goes whole; None where some of its rows stay.
         `triggers`: names and states of those that would run."""
         return cls(
-            (suspend_triggers(table),) if triggers else (),
+            tuple(suspend_trigger(table, name) for name, _ in triggers),
             delete_places(table) if where is None else delete(table, where),
             (IMMEDIATE, *(resume_trigger(table, name, state) for name, state in triggers)),
         )

@@ -178,7 +178,7 @@ def _truncate(writer: Writer, group: Sequence[Table]) -> None:
 def _truncating(
     group: Sequence[Table], stopped: Sequence[tuple[Table, Sequence[tuple[str, str]]]]
 ) -> Iterator[Command]:
-    yield from (commands.suspend_triggers(table) for table, triggers in stopped if triggers)
+    yield from (commands.suspend_trigger(table, name) for table, triggers in stopped for name, _ in triggers)
     yield truncate(group)
     yield from (
         commands.resume_trigger(table, *trigger) for table, triggers in stopped for trigger in triggers

@@ -55,12 +55,17 @@ def read(session: Session) -> tuple[Reference, ...]:
 
 
 def triggers(session: Session, table: Table) -> list[tuple[str, str]]:
-    """Names and states (pg_trigger.tgenabled) of the table's own triggers that would run."""
+    """Names and states (pg_trigger.tgenabled) of the table's own triggers that would run.
+
+    Before PostgreSQL 15 a partition's copy of its parent's trigger counts as internal, as what enforces a
+    constraint does, so that DISABLE TRIGGER USER passes over it: each is switched off by its name.
+    """
     return [
         (str(name), str(state))
         for name, state in session.rows(
             "SELECT tgname::text, tgenabled::text FROM pg_trigger WHERE tgrelid = $1::int8"
-            " AND NOT tgisinternal AND tgenabled <> 'D' ORDER BY tgname",
+            " AND (NOT tgisinternal OR tgparentid <> 0 AND tgconstraint = 0) AND tgenabled <> 'D'"
+            " ORDER BY tgname",
             table.oid,
         )
     ]
