@@ -61,9 +61,7 @@ class OnVolume:
 
 
 @contextlib.contextmanager
-def server_on(
-    kind: str = "ext4", size: int = 192 << 20, *, analysed: bool = True, **settings: str
-) -> Iterator[OnVolume]:
+def server_on(kind: str = "ext4", size: int = 192 << 20, **settings: str) -> Iterator[OnVolume]:
     """A server with `TABLES` in a database, and a bystander database, on a new volume."""
     folder = Path(tempfile.mkdtemp(prefix="cenotaph-vol-"))
     folder.chmod(0o755)
@@ -74,7 +72,7 @@ def server_on(
             home.mkdir()
             server = postgres_server.start_in(home, {"fsync": "on", **settings})
             try:
-                database = server.database(*(s for s in TABLES if analysed or s != "ANALYZE"))
+                database = server.database(*TABLES)
                 server.database("CREATE TABLE other AS SELECT n FROM generate_series(1, 100) n")
                 rows = server.run("SELECT id_number, name FROM patient WHERE id % 3 = 0", database=database)
                 needles = {str(value).encode() for row in rows for value in row}
