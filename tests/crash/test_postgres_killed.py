@@ -20,7 +20,8 @@ from cenotaph import durable
 from cenotaph.errors import TransientStoreError
 from cenotaph.scope import Selection
 from cenotaph.store import Collection, Reclamation, Surroundings
-from cenotaph.stores.postgres import open_eraser, open_reader, overwrite, reclaim
+from cenotaph.stores.postgres import open_eraser, open_reader
+from cenotaph.stores.postgres.reclaiming import overwrite, reclaim
 from cenotaph.stores.postgres.writing import Writer
 from postgres_server import Server
 from small_case import PARTIES, SmallCase, people, values

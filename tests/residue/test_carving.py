@@ -352,7 +352,7 @@ def test_likely_pages_are_those_that_sqlite_writes(tmp_path):
 
 
 def test_pages_of_another_database_are_not_taken_for_one_of_sqlite():
-    """Any page may end a chain: each base has votes by chance, and one that has votes of its own stands out."""
+    """Any page may end a chain: each base has votes by chance, and one with votes of its own stands out."""
     draw = np.random.default_rng(5)
     words = np.where(np.arange(8000) % 2, draw.integers(2, 8000, 8000), 0)
     slots = np.arange(8000) * 4096

@@ -23,7 +23,8 @@ from cenotaph.residue.needles import NeedleBuilder
 from cenotaph.residue.scan import scan
 from cenotaph.scope import EVERYTHING, Hold, Selection, parse_predicate
 from cenotaph.store import GivenCopy, Grade, Reclamation, Surroundings
-from cenotaph.stores.postgres import archive, logs, open_eraser, open_reader, renewal, standby
+from cenotaph.stores.postgres import open_eraser, open_reader
+from cenotaph.stores.postgres.outside import archive, logs, renewal, standby
 from cenotaph.stores.postgres.reader import Retired
 from cenotaph.testing.contract import Log, Rows
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import postgres_server
 from cenotaph import kernel
 from cenotaph.errors import PermanentStoreError
-from cenotaph.stores.postgres import copy, types
+from cenotaph.stores.postgres.wire import copy, types
 
 assert postgres_server.psycopg  # the store is imported with its driver, or not at all
 

@@ -19,7 +19,8 @@ import postgres_server
 from cenotaph.errors import DriftError, PermanentStoreError, StoreError, TransientStoreError
 from cenotaph.scope import Selection, parse_predicate
 from cenotaph.store import Grade, Partition, Reclamation
-from cenotaph.stores.postgres import open_eraser, open_reader, rewriting, wal, writing
+from cenotaph.stores.postgres import open_eraser, open_reader, writing
+from cenotaph.stores.postgres.reclaiming import rewriting, wal
 from cenotaph.testing.contract import Log, Rows
 
 postgres_server.need()

@@ -14,7 +14,8 @@ import postgres_server
 from cenotaph.errors import DriftError, PermanentStoreError
 from cenotaph.scope import EVERYTHING, Selection
 from cenotaph.store import Eraser, Erasure, Grade, Reader
-from cenotaph.stores.postgres import large_objects, open_eraser, open_reader
+from cenotaph.stores.postgres import open_eraser, open_reader
+from cenotaph.stores.postgres.catalog import large_objects
 from cenotaph.testing.contract import Estate, Log, Rows, StoreContract
 
 postgres_server.need()

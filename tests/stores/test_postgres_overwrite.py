@@ -15,7 +15,9 @@ import postgres_server
 from cenotaph.errors import PermanentStoreError, StoreError, TransientStoreError
 from cenotaph.scope import Selection
 from cenotaph.store import GivenCopy, Reclamation, Surroundings
-from cenotaph.stores.postgres import open_eraser, open_reader, overwrite, underneath, writing
+from cenotaph.stores.postgres import open_eraser, open_reader, writing
+from cenotaph.stores.postgres.beneath import underneath
+from cenotaph.stores.postgres.reclaiming import overwrite
 from postgres_server import Server
 from volume_images import LOOPS, image, tool
 

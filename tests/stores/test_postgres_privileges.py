@@ -277,7 +277,7 @@ def test_files_that_this_user_may_not_read_name_the_user_who_may(
     def denied(*_: object, **__: object) -> None:
         raise PermissionError
 
-    monkeypatch.setattr("cenotaph.stores.postgres.raw.open", denied, raising=False)
+    monkeypatch.setattr("cenotaph.stores.postgres.beneath.raw.open", denied, raising=False)
     reader = open_reader(place.server.url(place.database), SELECTION)
     assert isinstance(reader, Checked)
     found = {one.what: one for one in reader.checks(Grade.L2, SHARED, erasing=False)}["files of the server"]

@@ -15,7 +15,8 @@ import postgres_server
 from cenotaph.errors import PermanentStoreError, StoreError, TransientStoreError, UsageError
 from cenotaph.scope import EVERYTHING, Selection
 from cenotaph.store import Collection, Grade, Partition
-from cenotaph.stores.postgres import open_reader, raw
+from cenotaph.stores.postgres import open_reader
+from cenotaph.stores.postgres.beneath import raw
 from cenotaph.stores.postgres.session import Place, Session
 
 postgres_server.need()

@@ -13,7 +13,8 @@ import postgres_server
 from cenotaph.errors import PermanentStoreError
 from cenotaph.scope import EVERYTHING, Hold, Selection, parse_predicate
 from cenotaph.store import Collection
-from cenotaph.stores.postgres import exposure, large_objects, open_reader, schema
+from cenotaph.stores.postgres import open_reader
+from cenotaph.stores.postgres.catalog import exposure, large_objects, schema
 from cenotaph.stores.postgres.session import Place, Session
 
 postgres_server.need()

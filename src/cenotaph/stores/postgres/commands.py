@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cenotaph.store import Command
-from cenotaph.stores.postgres import large_objects
-from cenotaph.stores.postgres.schema import LARGE_OBJECTS, Table
+from cenotaph.stores.postgres.catalog import large_objects
+from cenotaph.stores.postgres.catalog.schema import LARGE_OBJECTS, Table
 from cenotaph.stores.postgres.session import quoted
 
 BEGIN = Command("BEGIN", "Begins the transaction of one partition: all of it goes, or nothing.")

@@ -35,9 +35,12 @@ from cenotaph.store import (
     State,
     Surroundings,
 )
-from cenotaph.stores.postgres import commands, large_objects, reclaim, references, retire, rows, schema, types
-from cenotaph.stores.postgres.schema import Schema, Table
+from cenotaph.stores.postgres import commands, rows
+from cenotaph.stores.postgres.catalog import large_objects, references, schema
+from cenotaph.stores.postgres.catalog.schema import Schema, Table
+from cenotaph.stores.postgres.reclaiming import reclaim, retire
 from cenotaph.stores.postgres.session import TID, Denied, Place, Referred, Session, Tids, driver_errors
+from cenotaph.stores.postgres.wire import types
 from cenotaph.stores.postgres.writing import Writer
 
 PLACES_AT_ONCE = 1 << 18  # one statement a partition: each may read a small table anew

@@ -18,11 +18,13 @@ from pathlib import Path
 
 from cenotaph.scope import Selection
 from cenotaph.store import OF_SERVER, Copy, Disposition, Finding, Grade, Surroundings
-from cenotaph.stores.postgres import eraser, raw, references, views
-from cenotaph.stores.postgres.schema import LARGE_OBJECTS, Schema, Table
+from cenotaph.stores.postgres import eraser
+from cenotaph.stores.postgres.beneath import raw
+from cenotaph.stores.postgres.catalog import references, views
+from cenotaph.stores.postgres.catalog.schema import LARGE_OBJECTS, Schema, Table
+from cenotaph.stores.postgres.catalog.views import View
 from cenotaph.stores.postgres.session import Session, literal
 from cenotaph.stores.postgres.session import quoted as plainly
-from cenotaph.stores.postgres.views import View
 from cenotaph.stores.postgres.work import Outlook
 
 _USERS_OWN = 16384  # catalogs, which large objects are in, have lower numbers (transam.h)

@@ -28,20 +28,13 @@ from cenotaph.store import (
     Surroundings,
     Watermark,
 )
-from cenotaph.stores.postgres import (
-    copies,
-    exposure,
-    history,
-    large_objects,
-    privileges,
-    raw,
-    retire,
-    rows,
-    schema,
-    script,
-)
+from cenotaph.stores.postgres import privileges, rows, script
+from cenotaph.stores.postgres.beneath import raw
+from cenotaph.stores.postgres.catalog import exposure, history, large_objects, schema
+from cenotaph.stores.postgres.catalog.within import Within
+from cenotaph.stores.postgres.outside import copies
+from cenotaph.stores.postgres.reclaiming import retire
 from cenotaph.stores.postgres.session import Place, Session, driver_errors
-from cenotaph.stores.postgres.within import Within
 
 KEYS_LOGGED = "the server may write bounds of partitions, which are keys, into its log: read as a superuser"
 

@@ -18,10 +18,10 @@ import pyarrow as pa
 
 from cenotaph.errors import PermanentStoreError
 from cenotaph.scope import Selection
-from cenotaph.stores.postgres import large_objects
-from cenotaph.stores.postgres.copy import BLOCK_ROWS, Block
-from cenotaph.stores.postgres.schema import LARGE_OBJECTS, Table
+from cenotaph.stores.postgres.catalog import large_objects
+from cenotaph.stores.postgres.catalog.schema import LARGE_OBJECTS, Table
 from cenotaph.stores.postgres.session import Session, quoted
+from cenotaph.stores.postgres.wire.copy import BLOCK_ROWS, Block
 
 PARTITION_RECORDS = 262_144
 MOST_BOUNDS = 1 << 20  # bytes of JSON

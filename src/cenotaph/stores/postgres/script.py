@@ -12,9 +12,11 @@ from itertools import groupby
 from cenotaph.errors import PermanentStoreError
 from cenotaph.scope import Selection
 from cenotaph.store import Collection, Command, Partition, Passage, Surroundings
-from cenotaph.stores.postgres import commands, eraser, reclaim, references, rows, schema, writing
-from cenotaph.stores.postgres.references import Reference
-from cenotaph.stores.postgres.schema import Schema, Table
+from cenotaph.stores.postgres import commands, eraser, rows, writing
+from cenotaph.stores.postgres.catalog import references, schema
+from cenotaph.stores.postgres.catalog.references import Reference
+from cenotaph.stores.postgres.catalog.schema import Schema, Table
+from cenotaph.stores.postgres.reclaiming import reclaim
 from cenotaph.stores.postgres.session import Session
 from cenotaph.stores.postgres.work import Outlook
 

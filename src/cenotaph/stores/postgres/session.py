@@ -21,7 +21,7 @@ import psycopg
 from psycopg import conninfo, pq
 
 from cenotaph.errors import PermanentStoreError, StoreError, TransientStoreError, UsageError
-from cenotaph.stores.postgres.copy import READY_BYTES, Block, Stream, may_be_answered
+from cenotaph.stores.postgres.wire.copy import READY_BYTES, Block, Stream, may_be_answered
 
 CONNECT_SECONDS = 10
 Broken = psycopg.OperationalError

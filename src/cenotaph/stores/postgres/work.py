@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from cenotaph.scope import Selection
 from cenotaph.store import Command, Surroundings
-from cenotaph.stores.postgres.schema import Schema, Table
+from cenotaph.stores.postgres.catalog.schema import Schema, Table
 from cenotaph.stores.postgres.session import Session
 from cenotaph.stores.postgres.writing import Writer
 

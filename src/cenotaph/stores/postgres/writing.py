@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from cenotaph.errors import TransientStoreError
 from cenotaph.store import Command
 from cenotaph.stores.postgres import commands
-from cenotaph.stores.postgres.schema import Table
+from cenotaph.stores.postgres.catalog.schema import Table
 from cenotaph.stores.postgres.session import (
     RESTRICTED,
     SET,

@@ -16,7 +16,7 @@ from typing import TypeAlias
 from cenotaph.errors import PermanentStoreError
 from cenotaph.scope import Selection
 from cenotaph.store import Command, Copy, Disposition
-from cenotaph.stores.postgres.schema import LARGE_OBJECTS, Schema, Table
+from cenotaph.stores.postgres.catalog.schema import LARGE_OBJECTS, Schema, Table
 from cenotaph.stores.postgres.session import Session
 
 NAME = "pg_catalog.pg_largeobject"

@@ -20,9 +20,11 @@ from cenotaph.durable import Beneath, rename_new
 from cenotaph.errors import PermanentStoreError
 from cenotaph.residue import outside
 from cenotaph.store import Command
-from cenotaph.stores.postgres import beside, programs, raw, schema
-from cenotaph.stores.postgres.programs import Programs, Scratch
-from cenotaph.stores.postgres.schema import Table
+from cenotaph.stores.postgres.beneath import raw
+from cenotaph.stores.postgres.catalog import schema
+from cenotaph.stores.postgres.catalog.schema import Table
+from cenotaph.stores.postgres.outside import beside, programs
+from cenotaph.stores.postgres.outside.programs import Programs, Scratch
 from cenotaph.stores.postgres.session import Session, driver_errors, quoted
 from cenotaph.stores.postgres.work import Work
 from cenotaph.stores.postgres.writing import Writer

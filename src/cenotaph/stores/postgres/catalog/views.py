@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from cenotaph.scope import Selection
 from cenotaph.store import Command, Copy, Disposition
-from cenotaph.stores.postgres.schema import Schema, Table, collection_name
+from cenotaph.stores.postgres.catalog.schema import Schema, Table, collection_name
 from cenotaph.stores.postgres.session import Session, driver_errors, quoted
 from cenotaph.stores.postgres.work import Outlook, Work
 

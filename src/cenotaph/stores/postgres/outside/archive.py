@@ -20,8 +20,9 @@ from cenotaph.durable import Beneath, is_tombstone
 from cenotaph.errors import PermanentStoreError
 from cenotaph.residue import lanes
 from cenotaph.store import Command, Copy, Disposition, Extent, Surroundings
-from cenotaph.stores.postgres import backups, beside, raw
+from cenotaph.stores.postgres.beneath import raw
 from cenotaph.stores.postgres.commands import CHECKPOINT, SWITCH
+from cenotaph.stores.postgres.outside import backups, beside
 from cenotaph.stores.postgres.session import Denied, Session
 from cenotaph.stores.postgres.work import Outlook, Work
 

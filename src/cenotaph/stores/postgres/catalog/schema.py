@@ -18,8 +18,8 @@ from urllib.parse import quote
 import pyarrow as pa
 
 from cenotaph.store import Column
-from cenotaph.stores.postgres import types
 from cenotaph.stores.postgres.session import Session, quoted
+from cenotaph.stores.postgres.wire import types
 
 
 @dataclass(frozen=True, slots=True)

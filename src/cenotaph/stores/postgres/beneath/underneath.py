@@ -19,8 +19,8 @@ from typing import NamedTuple, TypeAlias
 from cenotaph.durable import Beneath, filesystem, reflinked
 from cenotaph.errors import PermanentStoreError, TransientStoreError
 from cenotaph.store import Surroundings
-from cenotaph.stores.postgres import raw
-from cenotaph.stores.postgres.schema import Table
+from cenotaph.stores.postgres.beneath import raw
+from cenotaph.stores.postgres.catalog.schema import Table
 from cenotaph.stores.postgres.session import Session
 from cenotaph.volume import identify
 

@@ -20,10 +20,11 @@ from cenotaph.durable import WIPED, Beneath, filesystem
 from cenotaph.errors import PermanentStoreError, TransientStoreError
 from cenotaph.scope import Selection
 from cenotaph.store import NOTHING_AROUND, Capabilities, Extent, Grade, Ranges, Surroundings
-from cenotaph.stores.postgres import staying, views
-from cenotaph.stores.postgres.schema import Schema
+from cenotaph.stores.postgres.beneath import staying
+from cenotaph.stores.postgres.beneath.staying import OpenSession
+from cenotaph.stores.postgres.catalog import views
+from cenotaph.stores.postgres.catalog.schema import Schema
 from cenotaph.stores.postgres.session import Session
-from cenotaph.stores.postgres.staying import OpenSession
 
 _NONE: Ranges = np.zeros((0, 2), dtype=np.int64)
 _LOOPBACK = ("127.", "::1")

@@ -25,9 +25,11 @@ from cenotaph.residue.postgres_live import Rows, Settled
 from cenotaph.residue.postgres_pages import tids
 from cenotaph.scope import Selection
 from cenotaph.store import Column, Ranges
-from cenotaph.stores.postgres import rows, types, views
-from cenotaph.stores.postgres.schema import Schema, Table
+from cenotaph.stores.postgres import rows
+from cenotaph.stores.postgres.catalog import views
+from cenotaph.stores.postgres.catalog.schema import Schema, Table
 from cenotaph.stores.postgres.session import Session, quoted
+from cenotaph.stores.postgres.wire import types
 
 OpenSession: TypeAlias = Callable[[], AbstractContextManager[Session]]
 _Part: TypeAlias = tuple[str, str]  # a column, and what of it: a key of `_READ`

@@ -20,21 +20,14 @@ from cenotaph.store import (
     Reclamation,
     Surroundings,
 )
-from cenotaph.stores.postgres import (
-    commands,
-    copies,
-    large_objects,
-    overwrite,
-    restart,
-    retire,
-    schema,
-    views,
-    wal,
-)
-from cenotaph.stores.postgres.rewriting import rewrite
-from cenotaph.stores.postgres.schema import LARGE_OBJECTS
+from cenotaph.stores.postgres import commands
+from cenotaph.stores.postgres.catalog import large_objects, schema, views
+from cenotaph.stores.postgres.catalog.schema import LARGE_OBJECTS
+from cenotaph.stores.postgres.catalog.within import Within
+from cenotaph.stores.postgres.outside import copies
+from cenotaph.stores.postgres.reclaiming import overwrite, restart, retire, wal
+from cenotaph.stores.postgres.reclaiming.rewriting import rewrite
 from cenotaph.stores.postgres.session import Denied
-from cenotaph.stores.postgres.within import Within
 from cenotaph.stores.postgres.work import Outlook, Step, Work
 from cenotaph.stores.postgres.writing import Writer
 

@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from cenotaph.errors import PermanentStoreError
 from cenotaph.records import Tagged
-from cenotaph.stores.postgres.copy import MALFORMED, Fields, Longs, Octets, view
+from cenotaph.stores.postgres.wire.copy import MALFORMED, Fields, Longs, Octets, view
 
 Bools: TypeAlias = npt.NDArray[np.bool_]
 Decoder: TypeAlias = Callable[[Fields], pa.Array]

@@ -9,8 +9,9 @@ from collections.abc import Iterator, Mapping
 
 from cenotaph.scope import Selection
 from cenotaph.store import Capabilities, Copy, Disposition, Extent, Grade, Surroundings
-from cenotaph.stores.postgres import archive, backups, logs, raw, standby
-from cenotaph.stores.postgres.schema import Table
+from cenotaph.stores.postgres.beneath import raw
+from cenotaph.stores.postgres.catalog.schema import Table
+from cenotaph.stores.postgres.outside import archive, backups, logs, standby
 from cenotaph.stores.postgres.session import Session
 from cenotaph.stores.postgres.work import Step
 

@@ -17,8 +17,10 @@ from typing import TypeVar
 from cenotaph.errors import PermanentStoreError, StoreError
 from cenotaph.scope import Selection
 from cenotaph.store import NOTHING_AROUND, Command, Copy, Disposition, Extent, Surroundings
-from cenotaph.stores.postgres import logs, raw, schema
+from cenotaph.stores.postgres.beneath import raw
+from cenotaph.stores.postgres.catalog import schema
 from cenotaph.stores.postgres.commands import CHECKPOINT, SWITCH
+from cenotaph.stores.postgres.outside import logs
 from cenotaph.stores.postgres.session import Denied, Place, Session, driver_errors
 from cenotaph.stores.postgres.work import Outlook, Work
 from cenotaph.stores.postgres.writing import Writer

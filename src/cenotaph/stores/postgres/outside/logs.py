@@ -16,7 +16,8 @@ from dataclasses import dataclass, field
 
 from cenotaph.errors import PermanentStoreError
 from cenotaph.store import Command, Copy, Disposition, Extent, Surroundings
-from cenotaph.stores.postgres import beside, raw
+from cenotaph.stores.postgres.beneath import raw
+from cenotaph.stores.postgres.outside import beside
 from cenotaph.stores.postgres.session import Denied, Session, quoted
 from cenotaph.stores.postgres.work import Outlook, Work
 from cenotaph.stores.postgres.writing import Writer

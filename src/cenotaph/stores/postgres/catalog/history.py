@@ -15,9 +15,9 @@ from typing import NamedTuple
 
 from cenotaph.scope import Selection
 from cenotaph.store import Copy, Disposition
-from cenotaph.stores.postgres import references
-from cenotaph.stores.postgres.references import Reference
-from cenotaph.stores.postgres.schema import LARGE_OBJECTS, USERS_OWN, Schema, Table
+from cenotaph.stores.postgres.catalog import references
+from cenotaph.stores.postgres.catalog.references import Reference
+from cenotaph.stores.postgres.catalog.schema import LARGE_OBJECTS, USERS_OWN, Schema, Table
 from cenotaph.stores.postgres.session import Session
 
 KIND = "history table"

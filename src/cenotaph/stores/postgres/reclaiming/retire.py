@@ -21,7 +21,7 @@ from pathlib import Path
 from cenotaph.durable import Beneath, filesystem, overwrite, overwrite_rest, syncfs
 from cenotaph.errors import PermanentStoreError, TransientStoreError
 from cenotaph.store import Capabilities, Command, Grade, Reclamation, State, Surroundings
-from cenotaph.stores.postgres import raw, underneath
+from cenotaph.stores.postgres.beneath import raw, underneath
 from cenotaph.stores.postgres.session import Place, Session, driver_errors, quoted
 
 STOPS = 60.0  # seconds for a fast shutdown, which waits for its checkpoint and for standbys to be told

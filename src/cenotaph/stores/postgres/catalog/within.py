@@ -7,11 +7,11 @@ from dataclasses import dataclass, field, replace
 
 from cenotaph.scope import Selection
 from cenotaph.store import Copy, Disposition
-from cenotaph.stores.postgres import history, large_objects, views
-from cenotaph.stores.postgres.history import History
-from cenotaph.stores.postgres.schema import USERS_OWN, Schema, Table, collection_name
+from cenotaph.stores.postgres.catalog import history, large_objects, views
+from cenotaph.stores.postgres.catalog.history import History
+from cenotaph.stores.postgres.catalog.schema import USERS_OWN, Schema, Table, collection_name
+from cenotaph.stores.postgres.catalog.views import View
 from cenotaph.stores.postgres.session import Session
-from cenotaph.stores.postgres.views import View
 
 
 @dataclass(frozen=True, slots=True)

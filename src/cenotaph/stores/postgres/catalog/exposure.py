@@ -10,7 +10,7 @@ import datetime
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from cenotaph.stores.postgres.schema import LARGE_OBJECTS, Table
+from cenotaph.stores.postgres.catalog.schema import LARGE_OBJECTS, Table
 from cenotaph.stores.postgres.session import Session
 
 DORMANT_MONTHS = 12

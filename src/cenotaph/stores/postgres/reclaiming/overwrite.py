@@ -20,11 +20,13 @@ from cenotaph.durable import overwrite, overwrite_rest
 from cenotaph.errors import PermanentStoreError, TransientStoreError
 from cenotaph.scope import Selection
 from cenotaph.store import Command
-from cenotaph.stores.postgres import commands, references, underneath
-from cenotaph.stores.postgres.references import Reference
-from cenotaph.stores.postgres.schema import Table
+from cenotaph.stores.postgres import commands
+from cenotaph.stores.postgres.beneath import underneath
+from cenotaph.stores.postgres.beneath.underneath import Directory, File
+from cenotaph.stores.postgres.catalog import references
+from cenotaph.stores.postgres.catalog.references import Reference
+from cenotaph.stores.postgres.catalog.schema import Table
 from cenotaph.stores.postgres.session import Damaged, Denied, Locked
-from cenotaph.stores.postgres.underneath import Directory, File
 from cenotaph.stores.postgres.work import Outlook, Work
 from cenotaph.stores.postgres.writing import Writer
 

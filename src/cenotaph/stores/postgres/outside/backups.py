@@ -29,7 +29,8 @@ from cenotaph.errors import PermanentStoreError, StoreError
 from cenotaph.residue import pg_dump
 from cenotaph.scope import Selection
 from cenotaph.store import Command, Copy, Disposition, Extent, GivenCopy, Surroundings
-from cenotaph.stores.postgres import beside, renewal, schema
+from cenotaph.stores.postgres.catalog import schema
+from cenotaph.stores.postgres.outside import beside, renewal
 from cenotaph.stores.postgres.session import Session
 from cenotaph.stores.postgres.work import Outlook, Work
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from cenotaph.stores.postgres.schema import Table
+from cenotaph.stores.postgres.catalog.schema import Table
 from cenotaph.stores.postgres.session import Session, quoted
 
 

@@ -1,0 +1,1 @@
+"""The server's files, beneath its own interface."""

@@ -1,0 +1,1 @@
+"""Copies of rows outside the database: archives, logs, backups, standbys."""

@@ -1,0 +1,1 @@
+"""What travels between the server and this process, and the Arrow arrays it becomes."""
