@@ -429,7 +429,10 @@ def test_keys_do_not_reach_the_servers_log(
         f"INSERT INTO t SELECT '{SECRET}-' || n FROM generate_series(1, 9) n",
         f"GRANT SELECT ON t TO {reader_role}",
     )
-    database.run(f"ALTER DATABASE {database.name} SET log_statement = 'all'")
+    database.run(
+        f"ALTER DATABASE {database.name} SET log_statement = 'all'",
+        f"ALTER DATABASE {database.name} SET log_min_messages = 'warning'",
+    )
     log = database.server.folder / "output"
     before = len(log.read_bytes())
 
