@@ -92,9 +92,12 @@ def target(
 
 
 def narrowed(selection: Selection, store: EstateStore, left_out: Iterable[LeftOut]) -> Selection:
-    """The selection without the collections that a plan leaves out: to the store they are held."""
+    """The selection without the collections that a plan leaves out: to the store they are held.
+
+    What was never in scope needs no hold, and one would keep every backup.
+    """
     names = {c.ordinal: c.collection.name for c in store.collections}
-    out = tuple(names[item.ordinal] for item in left_out)
+    out = tuple(names[item.ordinal] for item in left_out if selection.includes(names[item.ordinal]))
     if not out:
         return selection
     return replace(selection, holds=(*selection.holds, Hold(collections=out)))
