@@ -20,6 +20,8 @@ import pyarrow as pa
 from cenotaph.records import Tagged
 
 _OWNER = "postgresql:"
+_VECTOR = _OWNER + "tsvector"
+_LONG_WORD = 8
 
 
 def spelled(column: pa.Array) -> pa.Array | None:
@@ -45,9 +47,17 @@ def parts(column: pa.Array) -> tuple[pa.Array, pa.Array] | None:
         found = _parts(column.type.tag, value)
         if found is None:
             rest.append(value)
+        elif column.type.tag == _VECTOR:
+            texts.update(dict.fromkeys(word for word in found if _tells(word)))
         else:
             texts.update(dict.fromkeys(found))
     return pa.array(texts, pa.string()), pa.array(rest, pa.large_binary())
+
+
+def _tells(word: str) -> bool:
+    """Whether a word is sought by itself. Short ones of plain letters are parts of others, which any server's
+    own catalogs have: quirin is in acquiring."""
+    return len(word) >= _LONG_WORD or not (word.isascii() and word.isalpha())
 
 
 def _has_parts(column: pa.Array) -> bool:

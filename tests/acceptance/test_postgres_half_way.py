@@ -18,6 +18,7 @@ from cenotaph_proof.errors import OrderError
 from cenotaph_proof.statements import Destruction
 from small_case import Clock, SmallCase, people
 
+pytestmark = pytest.mark.xdist_group("PostgreSQL half-way")  # one case for all of them
 postgres_server.need()
 
 STORE = """\
@@ -119,7 +120,8 @@ def strike(monkeypatch: pytest.MonkeyPatch, statement: str, act: Callable[[], ob
     monkeypatch.setattr(writing.Writer, "run", hooked)
 
 
-@pytest.mark.parametrize("statement", ["DELETE FROM ONLY", pytest.param("VACUUM", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("statement", ["DELETE FROM ONLY", "VACUUM"])
 def test_a_server_that_is_killed_in_the_middle_changes_no_certificate(
     register: Register, monkeypatch: pytest.MonkeyPatch, statement: str
 ) -> None:

@@ -17,6 +17,7 @@ from by_command import grep
 from cenotaph_proof.statements import Inventory
 from small_case import PARTIES, POLICY, SmallCase
 
+pytestmark = pytest.mark.slow
 postgres_server.need()
 if not real_schemas.SHARED.is_dir():
     pytest.skip("the folder of test inputs beside the repository is absent", allow_module_level=True)
@@ -166,8 +167,8 @@ def in_dump(hospital: Hospital) -> set[bytes]:
     scope="module",
     params=[
         (False, 12),
-        pytest.param((True, 12), marks=pytest.mark.slow),
-        pytest.param((True, 200), marks=pytest.mark.slow),
+        (True, 12),
+        (True, 200),
     ],
     ids=["our own", "with OpenMRS", "more people"],
 )

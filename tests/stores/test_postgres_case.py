@@ -21,6 +21,7 @@ url = "{}"
 """
 
 
+@pytest.mark.slow
 def test_a_database_of_people_is_surveyed_and_sealed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """By reference to its address; personal data is found, every record is sealed and read again alike."""
     server = postgres_server.shared()

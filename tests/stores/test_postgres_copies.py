@@ -743,6 +743,7 @@ def follower(standing: Place) -> Iterator[postgres_server.Server]:
     standing.server.run("SELECT pg_drop_replication_slot('follower')")
 
 
+@pytest.mark.slow
 def test_a_standby_has_everybody_and_follows(place: Place, follower: postgres_server.Server) -> None:
     """Its tables and its log, read from its own files: everybody before, nobody once it has followed."""
     given = GivenCopy("standby", follower.url(place.name))
