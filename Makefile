@@ -8,7 +8,7 @@ APT_TEST = git:git grep:grep gzip:gzip zip:zip
 APT_OPTIONAL = setfattr:attr sqlite3:sqlite3 mkfs.ext4:e2fsprogs mkfs.xfs:xfsprogs mkfs.btrfs:btrfs-progs \
     blkls:sleuthkit photorec:testdisk scalpel:scalpel foremost:foremost unzip:unzip zstd:zstd lz4:lz4 \
     ext4magic:ext4magic extundelete:extundelete strings:binutils chromium:chromium node:nodejs \
-    gcc:gcc python3-config:python3-dev qpdf:qpdf pdfinfo:poppler-utils pg_lsclusters:postgresql /usr/share/fonts/opentype/noto/NotoSerifCJK-Bold.ttc:fonts-noto-cjk
+    gcc:gcc python3-config:python3-dev qpdf:qpdf pdfinfo:poppler-utils pg_lsclusters:postgresql pg_filedump:postgresql-filedump /usr/share/fonts/opentype/noto/NotoSerifCJK-Bold.ttc:fonts-noto-cjk
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -26,7 +26,7 @@ ALONG = -n $(WORKERS) --dist loadgroup # tests of one group share what took long
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test slow lint check format crash attacks volume sanitize bench fuzz vectors web lock clean
+.PHONY: help demo test slow lint check format crash attacks volume postgres sanitize bench fuzz vectors web lock clean
 
 help: ## say what there is
 	@sed -n 's/^\([a-z]*\):.* ## \(.*\)/  make \1	\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 18
@@ -62,6 +62,9 @@ volume: $(VENV)/dev.stamp $(VENV)/kernel.stamp ## wipe volumes of 1 GiB and let 
 
 sanitize: $(VENV)/dev.stamp ## run the kernel's tests with gcc's sanitizers looking on
 	kernel/sanitize.sh $(BIN)/python
+
+postgres: $(VENV)/dev.stamp ## destroy 100,000 persons on a PostgreSQL server, look for them in every place (root, loop devices)
+	CENOTAPH_PG_PEOPLE=100000 $(PYTEST) -m "" -v -s tests/acceptance/test_postgres_estate.py
 
 fuzz: $(VENV)/dev.stamp ## look for bytes that a parser does not bear, ten minutes each (PARSERS="proof token")
 	@$(PIP) install atheris
