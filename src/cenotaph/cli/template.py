@@ -52,7 +52,15 @@ scope = "everything"                   # or { collections = ["visits*"] },
                                        # { subjects = "file:people.txt" }
 # subject = { "visits" = "id_number" } # collection and the column that names the person
 
-# A PostgreSQL store reaches L2 with: shared = ["statistics", "wal"], owner = "…" (a [[party]] of role owner)
+# A PostgreSQL store reaches L2 with: shared = ["statistics", "wal"], owner = "…" (a [[party]] of role owner);
+# with "wal_archive", "logs", "replicas", "backups" too, where it has any. For L3 it also says where the server
+# lies: data_dir = "/srv/pg/15". See docs/operate/postgres.md
+# [[copy]]                             # a copy of it that nobody but its owner knows of
+# store = "health"
+# kind = "dump"                        # or base backup, wal archive, server log, standby (url, not path)
+# path = "/backup/health.dump"
+# renew = "/backup/health-new.dump"    # where part of it stays: made anew before the old one goes
+
 # For L3, "none on the whole volume", a store also says: grade = "L3", shared = ["free_space"]
 # [[volume]]                           # a mounted ext4 or xfs, whose free blocks may then be wiped
 # path = "/srv/retired"                # its mount point; never the volume of /
