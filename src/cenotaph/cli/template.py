@@ -52,9 +52,8 @@ scope = "everything"                   # or { collections = ["visits*"] },
                                        # { subjects = "file:people.txt" }
 # subject = { "visits" = "id_number" } # collection and the column that names the person
 
-# A PostgreSQL store reaches L2 with: shared = ["statistics", "wal"], owner = "…" (a [[party]] of role owner);
-# with "wal_archive", "logs", "replicas", "backups" too, where it has any. For L3 it also says where the server
-# lies: data_dir = "/srv/pg/15". See docs/operate/postgres.md
+# A PostgreSQL store reaches L2 with: shared = ["statistics", "wal"], owner = "…" (a party of role owner), and
+# with "wal_archive", "logs", "replicas", "backups" where it has any. See docs/operate/postgres.md
 # [[copy]]                             # a copy of it that nobody but its owner knows of
 # store = "health"
 # kind = "dump"                        # or base backup, wal archive, server log, standby (url, not path)
