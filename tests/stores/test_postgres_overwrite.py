@@ -213,7 +213,7 @@ def test_another_directory_than_the_servers_is_refused(town: MakeTown, tmp_path:
     empty.mkdir()
 
     _refused(it, PermanentStoreError, "not on this machine", data=empty)
-    _refused(it, PermanentStoreError, "does not stand in data_dir", data=copy)
+    _refused(it, PermanentStoreError, "is a copy of the server", data=copy)
     _refused(it, PermanentStoreError, "another server's", data=other)
     _refused(it, PermanentStoreError, "symbolic link", data=link)
 

@@ -138,7 +138,7 @@ def test_another_directory_than_the_servers_stays(server: Server, tmp_path: Path
     link.symlink_to(server.data)
 
     _stays(server, PermanentStoreError, "not on this machine", data=tmp_path)
-    _stays(server, PermanentStoreError, "does not stand in data_dir", data=copy)
+    _stays(server, PermanentStoreError, "is a copy of the server", data=copy)
     _stays(server, PermanentStoreError, "symbolic link", data=link)
     assert (copy / "PG_VERSION").exists()
 

@@ -54,9 +54,15 @@ def capabilities(session: Session, around: Surroundings = NOTHING_AROUND) -> Cap
     if around.data_dir is None:
         return Capabilities(Grade.L2, "the case does not say where the server lies (data_dir)")
     with _files():
-        if len({os.stat(top).st_dev for top, _ in _tops(place, session)}) > 1:
+        parts = {os.stat(top).st_dev for top, name in _tops(place, session) if _has_rows(top, name)}
+        if len(parts) > 1:
             return Capabilities(Grade.L2, "a part of the server lies on another volume")
     return able
+
+
+def _has_rows(top: str, name: str) -> bool:
+    """Not a file that lies beside the server's folders, such as a certificate or settings."""
+    return os.path.isdir(top) or "/" in name
 
 
 def of_folder(place: str) -> Capabilities:
@@ -88,22 +94,44 @@ def data_directory(session: Session, around: Surroundings = NOTHING_AROUND) -> s
         found or around.data_dir
     ):
         return NoAccess("this role may not know where the files are (GRANT pg_monitor)")
-    place = around.data_dir or str(found[0][0])
-    identifier, port, started = session.rows(
-        "SELECT system_identifier, current_setting('port'),"
-        " extract(epoch FROM pg_postmaster_start_time())::int8 FROM pg_control_system()"
-    )[0]
+    told = [str(path) for (path,) in found]
+    place = around.data_dir or told[0]
+    server = _Running(
+        *session.rows(
+            "SELECT system_identifier, current_setting('port'),"
+            " extract(epoch FROM pg_postmaster_start_time())::int8 FROM pg_control_system()"
+        )[0]
+    )
     try:
+        its = server.has(place)
+    except OSError:
+        return NoAccess("the files are not on this machine, or may not be read by this user")
+    if not its:
+        return NoAccess("the files at the server's data directory are another server's")
+    for other in (*told, f"/proc/{session.one('SELECT pg_backend_pid()')}/cwd"):
+        # in a container the server may call it otherwise: what is there by that name need not be its own
+        with contextlib.suppress(OSError):
+            if not os.path.samefile(place, other) and server.has(other):
+                return NoAccess("data_dir is a copy of the server's data directory")
+    return place
+
+
+class _Running(NamedTuple):
+    """The server that answers."""
+
+    identifier: int
+    port: str
+    started: int
+
+    def has(self, place: str) -> bool:
+        """Whether the files at a place are its own, or a copy of them. Raises: OSError."""
         with open(os.path.join(place, "global/pg_control"), "rb") as control:
             here = int.from_bytes(control.read(8), "little", signed=True)
         with open(os.path.join(place, "postmaster.pid"), encoding="ascii", errors="replace") as running:
             lines = running.read(4096).splitlines()
-    except OSError:
-        return NoAccess("the files are not on this machine, or may not be read by this user")
-    born = lines[2] if len(lines) > 3 and lines[2].isdecimal() else "0"
-    if here != identifier or lines[3:4] != [port] or not 0 <= started - int(born) <= _STARTS_WITHIN:
-        return NoAccess("the files at the server's data directory are another server's")
-    return place
+        born = lines[2] if len(lines) > 3 and lines[2].isdecimal() else "0"
+        since = self.started - int(born)
+        return here == self.identifier and lines[3:4] == [self.port] and 0 <= since <= _STARTS_WITHIN
 
 
 def extents(
@@ -145,27 +173,45 @@ def remains(around: Surroundings) -> Iterator[Extent]:
 
 
 def _tops(place: str, session: Session) -> list[tuple[str, str]]:
-    """The folders in which the server's files lie, each with what the server calls it."""
-    links = [(place, "")]
-    wal = os.path.join(place, "pg_wal")
-    links += [(wal, "pg_wal")] if os.path.islink(wal) else []
-    spaces = os.path.join(place, "pg_tblspc")
-    links += [
-        (path, f"pg_tblspc/{name}")
-        for name in sorted(os.listdir(spaces))  # noqa: PTH208
-        if os.path.islink(path := os.path.join(spaces, name))
-    ]
+    """Where the server's files lie, each with what the server calls it: its data directory, its log's folder,
+    and whatever links in them lead to. The server follows any link: to a tablespace, a log, or a folder or a
+    file that somebody moved to a larger disk."""
+    tops = [(os.path.realpath(place), "")]
     for (logs,) in session.rows("SELECT setting FROM pg_settings WHERE name = 'log_directory'"):
-        if os.path.isabs(logs) and not logs.startswith(place.rstrip("/") + "/") and os.path.isdir(logs):
-            links.append((logs, "log"))
-    return links
+        if os.path.isabs(logs) and os.path.isdir(logs):
+            folder = os.path.realpath(logs)
+            tops += [(folder, "log")] if not _is_beneath(folder, tops[0][0]) else []
+    for top, called in tops:  # which grows meanwhile
+        for path, name in _links(top, called) if called != "log" else ():  # others' logs may lie there
+            with contextlib.suppress(FileNotFoundError):
+                target = os.path.realpath(path)
+                os.stat(target)
+                known = any(_is_beneath(target, other) for other, _ in tops)
+                if not known and not _is_beneath(tops[0][0], target):  # upwards is nothing of the server's
+                    tops.append((target, name))
+    return tops
+
+
+def _is_beneath(path: str, top: str) -> bool:
+    return f"{path}/".startswith(top.rstrip("/") + "/")
+
+
+def _links(top: str, called: str) -> Iterator[tuple[str, str]]:
+    for folder, folders, names in os.walk(top, onerror=_raise) if os.path.isdir(top) else ():
+        for name in sorted((*folders, *names)):
+            path = os.path.join(folder, name)
+            if os.path.islink(path):
+                yield path, os.path.normpath(os.path.join(called, os.path.relpath(path, top)))
 
 
 def _walk(place: str, session: Session) -> Iterator[tuple[str, str]]:
     """Each file: its path, and its path as the server calls it, beneath the data directory."""
     for top, called in _tops(place, session):
-        for folder, _, names in os.walk(os.path.realpath(top), onerror=_raise):
-            beneath = os.path.join(called, os.path.relpath(folder, os.path.realpath(top)))
+        if not os.path.isdir(top):
+            yield top, called
+            continue
+        for folder, _, names in os.walk(top, onerror=_raise):
+            beneath = os.path.join(called, os.path.relpath(folder, top))
             for name in names:
                 yield os.path.join(folder, name), os.path.normpath(os.path.join(beneath, name))
 
@@ -196,9 +242,8 @@ class _Kept:
     """Files that hold nothing but what stays: tables out of scope, and other databases."""
 
     def __init__(self, session: Session, schema: Schema, selection: Selection) -> None:
-        self._database = str(
-            session.one("SELECT oid::int8 FROM pg_database WHERE datname = current_database()")
-        )
+        self._others = {str(oid) for (oid,) in session.rows(_OTHERS)}
+        self._version = str(session.one(_VERSION))
         staying = [table.oid for table in schema.tables if not selection.includes(table.name)]
         staying += views.apart(session, schema, selection)
         self._relations = {path for (path,) in session.rows(_PATHS, staying)}
@@ -207,16 +252,22 @@ class _Kept:
         parts = name.split("/")
         if parts[0] == "base" and len(parts) == 3:
             database = parts[1]
-        elif parts[0] == "pg_tblspc" and len(parts) == 5:
+        elif parts[0] == "pg_tblspc" and len(parts) == 5 and parts[2] == self._version:
             database = parts[3]
         else:
             return False
-        if database.isdecimal() and database != self._database:
+        if database in self._others:
             return True
         relation = name.partition(".")[0]
         return relation.removesuffix("_fsm").removesuffix("_vm").removesuffix("_init") in self._relations
 
 
+# A folder without a database was left by a server that was killed, or by an older version (pg_upgrade).
+_OTHERS = "SELECT oid::int8 FROM pg_database WHERE datname <> current_database()"
+_VERSION = """
+SELECT format('PG_%s_%s', current_setting('server_version_num')::int4 / 10000, catalog_version_no)
+FROM pg_control_system()
+"""
 # A table, its indexes, its TOAST table and that one's index.
 _PATHS = """
 WITH heaps (oid) AS (

@@ -31,6 +31,7 @@ class View:
     bytes: int  # with indexes and TOAST
     tables: frozenset[int]  # that store the rows which it reads, through other views too
     refreshable: bool  # it reads no foreign table, and no view without rows
+    calls: bool  # functions of which no catalog says what they read
 
     @property
     def name(self) -> str:
@@ -48,6 +49,7 @@ def read(session: Session) -> tuple[View, ...]:
     kinds = {oid: str(kind) for oid, kind in session.rows(_KINDS)}
     found = {row[0]: row[1:] for row in session.rows(_VIEWS)}
     reached = {oid: _reached(oid, below) for oid in found}
+    calling = {oid for (oid,) in session.rows(_CALLS)}
     views = []
     for oid in sorted(found, key=lambda oid: (len(reached[oid]), oid)):  # who reads a view reads what it does
         schema, relation, size, populated = found[oid]
@@ -56,7 +58,8 @@ def read(session: Session) -> tuple[View, ...]:
             tables = frozenset(other for other, kind in known if kind == "r")
             empty = any(kind == "m" and not found[other][3] for other, kind in known)
             able = not empty and all(kind != "f" for _, kind in known)
-            views.append(View(oid, str(schema), str(relation), size, tables, able))
+            calls = not calling.isdisjoint({oid, *reached[oid]})
+            views.append(View(oid, str(schema), str(relation), size, tables, able, calls))
     return tuple(views)
 
 
@@ -77,8 +80,12 @@ def copies(views: tuple[View, ...], known: Schema, table: Table, selection: Sele
 
 
 def apart(session: Session, known: Schema, selection: Selection) -> list[int]:
-    """The views that read nothing that is in scope: what they have stays."""
-    return [view.oid for view in read(session) if view.tables and not _touched(view, known, selection)]
+    """The views that read nothing that is in scope, for certain: what they have stays."""
+    return [
+        view.oid
+        for view in read(session)
+        if view.tables and not view.calls and not _touched(view, known, selection)
+    ]
 
 
 def _touched(view: View, known: Schema, selection: Selection) -> bool:
@@ -180,6 +187,17 @@ JOIN pg_class c ON c.oid = r.ev_class AND c.relkind IN ('v', 'm')
 JOIN pg_depend d ON d.classid = 'pg_rewrite'::regclass AND d.objid = r.oid
     AND d.refclassid = 'pg_class'::regclass AND d.refobjid <> r.ev_class
 UNION SELECT inhparent::int8, inhrelid::int8 FROM pg_inherits
+"""
+# Functions and operators of users and extensions; but what is written in C and called immutable, such as
+# geometry's, reads nothing.
+_CALLS = """
+SELECT DISTINCT r.ev_class::int8 FROM pg_rewrite r
+JOIN pg_class c ON c.oid = r.ev_class AND c.relkind IN ('v', 'm')
+JOIN pg_depend d ON d.classid = 'pg_rewrite'::regclass AND d.objid = r.oid
+LEFT JOIN pg_operator o ON d.refclassid = 'pg_operator'::regclass AND o.oid = d.refobjid
+JOIN pg_proc p ON p.oid = CASE WHEN d.refclassid = 'pg_proc'::regclass THEN d.refobjid ELSE o.oprcode::oid END
+JOIN pg_language l ON l.oid = p.prolang
+WHERE p.oid >= 16384 AND NOT (p.provolatile = 'i' AND l.lanname IN ('c', 'internal'))
 """
 _KINDS = "SELECT oid::int8, relkind::text FROM pg_class WHERE relkind IN ('r', 'f', 'm')"
 _VIEWS = """
