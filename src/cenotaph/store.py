@@ -55,6 +55,9 @@ WITH_SERVER: Mapping[str, frozenset[str]] = {
 """The kinds of `Copy` that go with a server that is retired, by scheme."""
 
 
+GONE_ONCE_REACHED = frozenset(("dump", "base backup"))
+"""The kinds of `Copy` of which nothing is there any more once a shared action reached them."""
+
 AWAITS_RETIREMENT = "the server is not yet retired"  # why a store of it is not reclaimed
 
 

@@ -763,6 +763,18 @@ def test_a_standby_has_everybody_and_follows(place: Place, follower: postgres_se
     assert follower.run("SELECT count(*) FROM stays", database=place.name) == [(50,)]
 
 
+def test_an_address_that_leads_to_a_standby_is_no_primary(
+    place: Place, follower: postgres_server.Server
+) -> None:
+    """An auditor's own, who reads where it troubles nobody: its files are not those that were erased from."""
+    caught_up(place, follower)
+
+    able = open_reader(follower.url(place.name), EVERYTHING).capabilities
+
+    assert able.grade is Grade.L1
+    assert able.why_not_higher == "the server is a standby: its primary's files are not searched"
+
+
 def test_a_standby_that_nobody_named_is_told(place: Place, follower: postgres_server.Server) -> None:
     """The server knows of it: not reached, L1, and its slot with it."""
     reclaimed = place.reclaim("public.patient", shared=REPLICAS)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import cast
@@ -24,7 +24,17 @@ from cenotaph.residue.scan import Findings, scan
 from cenotaph.residue.shapes import IDENTITY, MOBILE, Together
 from cenotaph.sealing import NeedleSource, Target
 from cenotaph.session import Session
-from cenotaph.store import Extent, OpenReader, Reader, Served
+from cenotaph.store import (
+    GONE_ONCE_REACHED,
+    OF_SERVER,
+    WITH_SERVER,
+    Collection,
+    Disposition,
+    Extent,
+    OpenReader,
+    Reader,
+    Served,
+)
 from cenotaph_proof import draw, facts
 from cenotaph_proof.acts import new_nonce
 from cenotaph_proof.casebook import Entry
@@ -35,6 +45,7 @@ from cenotaph_proof.statements import (
     GradeName,
     Inventory,
     Plan,
+    PlanStore,
     Probe,
     ProbedStore,
     ProbedVolume,
@@ -68,6 +79,8 @@ class ProbeTask:
     misplaced: bool
     destroyed: int  # when the last destruction ended
     restart: bool  # the plan has the store's server restarted after that
+    erased: frozenset[str] = field(repr=False)  # names of the collections that the plan destroys
+    reached: frozenset[str]  # kinds of copies that its shared actions reach
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,11 +178,13 @@ class _Search:
         self.places = 0
         self.unread = 0
         self.appeared = 0
+        self.left: tuple[str, ...] = ()
 
     def run(self) -> ProbedStore:
         collections = self.reader.collections()
         rows = sum(c.records for c in collections)
         self.appeared = sum(1 for c in collections if c.name not in self.task.known)
+        self.left = self._left(collections)
         extents = list(self.reader.raw())
         first = [self._read(extent) for extent in extents]
         moved = self._read_twice(extents, first)
@@ -204,6 +219,16 @@ class _Search:
     def kept_needles(self) -> frozenset[int]:
         """The needles that were found in what is kept; shapes lie below zero."""
         return frozenset(what for what in self.values.kept if what >= 0)
+
+    def _left(self, collections: Sequence[Collection]) -> tuple[str, ...]:
+        """The kinds of copies that a server still tells of to this auditor, and that the plan reaches by no
+        shared action, or should have: the operator's word for them is not taken, and they may be newer."""
+        if not isinstance(self.reader, Served):
+            return ()
+        mine = [c for c in collections if c.name in self.task.erased] or list(collections[:1])
+        copies = (copy for c in mine for copy in self.reader.copies(c))
+        kinds = {copy.kind for copy in copies if copy.disposition is Disposition.REACH_NOT}
+        return tuple(sorted((kinds - self.task.reached) | (kinds & GONE_ONCE_REACHED)))
 
     def _read(self, extent: Extent) -> tuple[int, int]:
         self.places += 1
@@ -257,6 +282,8 @@ class _Search:
             limits.append(("L1", f"{residue} destroyed values are still in the store's bytes"))
         if strangers:
             limits.append(("L1", f"{strangers} persons whom no seal knows are in the store's bytes"))
+        if self.left:
+            limits.append(("L1", f"not reached, as this auditor sees: {', '.join(self.left)}"))
         if self.unread:
             limits.append(("L1", f"{self.unread} places of the store could not be read"))
         if runs_on and self.task.restart:
@@ -277,6 +304,7 @@ def _tasks(session: Session, opener: OpenReader, estate: estates.Estate, seed: b
         if not store.collections:
             continue
         target = session.target(opener, store, store.collections[0])
+        table = session.config.find(store.name)
         tasks.append(
             ProbeTask(
                 target=replace(target, selection=estates.narrowed(target.selection, store, planned.left_out)),
@@ -292,6 +320,10 @@ def _tasks(session: Session, opener: OpenReader, estate: estates.Estate, seed: b
                 misplaced=session.misplaced(store),
                 destroyed=session.case.require(Destruction).body(Destruction).finished,
                 restart=any(action.kind == RESTART for action in planned.shared),
+                erased=frozenset(
+                    c.collection.name for c in store.collections if c.ordinal in planned.destroy
+                ),
+                reached=_reached(table, planned),
             )
         )
     return tasks
@@ -388,6 +420,13 @@ def _recall(session: Session, store: str) -> tuple[Recall, ...]:
     """What this auditor's own challenge had found of this store, raw, before destruction."""
     mine: list[Entry] = [e for e in session.case.all(Challenge) if e.signer.key_id == session.public.key_id]
     return tuple(r for r in mine[-1].body(Challenge).recall if r.store == store) if mine else ()
+
+
+def _reached(table: StoreTable, planned: PlanStore) -> frozenset[str]:
+    """The kinds of copies that the plan's shared actions reach, or that go with the store's server."""
+    actions = OF_SERVER.get(table.kind, {})
+    found = frozenset(kind for action in planned.shared for kind in actions.get(action.kind, ()))
+    return found | WITH_SERVER.get(table.kind, frozenset()) if table.retire_server else found
 
 
 def _not_reached(store: estates.EstateStore) -> tuple[str, ...]:

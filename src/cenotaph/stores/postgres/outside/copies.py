@@ -26,6 +26,8 @@ STEPS: Mapping[str, Step] = {
 
 def capabilities(session: Session, around: Surroundings) -> Capabilities:
     """As `raw.capabilities`, and no higher than what lies beside the server allows."""
+    if session.one("SELECT pg_is_in_recovery()"):  # an auditor's own address may lead there
+        return Capabilities(Grade.L1, "the server is a standby: its primary's files are not searched")
     able = raw.capabilities(session, around)
     if able.grade <= Grade.L2:
         return able

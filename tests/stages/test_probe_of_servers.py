@@ -1,0 +1,98 @@
+"""What a probe asks a server besides its rows and its bytes: which copies it still tells of."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+import postgres_server
+from cenotaph.annex import Annex
+from cenotaph.residue.needles import NeedleBuilder
+from cenotaph.scope import Selection
+from cenotaph.sealing import NeedleSource, Target
+from cenotaph.stages.probe import ProbeTask, probe_store
+from cenotaph.store import GivenCopy, Surroundings
+from cenotaph.stores.postgres import open_reader
+
+postgres_server.need()
+
+CASE, KEY, SEED = "ab" * 32, bytes(32), bytes(32)
+SCOPE = Selection(collections=("public.patient",))
+SHARED = frozenset(("statistics", "wal", "dump"))  # what the plan's shared actions reach
+
+
+@pytest.fixture
+def database() -> Iterator[str]:
+    server = postgres_server.shared()
+    name = server.database("CREATE TABLE patient (id int8 PRIMARY KEY, name text)")
+    yield name
+    server.drop(name)
+
+
+@pytest.fixture
+def task(database: str, tmp_path: Path) -> ProbeTask:
+    """Of a store whose only table was emptied, as if nothing were left."""
+    builder = NeedleBuilder(bytes(32))
+    builder.add(pa.array(["Nobody-4711-Meier"]), "text")
+    digest = Annex(tmp_path, CASE).write("needles", KEY, builder.finish().to_bytes())
+    url = postgres_server.shared().url(database)
+    return ProbeTask(
+        target=Target(open_reader, url, SCOPE, "clinic", "public.patient", 0, "key", ((1, "text"),), None),
+        needles=NeedleSource(tmp_path, CASE, digest),
+        case_key=KEY,
+        seed=SEED,
+        asked="L2",
+        planned="L2",
+        planned_why="",
+        recall=(),
+        not_reached=(),
+        known=frozenset(("public.patient",)),
+        misplaced=False,
+        destroyed=int(time.time()),
+        restart=False,
+        erased=frozenset(("public.patient",)),
+        reached=SHARED,
+    )
+
+
+def test_where_all_is_reached_it_is_granted(task: ProbeTask) -> None:
+    """Nothing is told of but what the plan's shared actions reach."""
+    found, _ = probe_store(task)
+
+    assert (found.reached, found.why_not_higher) == ("L2", "")
+
+
+def test_a_copy_that_the_server_tells_of_keeps_the_grade_down(task: ProbeTask, database: str) -> None:
+    """Whatever the operator's statements say: a publication that was made after the survey."""
+    server = postgres_server.shared()
+    server.run("CREATE PUBLICATION elsewhere FOR TABLE patient", database=database)
+
+    found, _ = probe_store(task)
+
+    assert (found.reached, found.why_not_higher) == (
+        "L1",
+        "not reached, as this auditor sees: logical subscriber",
+    )
+
+
+def test_what_no_shared_action_reaches_keeps_the_grade_down(task: ProbeTask) -> None:
+    """The write-ahead log, where the plan does not have it written over."""
+    found, _ = probe_store(replace(task, reached=frozenset()))
+
+    assert (found.reached, found.why_not_higher) == ("L1", "not reached, as this auditor sees: wal")
+
+
+def test_a_dump_that_is_still_there_was_not_destroyed(task: ProbeTask, tmp_path: Path) -> None:
+    """Whatever is in it: an encrypted one shows nothing to any search."""
+    dump = tmp_path / "health.dump.gpg"
+    dump.write_bytes(bytes(range(256)))
+    given = Surroundings(copies=(GivenCopy("dump", str(dump), None),))
+
+    found, _ = probe_store(replace(task, target=replace(task.target, around=given)))
+
+    assert (found.reached, found.why_not_higher) == ("L1", "not reached, as this auditor sees: dump")
