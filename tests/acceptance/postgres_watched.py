@@ -31,7 +31,7 @@ from cenotaph.store import (
     Reclamation,
     Surroundings,
 )
-from cenotaph.stores.postgres import reclaim
+from cenotaph.stores.postgres.reclaiming import reclaim
 
 WATCH, WEAK = "CENOTAPH_WATCH", "CENOTAPH_WEAK"
 STORE = "care"
