@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -16,6 +17,7 @@ from cenotaph.errors import DriftError, PermanentStoreError, TransientStoreError
 from cenotaph.scope import Hold, Selection, parse_predicate
 from cenotaph.store import Eraser, Erasure, Grade
 from cenotaph.stores.postgres import open_eraser, open_reader, writing
+from cenotaph.stores.postgres.session import Place
 from cenotaph.testing.contract import Log, Rows, StoreContract
 
 SHARED = frozenset(("statistics", "wal"))
@@ -165,6 +167,29 @@ def test_rows_of_a_table_that_nobody_named_do_not_change(clinic: MakeClinic, act
         it.erase("public.patient")
 
     assert it.sql("SELECT (SELECT count(*) FROM patient), patient FROM bill") == [(300, 17)]
+
+
+def test_settings_that_a_database_has_of_its_own_do_not_weaken_what_is_erased_with(
+    clinic: MakeClinic,
+) -> None:
+    """With these, sessions on it check no foreign keys, and a commit may not outlive a crash: rows that refer
+    to others would be left without them, and rows that the journal has as done would be back."""
+    it = clinic(
+        *PATIENTS,
+        "CREATE TABLE bill (id int8, patient int8 REFERENCES patient)",
+        "INSERT INTO bill VALUES (1, 17)",
+    )
+    it.sql(
+        f"ALTER DATABASE {it.name} SET session_replication_role = replica",
+        f"ALTER DATABASE {it.name} SET synchronous_commit = off",
+    )
+
+    with pytest.raises(PermanentStoreError, match="refer to some of these"):
+        it.erase("public.patient")
+
+    assert it.sql("SELECT count(*) FROM patient") == [(300,)]
+    with closing(writing.Writer(Place.of(it.url))) as writer:
+        assert writer.one("SHOW synchronous_commit") == "local"
 
 
 def test_nothing_begins_that_would_be_refused(clinic: MakeClinic) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any, TypeAlias
 import pytest
 
 import postgres_server
+from cenotaph import durable
 from cenotaph.errors import PermanentStoreError, StoreError, TransientStoreError
 from cenotaph.scope import Selection
 from cenotaph.store import GivenCopy, Reclamation, Surroundings
@@ -76,9 +78,9 @@ def town(server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[MakeTown]:
     made: list[Town] = []
     plain = overwrite._overwrite
 
-    def watched(file: underneath.File) -> int:
+    def watched(file: underneath.File, check_alive: Callable[[], None]) -> int:
         made[-1].before.append(os.pread(file.fd, file.size, 0))
-        written = plain(file)
+        written = plain(file, check_alive)
         made[-1].after.append(os.pread(file.fd, file.size, 0))
         return written
 
@@ -91,6 +93,20 @@ def town(server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[MakeTown]:
     yield make
     for one in made:
         server.drop(one.name)
+
+
+def _zeroing(then: Callable[[], None]) -> Callable[..., int]:
+    """As `durable.overwrite`; once the first file is zeros, something happens."""
+    happened: list[bool] = []
+
+    def zeros(*what: Any, **how: Any) -> int:
+        written = durable.overwrite(*what, **how)
+        if not happened:
+            happened.append(True)
+            then()
+        return written
+
+    return zeros
 
 
 # ── what it reaches ──────────────────────────────────────────────────────────────────────────────
@@ -304,6 +320,50 @@ def test_rows_that_came_meanwhile_stay(town: MakeTown, monkeypatch: pytest.Monke
     assert it.untouched()
     assert any("rows stay" in note for note in done.notes)
     assert it.sql("SELECT name FROM people") == [("new",)]
+
+
+def test_rows_that_come_once_the_session_has_ended_stay(
+    town: MakeTown, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An administrator ends it while files are being overwritten: the tables have their old files again, and
+    what people write into them from then on is not written over."""
+    names = [f"t{number}" for number in range(4)]
+    it = town(
+        *(f"CREATE TABLE {name} (other int8, name text)" for name in names),
+        *(f"INSERT INTO {name} SELECT n, md5(n::text) FROM generate_series(1, 500) n" for name in names),
+        *(f"ALTER TABLE {name} ADD UNIQUE (other)" for name in names),
+        *(
+            f"ALTER TABLE {one} ADD FOREIGN KEY (other) REFERENCES {two} (other) NOT VALID"
+            for one, two in zip(names, [*names[1:], names[0]], strict=True)
+        ),
+        "SET session_replication_role = replica",
+        *(f"DELETE FROM {name}" for name in names),
+        *(f"VACUUM {name}" for name in names),
+        *(f"INSERT INTO {name} SELECT n, md5(n::text) FROM generate_series(1, 500) n" for name in names),
+        *(f"DELETE FROM {name}" for name in names),
+    )
+
+    def ended() -> None:
+        it.sql(
+            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
+            " WHERE application_name = 'cenotaph' AND datname = current_database()"
+        )
+        it.sql(
+            "SET session_replication_role = replica",
+            *(f"INSERT INTO {name} VALUES (NULL, 'new')" for name in names),
+            "CHECKPOINT",
+        )
+
+    monkeypatch.setattr(overwrite, "overwrite", _zeroing(ended))
+
+    with pytest.raises(StoreError):
+        it.reclaim()
+
+    it.sql("CHECKPOINT")
+    it.server.stop_only(signal.SIGQUIT)  # pages that it has in memory would hide what is on the disk
+    it.server.start()
+    for name in names:
+        assert it.sql("SET enable_indexscan = off", f"SELECT name FROM {name}") == [("new",)]
 
 
 def test_file_systems_that_copy_are_known(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ too, so that rows stay where they are until they go.
 
 from __future__ import annotations
 
+import select
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
@@ -26,6 +27,9 @@ from cenotaph.stores.postgres.session import (
 
 LOCK_SECONDS = 5  # after which the case's own patience counts
 _WRITES = {"default_transaction_read_only": "off", "lock_timeout": f"{LOCK_SECONDS}s"}
+# What a role or a database may have as its own setting, and nothing is erased with: foreign keys would not be
+# checked, and what is journalled as done would not outlive a crash.
+_WEAKENED = (("session_replication_role", "replica", "origin"), ("synchronous_commit", "off", "local"))
 # What a server would write of this session into its log or its statistics; a superuser's, or granted.
 _SILENT = {
     "log_statement": "none",
@@ -67,11 +71,22 @@ class Writer(Session):
         super()._settle()
         self.run(commands.ROLLBACK)
         self._set(_WRITES)
+        for name, weak, right in _WEAKENED:
+            if self.one("SELECT current_setting($1)", name) == weak:
+                self._set({name: right})
         self.silent = not self.attempt(_SILENT) and self.quiet  # nothing of this session is logged
 
     def run(self, command: Command, *values: object) -> int:
         """Run one command; how many rows it touched. Values are bound, never written into its text."""
         return self._link.execute(command.text.encode(), values or None).rowcount
+
+    def check_alive(self) -> None:
+        """See that the session goes on, and with it its transaction and what it has locked.
+
+        Raises: Broken. Before a server lets go of locks it says why, or nobody answers any more.
+        """
+        if select.select([self._link.pgconn.socket], [], [], 0)[0]:
+            self.rows("SELECT 1")
 
     @contextmanager
     def remarks(self) -> Iterator[list[str]]:

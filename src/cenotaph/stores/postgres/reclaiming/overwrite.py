@@ -14,7 +14,7 @@ counting the rows works, since planning looks at the first page of each index: C
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from cenotaph.durable import overwrite, overwrite_rest
 from cenotaph.errors import PermanentStoreError, TransientStoreError
@@ -146,7 +146,7 @@ def _together(work: Work, where: Directory, group: Sequence[Table]) -> int | Non
             _truncate(writer, group)
             _checkpoint(writer)
             _look_again(work, where, files)
-            written = sum(map(_overwrite, files))
+            written = sum(_overwrite(file, writer.check_alive) for file in files)
     return written
 
 
@@ -204,8 +204,12 @@ def _refuse_copies(work: Work) -> None:
         )
 
 
-def _overwrite(file: File) -> int:
-    written = overwrite(file.fd, file.size, sync=False) + overwrite_rest(file.fd)
+def _overwrite(file: File, check_alive: Callable[[], None]) -> int:
+    """`check_alive` before each piece: where the session ends, the server gives the table its old files back,
+    and people write into them."""
+    check_alive()
+    written = overwrite(file.fd, file.size, sync=False, on_bytes=lambda _: check_alive())
+    written += overwrite_rest(file.fd, on_bytes=lambda _: check_alive())
     os.fsync(file.fd)
     return written
 
