@@ -17,6 +17,7 @@ from cenotaph.errors import PermanentStoreError, StoreError, TransientStoreError
 from cenotaph.scope import Selection
 from cenotaph.store import Grade, Reclamation, Retiring, Served, State, Surroundings
 from cenotaph.stores.postgres import open_eraser, open_reader
+from cenotaph.stores.postgres.reclaiming import retire
 from postgres_server import Server
 
 PERSON = b"Person-"
@@ -157,6 +158,60 @@ def test_what_was_begun_elsewhere_is_not_finished_here(server: Server) -> None:
 
     _stays(server, PermanentStoreError, "another directory", known={**state, "inode": info.st_ino + 1})
     _stays(server, PermanentStoreError, "another cluster", known={**state, "identifier": "1"})
+
+
+def test_a_server_that_was_used_since_it_was_begun_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that was to retire it did not live to stop it, and people went on with it: the next run looks
+    anew, whatever the first had found. Where it was stopped by somebody else, nobody can look."""
+    server = postgres_server.start()
+    try:
+        begun: list[State] = []
+        monkeypatch.setattr(retire, "_lock_out", _killed)
+        with pytest.raises(KeyboardInterrupt):
+            _retire(server, begun=begun)
+        monkeypatch.undo()
+        server.run("CREATE TABLE theirs AS SELECT 'precious' AS name")
+
+        with pytest.raises(PermanentStoreError, match="1 of its databases have rows that stay"):
+            _retire(server, known=begun[0])
+
+        assert server.run("SELECT name FROM theirs") == [("precious",)]
+        server.stop_only()
+        with pytest.raises(PermanentStoreError, match="stopped before it was locked out"):
+            _retire(server, known=begun[0])
+        server.start()
+        assert server.run("DELETE FROM theirs RETURNING name") == [("precious",)]
+        assert _retire(server, known=begun[0]).reached is Grade.L3
+    finally:
+        server.stop()
+
+
+def test_a_server_that_does_not_stop_is_not_started_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is locked out before it is stopped. Whoever still had a session may have left rows in the meantime:
+    they are looked for once more."""
+    server = postgres_server.start()
+    try:
+        begun: list[State] = []
+        monkeypatch.setattr(retire, "_stop", _killed)
+        with pytest.raises(KeyboardInterrupt):
+            _retire(server, begun=begun)
+        monkeypatch.undo()
+        assert not (server.data / "PG_VERSION").exists()
+        server.run("CREATE TABLE theirs AS SELECT 'precious' AS name")
+
+        with pytest.raises(PermanentStoreError, match="1 of its databases have rows that stay"):
+            _retire(server, known=begun[0])
+
+        server.run("DROP TABLE theirs")
+        server.stop_only()
+        assert _retire(server, known=begun[0]).reached is Grade.L3
+        assert not server.data.exists()
+    finally:
+        server.stop()
+
+
+def _killed(*what: object) -> None:
+    raise KeyboardInterrupt
 
 
 def test_a_file_that_is_somebody_elses_too_keeps_the_server(server: Server) -> None:

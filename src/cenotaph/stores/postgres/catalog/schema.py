@@ -11,6 +11,7 @@ that does (aclitem), so that COPY BINARY of the whole table fails.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 from urllib.parse import quote
@@ -18,7 +19,7 @@ from urllib.parse import quote
 import pyarrow as pa
 
 from cenotaph.store import Column
-from cenotaph.stores.postgres.session import Session, quoted
+from cenotaph.stores.postgres.session import Place, Session, driver_errors, quoted
 from cenotaph.stores.postgres.wire import types
 
 
@@ -97,11 +98,27 @@ def read(session: Session, only: str | None = None) -> Schema:
     return Schema(tuple(sorted(tables, key=lambda table: table.name)))
 
 
+def has_rows(place: Place) -> bool:
+    """Whether a database has a row in any table, or a large object. Raises: StoreError where it cannot be
+    told."""
+    with driver_errors("a database of the server"), closing(Session(place)) as session:
+        if session.one("SELECT EXISTS (SELECT FROM pg_largeobject_metadata)"):
+            return True
+        return any(
+            session.one(f"SELECT EXISTS (SELECT FROM ONLY {quoted(schema)}.{quoted(table)})")
+            for schema, table in session.rows(_USERS_TABLES)
+        )
+
+
 LARGE_OBJECTS = 2613  # the oid of pg_largeobject is fixed (pg_largeobject.h)
 USERS_OWN = "n.nspname NOT LIKE 'pg\\_%' AND n.nspname <> 'information_schema'"
 _NAMED = """CASE WHEN n.nspname LIKE '%.%' OR c.relname LIKE '%.%'
     THEN '"' || replace(n.nspname, '"', '""') || '"."' || replace(c.relname, '"', '""') || '"'
     ELSE n.nspname || '.' || c.relname END"""  # as `collection_name`
+_USERS_TABLES = f"""
+SELECT n.nspname::text, c.relname::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relkind = 'r' AND c.relpersistence <> 't' AND {USERS_OWN}
+"""
 _READ = f"({USERS_OWN} OR c.oid = {LARGE_OBJECTS}) AND ($1::text IS NULL OR $1::text = {_NAMED})"
 
 _TABLES = f"""

@@ -22,7 +22,8 @@ from cenotaph.durable import Beneath, filesystem, overwrite, overwrite_rest, syn
 from cenotaph.errors import PermanentStoreError, TransientStoreError
 from cenotaph.store import Capabilities, Command, Grade, Reclamation, State, Surroundings
 from cenotaph.stores.postgres.beneath import raw, underneath
-from cenotaph.stores.postgres.session import Place, Session, driver_errors, quoted
+from cenotaph.stores.postgres.catalog import schema
+from cenotaph.stores.postgres.session import Place, Session, driver_errors
 
 STOPS = 60.0  # seconds for a fast shutdown, which waits for its checkpoint and for standbys to be told
 COMMAND = Command(
@@ -71,9 +72,12 @@ def run(
         if known is None:
             known = _look(place, around)
             begin(known)
+        else:
+            _check_same(top, known)
+            _look_anew(place, around, top, known)
         _check_same(top, known)
+        _lock_out(top)  # first: else whoever supervises it may start it again, for people to go on
         _stop(top, known)
-        _lock_out(top)
         done, able = _Done(), reachable(around)
         folders = [*_elsewhere(top, str(known["version"])), top]
         for folder in folders:
@@ -112,8 +116,43 @@ def _said(able: Capabilities, done: _Done, what: str) -> Reclamation:
 # ── before anything is done ──────────────────────────────────────────────────────────────────────
 
 
-def _look(place: Place, around: Surroundings) -> State:
-    """What tells the server and its directory from any other, once nothing speaks against retiring it."""
+def _look_anew(place: Place, around: Surroundings, top: str, known: State) -> None:
+    """Where a run that had begun did not come to its end: a server that runs, or was started since, may have
+    been given rows by people who need it.
+
+    Raises: StoreError: something speaks against retiring it now.
+    """
+    locked_out = not os.path.lexists(os.path.join(top, "PG_VERSION"))
+    if _answers(place, top, known):
+        _look(place, around, str(known["version"]))
+    elif not locked_out:
+        raise PermanentStoreError(
+            f"{_NO}it was stopped before it was locked out, and may have been used since it was looked at",
+            hint="start it, then run again",
+        )
+
+
+def _answers(place: Place, top: str, known: State) -> bool:
+    """Whether it runs; false once it has stopped, which may have been asked of it just now.
+
+    Raises: StoreError: it runs, and does not answer.
+    """
+    deadline = time.monotonic() + STOPS
+    while _postmaster(top, (known["device"], known["inode"])) is not None:
+        try:
+            Session(place).close()
+        except TransientStoreError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
+        else:
+            return True
+    return False
+
+
+def _look(place: Place, around: Surroundings, version: str = "") -> State:
+    """What tells the server and its directory from any other, once nothing speaks against retiring it.
+    `version`: where its file is gone already."""
     with driver_errors("the server"), closing(Session(place)) as session:
         where = underneath.directory(session, around)
         if why := underneath.copied_now(session, around):
@@ -123,13 +162,13 @@ def _look(place: Place, around: Surroundings) -> State:
         names = [str(name) for (name,) in session.rows(_DATABASES)]
         identifier = int(session.one("SELECT system_identifier FROM pg_control_system()"))
         outside = _logs_outside(session, where.path)
-    left = sum(_has_rows(place.other(name)) for name in names)
+    left = sum(schema.has_rows(place.other(name)) for name in names)
     if left:
         raise PermanentStoreError(
             f"{_NO}{left} of its databases have rows that stay",
             hint="make each of them a store of a case, or leave retire_server out",
         )
-    version = (Path(where.path) / "PG_VERSION").read_text("ascii").strip()
+    version = version or (Path(where.path) / "PG_VERSION").read_text("ascii").strip()
     for folder in (*_elsewhere(where.path, version), where.path):
         _check_files(folder)
     device, inode = where.identity
@@ -143,22 +182,6 @@ def _look(place: Place, around: Surroundings) -> State:
 
 
 _DATABASES = "SELECT datname::text FROM pg_database WHERE datname <> 'template0' ORDER BY 1"
-_TABLES = """
-SELECT n.nspname::text, c.relname::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE c.relkind = 'r' AND c.relpersistence <> 't' AND n.nspname NOT LIKE 'pg\\_%'
-    AND n.nspname <> 'information_schema'
-"""
-
-
-def _has_rows(place: Place) -> bool:
-    """Whether a database has a row in any table, or a large object."""
-    with driver_errors("a database of the server"), closing(Session(place)) as session:
-        if session.one("SELECT EXISTS (SELECT FROM pg_largeobject_metadata)"):
-            return True
-        return any(
-            session.one(f"SELECT EXISTS (SELECT FROM ONLY {quoted(schema)}.{quoted(table)})")  # noqa: S608
-            for schema, table in session.rows(_TABLES)
-        )
 
 
 def _logs_outside(session: Session, top: str) -> bool:
