@@ -187,6 +187,25 @@ class TestImpostors:
         assert [name for name, column in found.items() if column.needle] == []
         assert found["birth_date"].kind == "birth-date"
 
+    def test_bytes_that_everybody_has_make_no_needles(self, survey):
+        """A network or a shape that an app gives to every row is in what stays, too. Pictures are not."""
+
+        def blobs(often: int, distinct: int, begin: bytes = b"\x00\xff") -> pa.Array:
+            values = [begin + bytes([at % distinct, 2, 255, 4, 5, 6, 7]) for at in range(often)]
+            return pa.array(values + [None] * (1000 - often), pa.binary())
+
+        found = survey(
+            {
+                "same": blobs(1000, 1),
+                "five": blobs(60, 5),
+                "fingerprints of forty": blobs(1000, 40),
+                "five people's": blobs(5, 5),
+                "picture": blobs(60, 1, b"\xff\xd8\xff\xe0"),
+            }
+        )
+
+        assert [name for name, column in found.items() if not column.needle] == ["same", "five"]
+
     def test_version_numbers_are_not_addresses_of_machines(self, survey):
         """Four small parts with dots are a version."""
         assert survey({"c1": [f"1.2.{at}.{at % 7}" for at in range(30)]})["c1"].kind != "ip"

@@ -129,7 +129,7 @@ def test_values_with_a_common_end_or_beginning_are_told_apart():
 
 def test_a_value_that_ends_in_zeros_is_not_looked_for_in_every_zero(monkeypatch):
     """Of two points the second is nought, and empty pages are full of zeros: what lies before tells more."""
-    values = [struct.pack(">4d", n, n, 0, 0) for n in range(1, 50)]
+    values = [struct.pack(">4d", n + 0.1, n, 0, 0) for n in range(1, 50)]
     needles = built(pa.array(values, pa.binary()), "blob")
     data = bytearray(1 << 16)
     data[::4096] = b"\x01" * 16
@@ -145,6 +145,16 @@ def test_a_value_that_ends_in_zeros_is_not_looked_for_in_every_zero(monkeypatch)
 
     assert [start for start, _, _ in found(needles, bytes(data))] == [5000]
     assert len(compared) < 50
+
+
+def test_bytes_that_are_nearly_all_zeros_are_not_looked_for():
+    """A point at (2, 2) is four bytes with zeros between: so are the counts in any server's statistics."""
+    few = built(pa.array([struct.pack(">2d", 2, 2), struct.pack(">4d", 3, 3, 0, 0)], pa.binary()), "blob")
+    place = struct.pack(">2d", 120.1551, 30.2741)
+
+    assert found(few, struct.pack("<8Q", *([64, 0x840] * 4)) + struct.pack(">6d", 2, 2, 3, 3, 0, 0)) == []
+    assert (len(few), few.skipped["bytes"]) == (2, 2)
+    assert len(found(built(pa.array([place], pa.binary()), "blob"), b"before" + place + b"behind")) == 1
 
 
 def test_a_prefix_does_not_hide_a_phone():

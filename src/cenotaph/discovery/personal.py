@@ -419,14 +419,17 @@ def _needle(profile: _Profile, verdict: _Verdict) -> str | None:
         return None
     if profile.sample.family in ("boolean", "date", "float"):  # a double has no one spelling to search for
         return None
-    if verdict.kind in ("photo", "blob") or (verdict.needle == "geo" and profile.sample.blobs):
+    if verdict.kind == "blob":
+        # Bytes that are the same in many rows, as a network or a shape that an app gives to everybody, name
+        # nobody, and what stays has them, too.
+        return None if _few(profile) else verdict.needle
+    if verdict.kind == "photo" or (verdict.needle == "geo" and profile.sample.blobs):
         return verdict.needle
     if profile.median_length < 6:
         return None
     if verdict.confidence != "undetermined" and verdict.needle is not None and verdict.kind != "record-id":
         # A list of a few districts under the heading "address" is a code; a few phones are still phones.
-        few = profile.sampled >= 20 and profile.distinct <= 5
-        code = few or (profile.ratio < 0.05 and profile.distinct < 100)
+        code = _few(profile) or (profile.ratio < 0.05 and profile.distinct < 100)
         return (
             None
             if code and verdict.needle not in _STRONG and verdict.confidence != "proved"
@@ -439,6 +442,11 @@ def _needle(profile: _Profile, verdict: _Verdict) -> str | None:
         whole = statistics.median(len(value.partition(".")[0].lstrip("-")) for value in profile.values) >= 9
         return "number" if whole else None
     return "id" if verdict.kind == "record-id" else "text"
+
+
+def _few(profile: _Profile) -> bool:
+    """Whether all rows share a handful of values."""
+    return profile.sampled >= 20 and profile.distinct <= 5
 
 
 def _subject(profile: _Profile, verdict: _Verdict) -> float:

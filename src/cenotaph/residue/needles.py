@@ -10,7 +10,8 @@ No value is kept. But values such as phone numbers can be guessed: whoever has `
 their key, can test guesses. Encrypt them at rest, and destroy them after the probe.
 
 Not searched, and counted in `Needles.skipped`: an encoding shorter than 6 bytes; text that repeats one
-character; integers below 2**32 as binary, whose few significant bytes occur everywhere by chance.
+character; integers below 2**32 as binary, whose few significant bytes occur everywhere by chance; bytes of
+which fewer than 5 are not zero, such as a point at two whole numbers, for the same reason.
 Forms that one kind of store alone writes are sought where a case has such a store (`FORMS`).
 Of a text longer than `LONGEST` characters its middle is searched; of a path also the file's name alone, where
 it is not plain ASCII.
@@ -44,6 +45,7 @@ ENCODINGS = (
 SHORTEST = 6  # bytes
 LONGEST = 64  # characters of a text, bytes of a blob
 VALUES_AT_A_TIME = 65_536
+_FULL = 5  # bytes of a blob that are not zero: a column of small numbers has any four of them
 
 _MAGIC = b"cenotaph needles v2\n"
 _PERSON = b"cenotaph needle"
@@ -391,7 +393,8 @@ def _forms_of(plain: bytes, text: str | None) -> Iterator[tuple[int, bytes | Non
     if text is None:
         middle = max(0, (len(plain) - LONGEST) // 2)
         piece = plain[middle : middle + LONGEST]
-        yield ENCODINGS.index("bytes"), piece if len(set(piece)) > 1 else None
+        telling = len(set(piece)) > 1 and len(piece) - piece.count(0) >= _FULL
+        yield ENCODINGS.index("bytes"), piece if telling else None
         return
     middle = max(0, (len(text) - LONGEST) // 2)
     text = text[middle : middle + LONGEST]
