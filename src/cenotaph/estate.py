@@ -16,7 +16,7 @@ from cenotaph.config import CaseFile
 from cenotaph.errors import RefusedError
 from cenotaph.scope import Hold, Selection
 from cenotaph.sealing import Target
-from cenotaph.store import Collection, Column, OpenReader, Partition
+from cenotaph.store import Collection, Column, Keeper, OpenReader, Partition
 from cenotaph_proof.seal import ChunkSeal
 from cenotaph_proof.statements import LeftOut
 
@@ -53,6 +53,7 @@ class EstateStore:
     anchor: tuple[int, str] | None = field(
         default=None, repr=False
     )  # see `anchor`; None where the store has no folder
+    keeper: Keeper | None = field(default=None, repr=False)  # of a store that a server keeps
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +126,7 @@ def to_json(estate: Estate) -> Any:
         {
             "name": s.name,
             "anchor": s.anchor,
+            "keeper": [s.keeper.identity, sorted(s.keeper.beside)] if s.keeper else None,
             "collections": [_collection_json(c) for c in s.collections],
             "copies": [[c.collection, c.kind, c.place, c.bytes, c.disposition] for c in s.copies],
         }
@@ -140,6 +142,7 @@ def from_json(value: Any) -> Estate:
                 tuple(_collection(c) for c in s["collections"]),
                 tuple(EstateCopy(*c) for c in s["copies"]),
                 tuple(s["anchor"]) if s["anchor"] else None,
+                Keeper(s["keeper"][0], frozenset(s["keeper"][1])) if s.get("keeper") else None,
             )
             for s in value
         )

@@ -78,6 +78,7 @@ class Surroundings:
     copies: tuple[GivenCopy, ...] = ()
     online_overwrite: bool = False  # overwrite whole relations beneath the running server
     retire_server: bool = False  # the server goes with the store
+    beside: frozenset[str] | None = None  # databases that its server had besides; None: whatever it has now
 
 
 NOTHING_AROUND = Surroundings()
@@ -339,9 +340,20 @@ class Retiring(Protocol):
         """
 
 
+@dataclass(frozen=True, slots=True)
+class Keeper:
+    """The server that keeps a store. No name."""
+
+    identity: str  # another one, once a standby or a restored backup took its place
+    beside: frozenset[str]  # numbers of its other databases
+
+
 @runtime_checkable
 class Served(Protocol):
     """A reader whose store a server keeps, which has pages of it in its memory."""
+
+    def keeper(self) -> Keeper | None:
+        """Which server it is; None where that is gone for good, or cannot be told."""
 
     def started(self) -> int | None:
         """When the server was started (seconds since the epoch); None where it is gone for good."""

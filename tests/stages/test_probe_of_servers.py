@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from unittest import mock
 
 import pyarrow as pa
 import pytest
@@ -16,8 +18,10 @@ from cenotaph.residue.needles import NeedleBuilder
 from cenotaph.scope import Selection
 from cenotaph.sealing import NeedleSource, Target
 from cenotaph.stages.probe import ProbeTask, probe_store
-from cenotaph.store import GivenCopy, Surroundings
+from cenotaph.store import GivenCopy, Served, Surroundings
 from cenotaph.stores.postgres import open_reader
+from cenotaph.stores.postgres.reader import PostgresReader
+from cenotaph_proof.statements import ProbedStore
 
 postgres_server.need()
 
@@ -60,9 +64,15 @@ def task(database: str, tmp_path: Path) -> ProbeTask:
     )
 
 
+def asked(task: ProbeTask) -> ProbedStore:
+    """What a probe finds that reads none of the server's files: reading them all takes its time."""
+    with mock.patch.object(PostgresReader, "raw", return_value=()):
+        return probe_store(task)[0]
+
+
 def test_where_all_is_reached_it_is_granted(task: ProbeTask) -> None:
     """Nothing is told of but what the plan's shared actions reach."""
-    found, _ = probe_store(task)
+    found = asked(task)
 
     assert (found.reached, found.why_not_higher) == ("L2", "")
 
@@ -72,7 +82,7 @@ def test_a_copy_that_the_server_tells_of_keeps_the_grade_down(task: ProbeTask, d
     server = postgres_server.shared()
     server.run("CREATE PUBLICATION elsewhere FOR TABLE patient", database=database)
 
-    found, _ = probe_store(task)
+    found = asked(task)
 
     assert (found.reached, found.why_not_higher) == (
         "L1",
@@ -80,9 +90,58 @@ def test_a_copy_that_the_server_tells_of_keeps_the_grade_down(task: ProbeTask, d
     )
 
 
+def test_another_server_in_its_place_keeps_the_grade_down(task: ProbeTask) -> None:
+    """After a failover the address leads to a standby that was promoted: the old primary has its files."""
+    with closing(open_reader(task.target.url, SCOPE)) as reader:
+        assert isinstance(reader, Served)
+        surveyed = reader.keeper()
+    assert surveyed is not None
+    same = asked(replace(task, keeper=surveyed))
+    promoted = replace(surveyed, identity=surveyed.identity.replace("timeline 00000001", "timeline 00000002"))
+
+    found = asked(replace(task, keeper=promoted))
+
+    assert (same.reached, found.reached) == ("L2", "L1")
+    assert found.why_not_higher.startswith("another server answers than was surveyed")
+
+
+def test_a_database_that_was_made_after_the_survey_is_not_kept(task: ProbeTask, database: str) -> None:
+    """A plain copy of everything, beside the store: CREATE DATABASE … TEMPLATE. One from before is kept."""
+    server = postgres_server.shared()
+    server.run("INSERT INTO patient VALUES (1, 'Copied-4711-Meier')", "CHECKPOINT", database=database)
+    with closing(open_reader(task.target.url, SCOPE)) as reader:
+        assert isinstance(reader, Served)
+        surveyed = reader.keeper()
+    assert surveyed is not None
+    copy = server.database(options=f"TEMPLATE {database}")
+    number = str(
+        server.run("SELECT oid FROM pg_database WHERE datname = current_database()", database=copy)[0][0]
+    )
+    try:
+        before = residue_beside(task, surveyed.beside | {number})
+        after = residue_beside(task, surveyed.beside)
+    finally:
+        server.drop(copy)
+
+    assert number not in before
+    assert number in after
+
+
+def residue_beside(task: ProbeTask, beside: frozenset[str]) -> set[str]:
+    """The databases, by their numbers, in files of which the value lies outside of what is kept."""
+    around = Surroundings(beside=beside)
+    with closing(open_reader(task.target.url, SCOPE, around)) as reader:
+        extents = [extent for extent in reader.raw() if extent.kind == "relation" and not len(extent.kept)]
+    return {
+        Path(extent.place).parent.name
+        for extent in extents
+        if b"Copied-4711-Meier" in Path(extent.place).read_bytes()
+    }
+
+
 def test_what_no_shared_action_reaches_keeps_the_grade_down(task: ProbeTask) -> None:
     """The write-ahead log, where the plan does not have it written over."""
-    found, _ = probe_store(replace(task, reached=frozenset()))
+    found = asked(replace(task, reached=frozenset()))
 
     assert (found.reached, found.why_not_higher) == ("L1", "not reached, as this auditor sees: wal")
 
@@ -93,6 +152,6 @@ def test_a_dump_that_is_still_there_was_not_destroyed(task: ProbeTask, tmp_path:
     dump.write_bytes(bytes(range(256)))
     given = Surroundings(copies=(GivenCopy("dump", str(dump), None),))
 
-    found, _ = probe_store(replace(task, target=replace(task.target, around=given)))
+    found = asked(replace(task, target=replace(task.target, around=given)))
 
     assert (found.reached, found.why_not_higher) == ("L1", "not reached, as this auditor sees: dump")

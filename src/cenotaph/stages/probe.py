@@ -31,6 +31,7 @@ from cenotaph.store import (
     Collection,
     Disposition,
     Extent,
+    Keeper,
     OpenReader,
     Reader,
     Served,
@@ -60,6 +61,9 @@ APPEARED = "collections appeared since the survey"
 RESTART = "restart"  # the shared action: it is the owner's to take, and seen here
 IN_MEMORY = "memory of the server: it was not restarted since, and may keep pages of what was erased"
 NOT_RESTARTED = "the plan has its server restarted, and it was not"
+ANOTHER = (
+    "another server answers than was surveyed (a failover, a restored backup): its files were not searched"
+)
 NO_VOLUME = "the plan names no volume for this store"
 MISPLACED = "its folder is not the one that was surveyed (not mounted, moved, or a link in its place)"
 
@@ -81,6 +85,7 @@ class ProbeTask:
     restart: bool  # the plan has the store's server restarted after that
     erased: frozenset[str] = field(repr=False)  # names of the collections that the plan destroys
     reached: frozenset[str]  # kinds of copies that its shared actions reach
+    keeper: Keeper | None = None  # the server that the survey saw
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,6 +225,11 @@ class _Search:
         """The needles that were found in what is kept; shapes lie below zero."""
         return frozenset(what for what in self.values.kept if what >= 0)
 
+    def _is_another(self) -> bool:
+        """Whether another server answers than was surveyed: that one's files would not be searched."""
+        now = self.reader.keeper() if self.task.keeper and isinstance(self.reader, Served) else None
+        return now is not None and self.task.keeper is not None and now.identity != self.task.keeper.identity
+
     def _left(self, collections: Sequence[Collection]) -> tuple[str, ...]:
         """The kinds of copies that a server still tells of to this auditor, and that the plan reaches by no
         shared action, or should have: the operator's word for them is not taken, and they may be newer."""
@@ -282,6 +292,8 @@ class _Search:
             limits.append(("L1", f"{residue} destroyed values are still in the store's bytes"))
         if strangers:
             limits.append(("L1", f"{strangers} persons whom no seal knows are in the store's bytes"))
+        if self._is_another():
+            limits.append(("L1", ANOTHER))
         if self.left:
             limits.append(("L1", f"not reached, as this auditor sees: {', '.join(self.left)}"))
         if self.unread:
@@ -307,7 +319,11 @@ def _tasks(session: Session, opener: OpenReader, estate: estates.Estate, seed: b
         table = session.config.find(store.name)
         tasks.append(
             ProbeTask(
-                target=replace(target, selection=estates.narrowed(target.selection, store, planned.left_out)),
+                target=replace(
+                    target,
+                    selection=estates.narrowed(target.selection, store, planned.left_out),
+                    around=replace(target.around, beside=store.keeper.beside if store.keeper else None),
+                ),
                 needles=session.needles(),
                 case_key=session.case_key,
                 seed=seed,
@@ -324,6 +340,7 @@ def _tasks(session: Session, opener: OpenReader, estate: estates.Estate, seed: b
                     c.collection.name for c in store.collections if c.ordinal in planned.destroy
                 ),
                 reached=_reached(table, planned),
+                keeper=store.keeper,
             )
         )
     return tasks

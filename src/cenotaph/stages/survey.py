@@ -120,12 +120,14 @@ def survey_store(task: SurveyTask) -> Surveyed:
         parts = [_survey_collection(task, reader, c) for c in reader.collections()]
         capability = reader.capabilities
         exposed, month = _access(task, reader)
+        keeper = reader.keeper() if isinstance(reader, Served) else None
     return Surveyed(
         EstateStore(
             task.name,
             tuple(p.clear for p in parts),
             tuple(copy for p in parts for copy in p.copies),
             estates.anchor(task.anchored, task.base) if task.anchored is not None else None,
+            keeper,
         ),
         InventoryStore(
             name=task.name,

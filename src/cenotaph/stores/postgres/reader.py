@@ -23,6 +23,7 @@ from cenotaph.store import (
     Extent,
     Finding,
     Grade,
+    Keeper,
     Partition,
     Passage,
     Surroundings,
@@ -126,6 +127,14 @@ class PostgresReader:
             found = list(raw.extents(session, self._session, known, self._selection, self._around))
             found += copies.extents(session, self._selection, self._around)
         yield from found
+
+    def keeper(self) -> Keeper | None:
+        """As `store.Served.keeper`. A standby that is promoted, as any recovery, begins a timeline."""
+        with self._session() as session:
+            if not session.one(_MAY_IDENTIFY):
+                return None
+            beside = frozenset(str(number) for (number,) in session.rows(raw.OTHERS))
+            return Keeper(str(session.one(_IDENTITY)), beside)
 
     def started(self) -> int:
         """As `store.Served.started`."""
@@ -243,6 +252,9 @@ class Retired:
         yield from raw.remains(self._around)
         yield from copies.remains(self._around)
 
+    def keeper(self) -> None:
+        """As `store.Served.keeper`."""
+
     def started(self) -> None:
         """As `store.Served.started`."""
 
@@ -255,6 +267,16 @@ class Retired:
 
     def close(self) -> None:
         """Nothing was opened."""
+
+
+_MAY_IDENTIFY = """
+SELECT NOT pg_is_in_recovery() AND has_function_privilege('pg_control_system()', 'EXECUTE')
+"""
+_IDENTITY = """
+SELECT format('%s, timeline %s, database %s', system_identifier,
+    left(pg_walfile_name(pg_current_wal_insert_lsn()), 8), d.oid)
+FROM pg_control_system(), pg_database d WHERE d.datname = current_database()
+"""
 
 
 class _View(NamedTuple):

@@ -148,7 +148,7 @@ def extents(
     place = data_directory(session, around)
     if isinstance(place, NoAccess):
         return
-    kept = _Kept(session, schema, selection)
+    kept = _Kept(session, schema, selection, around.beside)
     with _files():
         parts = staying.ranges(session, opened, schema, selection, place)
         for path, name in sorted(_walk(place, session)):
@@ -241,8 +241,12 @@ def _whole(length: int) -> Ranges:
 class _Kept:
     """Files that hold nothing but what stays: tables out of scope, and other databases."""
 
-    def __init__(self, session: Session, schema: Schema, selection: Selection) -> None:
-        self._others = {str(oid) for (oid,) in session.rows(_OTHERS)}
+    def __init__(
+        self, session: Session, schema: Schema, selection: Selection, beside: frozenset[str] | None
+    ) -> None:
+        self._others = {str(oid) for (oid,) in session.rows(OTHERS)}
+        if beside is not None:
+            self._others &= beside
         self._version = str(session.one(_VERSION))
         staying = [table.oid for table in schema.tables if not selection.includes(table.name)]
         staying += views.apart(session, schema, selection)
@@ -263,7 +267,7 @@ class _Kept:
 
 
 # A folder without a database was left by a server that was killed, or by an older version (pg_upgrade).
-_OTHERS = "SELECT oid::int8 FROM pg_database WHERE datname <> current_database()"
+OTHERS = "SELECT oid::int8 FROM pg_database WHERE datname <> current_database()"
 _VERSION = """
 SELECT format('PG_%s_%s', current_setting('server_version_num')::int4 / 10000, catalog_version_no)
 FROM pg_control_system()

@@ -92,7 +92,8 @@ def extents(session: Session, selection: Selection, around: Surroundings) -> Ite
             with _opened(session, copy.place, Session) as standby:
                 again: Callable[[], AbstractContextManager[Session]] = _opener(copy.place)
                 known = schema.read(standby)
-                files = list(raw.extents(standby, again, known, selection, NOTHING_AROUND))
+                beside = Surroundings(beside=around.beside)
+                files = list(raw.extents(standby, again, known, selection, beside))
                 files += logs.extents(standby, NOTHING_AROUND)
         except StoreError:
             continue  # told by `found`
