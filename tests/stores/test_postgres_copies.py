@@ -755,8 +755,15 @@ def test_a_standby_has_everybody_and_follows(place: Place, follower: postgres_se
     assert "standby" in kinds
     assert not [kind for kind in kinds if kind in ("replication slot", "standby, not named in the case")]
 
+    taken = follower.data / "log/postgresql-2024-01-02_030405.log"  # as the primary's settings name it
+    taken.parent.mkdir(exist_ok=True)
+    taken.write_text("parameters: $1 = '" + "x" * 5000)
+    beside = taken.with_name("notes.log")
+    beside.write_text("of somebody else")
+
     reclaimed = place.reclaim("public.patient", shared=REPLICAS, copies=(given,))
 
+    assert (taken.exists(), beside.exists()) == (False, True)
     assert "standby" not in f"{reclaimed.why_not_higher} {reclaimed.notes}"
     for kind in ("relation", "wal", "server log", "server file"):
         assert place.residue(f"standby {kind}", given) == 0

@@ -11,11 +11,11 @@ import contextlib
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from cenotaph.errors import PermanentStoreError
-from cenotaph.store import Command, Copy, Disposition, Extent, Surroundings
+from cenotaph.store import NOTHING_AROUND, Command, Copy, Disposition, Extent, Surroundings
 from cenotaph.stores.postgres.beneath import raw
 from cenotaph.stores.postgres.outside import beside
 from cenotaph.stores.postgres.session import Denied, Session, quoted
@@ -79,11 +79,24 @@ def forget(work: Work) -> None:
     forget_of(work, work.writer, work.around)
 
 
-def forget_of(work: Work, writer: Writer, around: Surroundings) -> None:
-    """As `forget`, of the server of this session."""
+def copied(primary: Session, standby: Session) -> list[Log]:
+    """What a standby has of its primary's log: the base backup that it was made of took it along."""
+    data, pattern = raw.data_directory(standby), collected(_setting(primary, "log_filename"))
+    if isinstance(data, raw.NoAccess) or pattern is None:
+        return []
+    top = os.path.realpath(data)
+    folder = os.path.realpath(os.path.join(top, _setting(primary, "log_directory")))
+    if not folder.startswith(top + "/"):
+        return []  # it lies elsewhere, and may be another server's
+    own = {log.path for log in known(standby, NOTHING_AROUND)[0]}
+    return [log for log in _matching(folder, pattern) if log.path not in own]
+
+
+def forget_of(work: Work, writer: Writer, around: Surroundings, more: Sequence[Log] = ()) -> None:
+    """As `forget`, of the server of this session, and of more logs."""
     _reset(work, writer)
     tally = beside.Tally()
-    for log in known(writer, around)[0]:
+    for log in (*known(writer, around)[0], *more):
         try:
             _forget(log, tally)
         except PermanentStoreError as error:

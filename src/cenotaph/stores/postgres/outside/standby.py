@@ -137,7 +137,7 @@ def _follow(work: Work, standby: Writer) -> None:
     if held := int(standby.one(_UPTO, mark)):
         work.limits.append(f"a standby keeps {held} segments of its log from before the rows were gone")
     if "logs" in work.shared:
-        logs.forget_of(work, standby, NOTHING_AROUND)
+        logs.forget_of(work, standby, NOTHING_AROUND, logs.copied(work.writer, standby))
 
 
 def _wait(until: str, standby: Session) -> None:
