@@ -174,6 +174,7 @@ class Extent:
     length: int
     open: Callable[[], BinaryIO] = field(repr=False)
     kept: Ranges = field(repr=False)
+    anew: bool = False  # a copy at the place of one that is made of what stays: it has whom the store keeps
 
 
 class Class(enum.StrEnum):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -9,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from unittest import mock
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
@@ -18,7 +20,7 @@ from cenotaph.residue.needles import NeedleBuilder
 from cenotaph.scope import Selection
 from cenotaph.sealing import NeedleSource, Target
 from cenotaph.stages.probe import ProbeTask, probe_store
-from cenotaph.store import GivenCopy, Served, Surroundings
+from cenotaph.store import Extent, GivenCopy, Served, Surroundings
 from cenotaph.stores.postgres import open_reader
 from cenotaph.stores.postgres.reader import PostgresReader
 from cenotaph_proof.statements import ProbedStore
@@ -155,3 +157,23 @@ def test_a_dump_that_is_still_there_was_not_destroyed(task: ProbeTask, tmp_path:
     found = asked(replace(task, target=replace(task.target, around=given)))
 
     assert (found.reached, found.why_not_higher) == ("L1", "not reached, as this auditor sees: dump")
+
+
+def test_who_stays_is_no_stranger_in_a_copy_that_was_made_anew(task: ProbeTask) -> None:
+    """A new dump has the people of every table that stays, whom no seal knows. Whoever else is in it, and
+    whoever is in an old one, is a stranger still."""
+    stays, gone = b"tel 13900000007;", b"tel 13900000019;"
+
+    def extent(kind: str, data: bytes, *, kept: bool = False, anew: bool = False) -> Extent:
+        whole = np.array([[0, len(data)]] if kept else [], dtype=np.int64).reshape(-1, 2)
+        return Extent(kind, kind, len(data), lambda: io.BytesIO(data), whole, anew)
+
+    def strangers(*extents: Extent) -> int:
+        with mock.patch.object(PostgresReader, "raw", return_value=extents):
+            return probe_store(task)[0].strangers
+
+    table = extent("relation", stays, kept=True)
+    assert strangers(extent("dump", stays, anew=True), table) == 0
+    assert strangers(extent("dump", stays + gone, anew=True), table) == 1
+    assert strangers(extent("dump", stays), table) == 1
+    assert strangers(extent("dump", stays, anew=True)) == 1

@@ -179,6 +179,8 @@ class _Search:
         self.needles = task.needles.load(task.case_key)
         self.sought = Together(self.needles)
         self.values = Findings()
+        self.elsewhere: set[int] = set()  # people by shape; and those in copies that were made anew
+        self.in_new: set[int] = set()
         self.by_place: Counter[tuple[str, str, str]] = Counter()
         self.places = 0
         self.unread = 0
@@ -195,7 +197,7 @@ class _Search:
         moved = self._read_twice(extents, first)
         runs_on = self._runs_on()
         residue = sum(what >= 0 for what in self.values.residue)
-        strangers = len(self.values.residue) - residue
+        strangers = len(self._strangers())
         grade, why = self._grade(rows, residue, strangers, moved, runs_on)
         problems = tuple(f"{p}: could not be decoded to its end" for p in self.values.problems)
         if self.unread:
@@ -220,6 +222,11 @@ class _Search:
             unreachable=self.task.not_reached + problems,
             read=True,
         )
+
+    def _strangers(self) -> set[int]:
+        """People whom no seal knows. One whom only a copy that was made anew has, and what stays in the store
+        too, is none."""
+        return self.elsewhere | (self.in_new - self.values.kept)
 
     def kept_needles(self) -> frozenset[int]:
         """The needles that were found in what is kept; shapes lie below zero."""
@@ -251,6 +258,10 @@ class _Search:
         for (lane, _, kind, kept), hits in found.counts.items():
             if not kept and kind not in SHAPES:
                 self.by_place[extent.kind, lane, kind] += hits
+        if extent.anew:
+            self.in_new.update(what for what in found.residue if what < 0)
+        else:
+            self.elsewhere.update(what for what in found.residue if what < 0)
         self.values.merge(found)
         return len(found.residue), len(found.kept)
 

@@ -18,7 +18,7 @@ import os
 import re
 import tarfile
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import BinaryIO, cast
 
 import lz4.frame
@@ -66,10 +66,12 @@ def found(session: Session, selection: Selection, around: Surroundings) -> Itera
 def extents(around: Surroundings) -> Iterator[Extent]:
     """Every file of them, and of what was made anew."""
     renewed = [GivenCopy(c.kind, c.renew) for c in around.copies if c.renew and c.kind in (DUMP, BASE)]
-    for backup in (*given(around), *given(Surroundings(copies=tuple(renewed)))):
-        top = backup.path if backup.folder else os.path.dirname(backup.path)
-        for file in backup.files:
-            yield beside.extent(backup.kind, os.path.join(top, os.fsdecode(file.name)), file.size)
+    for copies, anew in ((around, False), (Surroundings(copies=tuple(renewed)), True)):
+        for backup in given(copies):
+            top = backup.path if backup.folder else os.path.dirname(backup.path)
+            for file in backup.files:
+                path = os.path.join(top, os.fsdecode(file.name))
+                yield replace(beside.extent(backup.kind, path, file.size), anew=anew)
 
 
 def given(around: Surroundings) -> Iterator[Backup]:
