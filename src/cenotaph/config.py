@@ -23,7 +23,7 @@ from cenotaph import retired
 from cenotaph.clock import window
 from cenotaph.errors import UsageError
 from cenotaph.scope import Hold, Predicate, Selection, parse_predicate
-from cenotaph.store import GivenCopy, Surroundings
+from cenotaph.store import GivenCopy, HeldBeside, Surroundings
 from cenotaph_proof.errors import ProofError
 from cenotaph_proof.keys import PublicKey
 from cenotaph_proof.network.address import Address
@@ -349,7 +349,15 @@ class CaseFile(_Table):
             ),
             online_overwrite=store.online_overwrite,
             retire_server=store.retire_server,
+            held_beside=tuple(self._held_beside(store)),
         )
+
+    def _held_beside(self, store: StoreTable) -> Iterator[HeldBeside]:
+        for other in self.store:
+            held = any(h.stores is None or other.name in h.stores for h in self.hold)
+            if held and other.name != store.name and other.kind not in PLACES:
+                bases = (c.store == other.name and c.kind == "base backup" for c in self.copies)
+                yield HeldBeside(self.url(other), any(bases))
 
     def volumes(self) -> tuple[NamedVolume, ...]:
         """The volumes that the case names, with what statements call them and absolute paths."""

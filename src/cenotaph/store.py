@@ -71,6 +71,14 @@ class GivenCopy:
 
 
 @dataclass(frozen=True, slots=True)
+class HeldBeside:
+    """Another store of the case that a server keeps, with records under a hold."""
+
+    url: str = field(repr=False)
+    base_backup: bool  # the case names one at that store
+
+
+@dataclass(frozen=True, slots=True)
 class Surroundings:
     """What the case says of a store beyond its address."""
 
@@ -79,6 +87,7 @@ class Surroundings:
     online_overwrite: bool = False  # overwrite whole relations beneath the running server
     retire_server: bool = False  # the server goes with the store
     beside: frozenset[str] | None = None  # databases that its server had besides; None: whatever it has now
+    held_beside: tuple[HeldBeside, ...] = ()  # some may be of the same server, and so of its base backups
 
 
 NOTHING_AROUND = Surroundings()

@@ -22,7 +22,7 @@ from cenotaph import durable
 from cenotaph.residue.needles import NeedleBuilder
 from cenotaph.residue.scan import scan
 from cenotaph.scope import EVERYTHING, Hold, Selection, parse_predicate
-from cenotaph.store import GivenCopy, Grade, Reclamation, Surroundings
+from cenotaph.store import GivenCopy, Grade, HeldBeside, Reclamation, Surroundings
 from cenotaph.stores.postgres import open_eraser, open_reader
 from cenotaph.stores.postgres.outside import archive, logs, renewal, standby
 from cenotaph.stores.postgres.reader import Retired
@@ -290,8 +290,10 @@ def test_a_lying_archive_command_is_noticed(place: Place) -> None:
 
 
 def test_what_waits_for_a_failing_archiver_is_told(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It would be archived after everything else was destroyed: L1, with the number of segments."""
+    """It would be archived after everything else was destroyed, and what is in its way may be another
+    server's: nothing goes, L1, with the number of segments."""
     monkeypatch.setattr(archive, "ARCHIVED_WITHIN", 5.0)
+    before = set(place.archive.iterdir())
     place.archive.chmod(0o500)
     place.sql("TRUNCATE patient", PATIENTS[1])
 
@@ -300,6 +302,7 @@ def test_what_waits_for_a_failing_archiver_is_told(place: Place, monkeypatch: py
     place.archive.chmod(0o700)
     assert reclaimed.reached is Grade.L1
     assert "wait for the archiver: its command fails" in f"{reclaimed.why_not_higher} {reclaimed.notes}"
+    assert before <= set(place.archive.iterdir())
 
 
 @pytest.mark.parametrize(
@@ -329,6 +332,38 @@ def test_what_waits_for_a_failing_archiver_is_told(place: Place, monkeypatch: py
 def test_only_a_plain_archive_command_is_understood(command: str, folder: str | None) -> None:
     """What could write elsewhere too is not taken for a place."""
     assert archive.plain(command) == folder
+
+
+def test_the_archive_that_a_copy_of_the_server_shares_with_it_stays(tmp_path: Path) -> None:
+    """A server was made of another's base backup, archive command and identifier included, and promoted. What
+    goes is its database; the other one's archive stays, all of it."""
+    it = Place()
+    clone = None
+    try:
+        folder = it.new("clone")
+        line = [BIN / "pg_basebackup", "-D", folder / "data", "-X", "fetch", "-c", "fast", "-d", it.url]
+        subprocess.run(postgres_server.as_server(list(map(str, line))), check=True)
+        (folder / "data" / "standby.signal").touch()
+        chosen = {"wal_level": "replica", "max_wal_senders": "4", "archive_mode": "on", "hot_standby": "on"}
+        clone = postgres_server.Server(folder, port=5433, settings=chosen)
+        clone.run("SELECT pg_promote()", "CHECKPOINT")
+        for _ in range(3):
+            it.switch()  # what the clone does not come from
+        kept = {path.name: path.read_bytes() for path in it.archive.iterdir()}
+        around = Surroundings(str(folder / "data"))
+        selection = Selection(collections=("public.patient",))
+        eraser = open_eraser(clone.url(it.name), selection, SHARED, around)
+        reader = open_reader(clone.url(it.name), selection, around)
+
+        reclaimed = eraser.reclaim(list(reader.collections()))
+
+        eraser.close()
+        assert "another server may archive there" in f"{reclaimed.why_not_higher} {reclaimed.notes}"
+        assert kept.items() <= {path.name: path.read_bytes() for path in it.archive.iterdir()}.items()
+    finally:
+        if clone is not None:
+            clone.stop_only()
+        it.stop()
 
 
 # ── logs ─────────────────────────────────────────────────────────────────────────────────────────
@@ -415,6 +450,46 @@ def test_a_log_that_is_given_is_forgotten(place: Place, tmp_path: Path) -> None:
     assert (tmp_path / "a.log").read_bytes() == b""
     for name in ("b.txt", "table.csv"):
         assert (tmp_path / name).read_bytes() == b"another's"
+
+
+def test_a_log_that_another_program_writes_to_stays(place: Place, tmp_path: Path) -> None:
+    """A folder of everybody's logs, /var/log perhaps: one of them is open in a program that is not the
+    server, and nothing there is touched. Programs that only read one, as those that forward logs do, are
+    no matter."""
+    for name in ("auth.log", "pg.log"):
+        (tmp_path / name).write_bytes(b"line")
+    given = GivenCopy("server log", str(tmp_path))
+    with (tmp_path / "auth.log").open("ab") as theirs:
+        other = subprocess.Popen(["sleep", "60"], stdout=theirs, cwd="/")
+    try:
+        reclaimed = place.reclaim("public.patient", shared=LOGS, copies=(given,))
+    finally:
+        other.kill()
+        other.wait()
+
+    assert "another program writes to" in f"{reclaimed.why_not_higher} {reclaimed.notes}"
+    assert [(tmp_path / name).read_bytes() for name in ("auth.log", "pg.log")] == [b"line"] * 2
+
+    with (tmp_path / "pg.log").open("rb") as read:
+        reader = subprocess.Popen(["sleep", "60"], stdin=read, cwd="/")
+    place.reclaim("public.patient", shared=LOGS, copies=(given,))
+    reader.kill()
+    reader.wait()
+
+    assert (tmp_path / "pg.log").read_bytes() == b""
+
+
+def test_a_folder_of_logs_is_not_taken_where_the_server_names_its_own(place: Place) -> None:
+    """The folder has the logs of two servers, and the other one is down: only what the kernel tells is its
+    log goes, and the rest is told."""
+    folder = place.server.folder
+    (folder / "other-15-main.log").write_bytes(b"another's")
+
+    reclaimed = place.reclaim("public.patient", shared=LOGS, copies=(GivenCopy("server log", str(folder)),))
+
+    assert (folder / "other-15-main.log").read_bytes() == b"another's"
+    assert "1 files in the server log's folder" in f"{reclaimed.why_not_higher} {reclaimed.notes}"
+    (folder / "other-15-main.log").unlink()
 
 
 @pytest.mark.parametrize(
@@ -515,6 +590,68 @@ def test_a_dump_goes_at_once_where_nothing_stays(place: Place) -> None:
     assert place.sql("SELECT * FROM stays") == stays
     assert not old.exists()
     assert "dump stays" not in f"{reclaimed.why_not_higher} {reclaimed.notes}"
+
+
+@pytest.mark.parametrize("where", ["postgres", "the same database"])
+def test_a_base_backup_stays_where_rows_are_left(where: str) -> None:
+    """In the database that every server has, and in which people put tables all the same; or in a table that
+    came since, or could not be erased yet: nobody made a new one, so the old one stays."""
+    it = Place()
+    try:
+        it.sql("DELETE FROM patient", "DELETE FROM stays")
+        old = base_backup(it, it.folder / "only", "-Ft")
+        if where == "postgres":
+            it.server.run("CREATE TABLE theirs AS SELECT 1 AS id")
+        else:
+            it.sql("INSERT INTO stays VALUES (1, 'came back')")
+        given = GivenCopy("base backup", str(old))
+        eraser = open_eraser(it.url, Selection(), BACKUPS, Surroundings(copies=(given,)))
+
+        reclaimed = eraser.reclaim(())
+
+        eraser.close()
+        assert "a base backup stays: " in f"{reclaimed.why_not_higher} {reclaimed.notes}"
+        assert (old / "base.tar").exists()
+    finally:
+        it.stop()
+
+
+@pytest.mark.parametrize("begun", ["", ".cenotaph-old"])
+def test_a_base_backup_stays_for_a_hold_at_another_store_of_its_server(place: Place, begun: str) -> None:
+    """It has all databases. Also where a run had begun with it, and the hold is newer; and the log's archive
+    stays with it."""
+    old = base_backup(place, place.folder / f"for-both{begun}", "-Ft")
+    given = GivenCopy("base backup", str(old).removesuffix(begun), str(place.folder / "unused"))
+    held = HeldBeside(place.server.url(), base_backup=True)
+    around = Surroundings(copies=(given,), held_beside=(held,))
+    segments = set(place.archive.iterdir())
+    eraser = open_eraser(place.url, Selection(collections=("public.patient",)), BACKUPS, around)
+
+    reclaimed = eraser.reclaim(())
+
+    eraser.close()
+    told = f"{reclaimed.why_not_higher} {reclaimed.notes}"
+    assert "a base backup stays: it may hold records that are held" in told
+    assert "the wal archive stays: a base backup that a hold keeps" in told
+    assert (old / "base.tar").exists()
+    assert segments <= set(place.archive.iterdir())
+    shutil.rmtree(old)
+
+
+def test_a_new_base_backup_with_links_in_it_is_not_started(place: Place) -> None:
+    """Its log is a link, to that of a running server perhaps, into which one started on it would write."""
+    old, new = (base_backup(place, place.folder / name) for name in ("old-base", "new-base"))
+    shutil.move(new / "pg_wal", place.folder / "log-of-another")
+    (new / "pg_wal").symlink_to(place.folder / "log-of-another")
+    before = [(path, path.stat().st_mtime_ns) for path in (place.folder / "log-of-another").iterdir()]
+    given = GivenCopy("base backup", str(old), str(new))
+
+    reclaimed = place.reclaim("public.patient", shared=BACKUPS, copies=(given,))
+
+    assert "links or special files" in f"{reclaimed.why_not_higher} {reclaimed.notes}"
+    assert [(p, p.stat().st_mtime_ns) for p in (place.folder / "log-of-another").iterdir()] == before
+    for path in (old, new, place.folder / "log-of-another"):
+        shutil.rmtree(path)
 
 
 def test_a_killed_run_goes_on_with_the_dump_that_it_had_begun(place: Place) -> None:

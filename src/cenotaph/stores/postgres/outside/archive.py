@@ -13,7 +13,7 @@ import re
 import shlex
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from cenotaph.durable import Beneath, is_tombstone
@@ -78,27 +78,31 @@ def destroy(work: Work) -> None:
     paths = list(filter(None, places(work.writer, work.around)))
     if not paths:
         return
-    if backups.kept_for_holds(work.selection, work.around):
+    if backups.kept_for_holds(work.writer, work.selection, work.around):
         work.limits.append("the wal archive stays: a base backup that a hold keeps may need it")
         return
     try:
-        mark, last = _settle(work)
+        mark, last, waits = _settle(work)
     except Denied:
         raise PermanentStoreError(
             "the shared action wal_archive takes the right to switch the log and to see what waits for its"
             " archive",
             hint="GRANT it pg_checkpoint, pg_monitor and EXECUTE ON FUNCTION pg_switch_wal()",
         ) from None
+    if waits:
+        work.limits.append(f"the wal archive stays: {waits}")
+        return
     if behind := _standbys_behind(work.writer):
         work.limits.append(f"the wal archive stays: {behind} standbys have not yet read what lies in it")
         return
     identifier = int(work.writer.one("SELECT system_identifier FROM pg_control_system()"))
+    left = _left(work, mark)
     tally, there = beside.Tally(), last is None
     for path in paths:
         try:
             with beside.folder(path) as place:
                 there = there or any(name.startswith(os.fsencode(str(last))) for name in _names(place))
-                _destroy_in(place, _Mark.of(mark), identifier, work, tally)
+                _destroy_in(place, _Mark.of(mark, left), identifier, work, tally)
         except PermanentStoreError as error:
             work.limits.append(f"the wal archive: {error.message}")
     if not there:
@@ -132,33 +136,60 @@ class _Mark(NamedTuple):
 
     timeline: bytes
     place: bytes
+    left: Mapping[bytes, bytes]  # older timelines, and the segment in which this server left each
 
     @classmethod
-    def of(cls, segment: str) -> _Mark:
-        return cls(segment[:8].encode(), segment[8:24].encode())
+    def of(cls, segment: str, left: Mapping[bytes, bytes]) -> _Mark:
+        return cls(segment[:8].encode(), segment[8:24].encode(), left)
 
     def covers(self, timeline: bytes, place: bytes) -> bool:
-        """What an older timeline has beyond the place where it was left is older all the same."""
-        return timeline < self.timeline or (timeline == self.timeline and place <= self.place)
+        """Raises: PermanentStoreError for what this server neither wrote nor came from: the one that it was
+        made a copy of has its identifier, and may archive to the same place."""
+        if timeline == self.timeline:
+            return place <= self.place
+        if timeline > self.timeline or place > self.left.get(timeline, b""):
+            raise PermanentStoreError(
+                "it has segments of a timeline to which this server did not come, or which it had left:"
+                " another server may archive there, and nothing in it was destroyed"
+            )
+        return True
 
 
-def _settle(work: Work) -> tuple[str, str | None]:
-    """Have everything up to now archived: the last segment of it, and the last that the server says it has
-    archived. Where some is not, the grade is held down."""
+def _left(work: Work, mark: str) -> dict[bytes, bytes]:
+    """The timelines from which the server came, each with the segment in which it was left (its history, a
+    file with a line for each: number, place, why)."""
+    data = raw.data_directory(work.writer, work.around)
+    if mark.startswith("00000001") or isinstance(data, raw.NoAccess):
+        return {}
+    try:
+        with open(os.path.join(data, "pg_wal", f"{mark[:8]}.history"), encoding="ascii") as history:
+            lines = [line.split() for line in history if line.strip() and not line.startswith("#")]
+        return {
+            b"%08X" % int(number): str(work.writer.one(_SEGMENT_OF, place))[8:24].encode()
+            for number, place, *_ in lines
+        }
+    except (OSError, ValueError):
+        return {}
+
+
+def _settle(work: Work) -> tuple[str, str | None, str]:
+    """Have everything up to now archived: the last segment of it, the last that the server says it has
+    archived, and, where some is not, why."""
     writer = work.writer
     mark = str(writer.one("SELECT pg_walfile_name(pg_current_wal_insert_lsn())"))
     if not _archives(writer):
-        return mark, None
+        return mark, None, ""
     writer.run(CHECKPOINT)  # which writes a record, without which the switch would do nothing
     writer.run(SWITCH)
     deadline = time.monotonic() + ARCHIVED_WITHIN
     while (waits := int(writer.one(_WAITS, mark))) and time.monotonic() < deadline and not _failing(writer):
         time.sleep(_PAUSE)
-    if waits:
+    told = ""
+    if waits:  # it would bring everybody back; or another server's segments are in its way
         why = "its command fails" if _failing(writer) else "it is too slow"
-        work.limits.append(f"{waits} segments of the log still wait for the archiver: {why}")
+        told = f"{waits} segments of the log still wait for the archiver: {why}"
     last = writer.one("SELECT last_archived_wal FROM pg_stat_archiver")
-    return mark, None if last is None else str(last)
+    return mark, None if last is None else str(last), told
 
 
 def _destroy_in(place: Beneath, mark: _Mark, identifier: int, work: Work, tally: beside.Tally) -> None:
@@ -170,14 +201,11 @@ def _destroy_in(place: Beneath, mark: _Mark, identifier: int, work: Work, tally:
         if is_tombstone(file.name):
             mine.append(file.name)
             continue
-        old = _older(file.name, mark)
-        if old is None:
-            raise PermanentStoreError("it has segments of a timeline to which this server did not come")
-        if not old:
-            continue
         server = _server(place, file) if _SEGMENT.fullmatch(file.name) else identifier
         if server is not None and server != identifier:
             raise PermanentStoreError("it has segments of another server: nothing in it was destroyed")
+        if not _older(file.name, mark):
+            continue
         mine += [file.name] if server is not None else []
         strange += server is None
     for name in mine:
@@ -191,13 +219,13 @@ def _destroy_in(place: Beneath, mark: _Mark, identifier: int, work: Work, tally:
         work.notes.append(f"{others} other files or folders in the wal archive's folder were left alone")
 
 
-def _older(name: bytes, mark: _Mark) -> bool | None:
-    """Whether a file is from before the mark; None where it cannot be told."""
+def _older(name: bytes, mark: _Mark) -> bool:
+    """Whether a file is from before the mark. Raises: PermanentStoreError where it cannot be told."""
     if history := _HISTORY.fullmatch(name):
         return bool(history[1] < mark.timeline)
     found = _SEGMENT.fullmatch(name) or _LABEL.fullmatch(name)
     assert found is not None
-    return None if found[1] > mark.timeline else mark.covers(found[1], found[2])
+    return mark.covers(found[1], found[2])
 
 
 def _server(place: Beneath, file: beside.Found) -> int | None:
@@ -316,6 +344,7 @@ _WAITS = """
 SELECT count(*) FROM pg_ls_archive_statusdir() WHERE name ~ '^[0-9A-F]{24}(\\.partial)?\\.ready$'
     AND substr(name, 1, 24) COLLATE "C" <= $1
 """
+_SEGMENT_OF = "SELECT pg_walfile_name($1::text::pg_lsn)"
 _FAILED = """
 SELECT 1 FROM pg_stat_archiver WHERE last_failed_time IS NOT NULL
     AND last_failed_time > coalesce(last_archived_time, '-infinity')

@@ -18,6 +18,7 @@ import os
 import re
 import tarfile
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from typing import BinaryIO, cast
 
@@ -31,11 +32,12 @@ from cenotaph.scope import Selection
 from cenotaph.store import Command, Copy, Disposition, Extent, GivenCopy, Surroundings
 from cenotaph.stores.postgres.catalog import schema
 from cenotaph.stores.postgres.outside import beside, renewal
-from cenotaph.stores.postgres.session import Session
+from cenotaph.stores.postgres.session import Place, Session, driver_errors
 from cenotaph.stores.postgres.work import Outlook, Work
 
 DUMP, BASE = "dump", "base backup"
 HELD = "kept for a hold"
+_HELD = "it may hold records that are held"
 _BEGUN = ".cenotaph-old"  # behind the name of what is being destroyed
 _CUSTOM, _PLAIN, _CLUSTER = "custom", "plain", "of all databases"
 
@@ -96,9 +98,27 @@ def why_not_overwritten(around: Surroundings) -> str:
     return ""
 
 
-def kept_for_holds(selection: Selection, around: Surroundings) -> bool:
+def kept_for_holds(session: Session, selection: Selection, around: Surroundings) -> bool:
     """Whether a base backup stays because of a hold: it may need the log's archive to be of any use."""
-    return bool(selection.holds) and any(backup.kind == BASE for backup in given(around))
+    mine = bool(selection.holds) and any(backup.kind == BASE for backup in given(around))
+    return mine or any(held.base_backup and _same_server(session, held.url) for held in around.held_beside)
+
+
+def _held(work: Work, what: str) -> bool:
+    """Whether such a copy may hold records under a hold: of this store, or of another of its server."""
+    if work.selection.holds:
+        return True
+    others = work.around.held_beside if what in (BASE, _CLUSTER) else ()
+    return any(_same_server(work.writer, held.url) for held in others)
+
+
+def _same_server(session: Session, url: str) -> bool:
+    """Whether this is an address of the same server; true where nobody answers to tell."""
+    try:
+        with driver_errors("another store"), closing(Session(Place.of(url))) as other:
+            return bool(other.one(_IDENTIFIER) == session.one(_IDENTIFIER))
+    except StoreError:
+        return True
 
 
 def destroy(work: Work) -> None:
@@ -135,6 +155,8 @@ def destroying(outlook: Outlook) -> Iterator[Command]:
 def _go(work: Work, backup: Backup, tally: beside.Tally) -> None:
     parent, name = beside.split(backup.path)
     begun = name if backup.begun else name + os.fsencode(_BEGUN)
+    if _held(work, backup.kind):  # also of what was begun: the hold may be newer
+        raise PermanentStoreError(_HELD)
     if not backup.begun:
         _make_dispensable(work, backup)
     with beside.folder(parent) as place:
@@ -151,8 +173,6 @@ def _make_dispensable(work: Work, backup: Backup) -> None:
 
     Raises: PermanentStoreError where it has to stay.
     """
-    if work.selection.holds:
-        raise PermanentStoreError("it may hold records that are held")
     parent, name = beside.split(backup.path)
     with beside.folder(parent) as place:
         for file in backup.files:
@@ -161,6 +181,8 @@ def _make_dispensable(work: Work, backup: Backup) -> None:
     if os.path.islink(backup.path):
         raise PermanentStoreError("it is a symlink: nothing is done to it")
     what = _base(work.writer, backup) if backup.kind == BASE else _dump(work.writer, backup)
+    if _held(work, what):
+        raise PermanentStoreError(_HELD)
     if what == _CLUSTER and _stays(work, others=True):
         raise PermanentStoreError("it is a dump of all databases, of which parts stay, and is not made anew")
     if backup.renew is not None:
@@ -176,7 +198,11 @@ def _stays(work: Work, *, others: bool) -> str:
     tables = schema.read(work.writer).tables
     if not all(work.selection.whole(table.name, table.names()) for table in tables):
         return "a part of the database stays"
-    if others and work.writer.rows(_OTHER_DATABASES):
+    place = work.writer.place
+    if schema.has_rows(place):  # not yet erased, or come since
+        return "the database has rows"
+    databases = [str(name) for (name,) in work.writer.rows(_OTHER_DATABASES)] if others else []
+    if any(name not in _SERVERS_OWN or schema.has_rows(place.other(name)) for name in databases):
         return "other databases of the server stay"
     return ""
 
@@ -238,7 +264,7 @@ def _of_this_database(session: Session, begin: bytes) -> str:
 
 def _base(session: Session, backup: Backup) -> str:
     """Raises: PermanentStoreError where it is no base backup of this server, or a server runs on it."""
-    here = session.one("SELECT system_identifier FROM pg_control_system()")
+    here = session.one(_IDENTIFIER)
     if backup.folder and os.path.isfile(os.path.join(backup.path, "global", "pg_control")):
         names = {file.name for file in backup.files}
         if b"backup_label" not in names or b"postmaster.pid" in names:
@@ -331,6 +357,7 @@ def _unpacked(path: str) -> Iterator[BinaryIO]:
         raise PermanentStoreError("it cannot be read to its end") from None
 
 
+_IDENTIFIER = "SELECT system_identifier FROM pg_control_system()"
 _PACKED = rb"(?:\.(?:gz|zst|lz4))?"
 _OF_A_DUMP = re.compile(rb"toc\.dat|(?:[0-9]+|blob_[0-9]+)\.dat" + _PACKED + rb"|blobs(?:_[0-9]+)?\.toc")
 _OF_A_BASE = re.compile(rb"(?:base|pg_wal|[0-9]+)\.tar" + _PACKED + rb"|backup_manifest")
@@ -339,6 +366,7 @@ _NAMES = """
 SELECT format('%I.%I', n.nspname, c.relname) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind IN ('r', 'p')
 """
+_SERVERS_OWN = ("postgres", "template1")  # every server has them; people keep tables in them all the same
 _OTHER_DATABASES = """
-SELECT 1 FROM pg_database WHERE datname NOT IN (current_database(), 'postgres', 'template0', 'template1')
+SELECT datname::text FROM pg_database WHERE datname NOT IN (current_database(), 'template0')
 """

@@ -214,6 +214,39 @@ def _remove_folders(parent: Beneath, name: bytes) -> None:
         os.close(directory)
 
 
+def written_elsewhere(top: str) -> set[tuple[int, int]]:
+    """Device and inode of every file that a process which does not stand in the directory `top` has open for
+    writing, as far as this user may see (proc(5))."""
+    here, found = _identity(os.stat(top)), set()
+    for process in (f"/proc/{name}" for name in os.listdir("/proc") if name.isdecimal()):  # noqa: PTH208
+        with contextlib.suppress(OSError):  # it ended, or is another user's
+            if process == f"/proc/{os.getpid()}" or _identity(os.stat(f"{process}/cwd")) == here:
+                continue
+            for number in os.listdir(f"{process}/fd"):  # noqa: PTH208
+                with contextlib.suppress(OSError):
+                    info = os.stat(f"{process}/fd/{number}")
+                    if stat.S_ISREG(info.st_mode) and _writes(f"{process}/fdinfo/{number}"):
+                        found.add(_identity(info))
+    return found
+
+
+def at(path: str) -> tuple[int, int] | None:
+    """Device and inode of what is there."""
+    with contextlib.suppress(FileNotFoundError):
+        return _identity(os.lstat(path))
+    return None
+
+
+def _identity(info: os.stat_result) -> tuple[int, int]:
+    return info.st_dev, info.st_ino
+
+
+def _writes(told: str) -> bool:
+    with open(told, encoding="ascii") as lines:
+        flags = next((line.split()[1] for line in lines if line.startswith("flags:")), "0")
+    return bool(int(flags, 8) & os.O_ACCMODE)
+
+
 def overwrites(fd: int) -> bool:
     """Whether zeros written over the file land on its content."""
     return durable.filesystem(fd).overwrites_in_place and not durable.reflinked(fd)

@@ -96,7 +96,7 @@ def forget_of(work: Work, writer: Writer, around: Surroundings, more: Sequence[L
     """As `forget`, of the server of this session, and of more logs."""
     _reset(work, writer)
     tally = beside.Tally()
-    for log in (*known(writer, around)[0], *more):
+    for log in (*_sure(work, writer, around), *more):
         try:
             _forget(log, tally)
         except PermanentStoreError as error:
@@ -107,6 +107,32 @@ def forget_of(work: Work, writer: Writer, around: Surroundings, more: Sequence[L
         work.notes.append(f"{tally.files} files of the server log were emptied or destroyed")
     if tally.left_open:
         work.notes.append(f"{tally.left_open} files of the server log were freed, and not overwritten")
+
+
+def _sure(work: Work, writer: Writer, around: Surroundings) -> list[Log]:
+    """The files that are this server's. In a folder to which it is told to write, only those of names that it
+    gives; and none of a folder in which one of them is another program's."""
+    logs, data = known(writer, around)[0], raw.data_directory(writer, around)
+    told = {log.path for log in _told(writer, around)[0]}
+    named = {os.path.realpath(copy.place) for copy in around.copies if copy.kind == KIND}
+    named |= {log.path for path in named if not os.path.isdir(path) for log in _with_rotated(path)}
+    folders = {os.path.dirname(path) for path in told}
+    sure = [log for log in logs if log.path in told | named or os.path.dirname(log.path) not in folders]
+    if len(sure) < len(logs):
+        work.limits.append(
+            f"{len(logs) - len(sure)} files in the server log's folder have other names than the server"
+            " gives: name each that is its own"
+        )
+    if isinstance(data, raw.NoAccess):
+        return sure
+    strange = beside.written_elsewhere(data)
+    theirs = {os.path.dirname(log.path) for log in sure if beside.at(log.path) in strange}
+    if theirs:
+        work.limits.append(
+            "the server log stays: another program writes to a file of it, or to one in its folder that is"
+            " named like it"
+        )
+    return [log for log in sure if os.path.dirname(log.path) not in theirs]
 
 
 def forgetting(outlook: Outlook) -> Iterator[Command]:

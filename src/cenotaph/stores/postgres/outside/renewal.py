@@ -29,8 +29,6 @@ from cenotaph.stores.postgres.session import Session, driver_errors, quoted
 from cenotaph.stores.postgres.work import Work
 from cenotaph.stores.postgres.writing import Writer
 
-_NEW = ".cenotaph-new"  # behind the name of what is not yet whole
-
 
 def renew(work: Work, kind: str, path: str) -> None:
     """Have a copy of what stays at `path`, which restores. What an earlier run put there is looked at again.
@@ -59,8 +57,7 @@ def _dump(work: Work, found: Programs, path: str, inner: Path, user: int | None)
     with closing(Session(work.writer.place)) as session, driver_errors("the database"):
         new = path
         if not os.path.lexists(path):
-            new = path + _NEW
-            _discard(new)
+            new = str(inner.with_name(_NEW))
             told, secrets = session.place.without_password()
             snapshot = str(session.one("SELECT pg_export_snapshot()"))
             found.run(
@@ -75,6 +72,7 @@ def _dump(work: Work, found: Programs, path: str, inner: Path, user: int | None)
         _put(new, path)
 
 
+_NEW = "new"  # in our own folder: another store of the case may make one at the same time
 _DATABASE = "restored"
 
 
@@ -113,8 +111,7 @@ def _base_backup(work: Work, found: Programs, path: str, inner: Path, user: int 
         raise PermanentStoreError("the server has tablespaces of its own, which is not restored here")
     new = path
     if not os.path.lexists(path):
-        new = path + _NEW
-        _discard(new)
+        new = str(inner.with_name(_NEW))
         told, secrets = writer.place.without_password()
         line = ("-D", new, "-X", "stream", "-c", "fast", "-w", "-d", told)
         found.run("pg_basebackup", *line, secrets=secrets)
@@ -123,6 +120,7 @@ def _base_backup(work: Work, found: Programs, path: str, inner: Path, user: int 
         databases = session.rows(_DATABASES)
         (role,) = session.rows("SELECT rolname::text FROM pg_roles WHERE oid = 10")[0]
         prepared = str(session.one("SELECT current_setting('max_prepared_transactions')"))
+    _refuse_links(new)
     copy = inner / "data"
     shutil.copytree(new, copy, symlinks=True)
     for signal in ("standby.signal", "recovery.signal"):
@@ -137,6 +135,17 @@ def _base_backup(work: Work, found: Programs, path: str, inner: Path, user: int 
         _compare(expected, scratch, str(writer.one("SELECT current_database()::text")))
     if new != path:
         _put(new, path)
+
+
+def _refuse_links(path: str) -> None:
+    """A server that is started on a copy of it would write where they lead: into a running one's log.
+
+    Raises: PermanentStoreError.
+    """
+    parent, name = beside.split(path)
+    with beside.folder(parent) as place:
+        for _ in beside.walked(place, name):
+            pass
 
 
 def _give(top: Path, user: int | None) -> None:
@@ -191,16 +200,6 @@ def _wipe(top: Path) -> None:
         path.unlink()
 
 
-def _discard(path: str) -> None:
-    """What a killed run had not finished."""
-    parent, name = beside.split(path)
-    with beside.folder(parent) as place:
-        if os.path.isdir(path):
-            beside.destroy_folder(place, name, beside.Tally())
-        else:
-            beside.destroy(place, name, beside.Tally())
-
-
 def _put(new: str, path: str) -> None:
     """Rename, durably, what is whole and was compared."""
     for file in _all(new):
@@ -211,7 +210,7 @@ def _put(new: str, path: str) -> None:
             os.close(fd)
     parent, name = beside.split(path)
     with Beneath(os.fsencode(parent)) as place, contextlib.suppress(FileExistsError):
-        rename_new(place.fd, beside.split(new)[1], name)
+        rename_new(place.fd, os.fsencode(os.path.relpath(new, parent)), name)
         os.fsync(place.fd)
         return
     raise PermanentStoreError("something else came to lie at the place of the new one")
