@@ -21,6 +21,7 @@ LOOKING = {  # volatile, and change nothing
     "pg_current_wal_flush_lsn",
     "pg_current_wal_insert_lsn",
     "pg_current_wal_lsn",
+    "pg_is_in_recovery",
     "pg_ls_archive_statusdir",
     "pg_ls_waldir",
     "pg_relation_size",

@@ -18,7 +18,6 @@ from cenotaph_proof.errors import OrderError
 from cenotaph_proof.statements import Destruction
 from small_case import Clock, SmallCase, people
 
-pytestmark = pytest.mark.xdist_group("PostgreSQL half-way")  # one case for all of them
 postgres_server.need()
 
 STORE = """\

@@ -12,7 +12,6 @@ import postgres_recorder
 import postgres_server
 from by_command import Ground, Ran, command, grep, store
 
-pytestmark = pytest.mark.xdist_group("a case on PostgreSQL")  # one case for all of them
 postgres_server.need()
 
 PERSONS = 400
