@@ -18,6 +18,7 @@ from cenotaph_proof.errors import OrderError
 from cenotaph_proof.statements import Destruction
 from small_case import Clock, SmallCase, people
 
+pytestmark = pytest.mark.slow
 postgres_server.need()
 
 STORE = """\

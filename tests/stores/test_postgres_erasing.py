@@ -59,6 +59,7 @@ class _OnServer(StoreContract):
             self.made = None
 
 
+@pytest.mark.slow
 class TestWholeTable(_OnServer):
     """A table goes whole, another one stays."""
 
@@ -76,6 +77,7 @@ class TestSomeRows(_OnServer):
         return self.estate_of(selection, GONE[:10] + GONE[60:70], [*STAY[:9], *GONE[30:40]], "PRIMARY KEY")
 
 
+@pytest.mark.slow
 class TestSomeRowsWithoutAKey(_OnServer):
     """Rows by predicate from a table that no key orders. In one partition: a row that is changed moves, and
     would be missed in one and new in another."""
