@@ -34,7 +34,6 @@ from cenotaph_proof.trust import seconds, unique_parties
 LIMIT = 1 << 20
 PLACES = ("sqlite", "files")  # kinds of store that lie in a file or folder
 SCHEMES = (*PLACES, "postgresql")
-COPIES = ("dump", "base backup", "wal archive", "server log", "standby")
 SHARED = (
     "views",
     "restart",

@@ -66,13 +66,14 @@ class PostgresReader:
         self._selection = large_objects.fitting(selection)
         self._around = around
         self._beside: Within | None = None
+        self._of_server: tuple[Copy, ...] | None = None
         with self._session() as session:
             self.capabilities = copies.capabilities(session, around)
 
     def collections(self) -> Sequence[Collection]:
         with self._reading() as view:
             listed = large_objects.listed(view.session, view.schema, self._selection)
-            self._beside = None
+            self._beside = self._of_server = None
             return [self._collection(view, ordinal, table) for ordinal, table in enumerate(listed.tables)]
 
     def copies(self, collection: Collection) -> Sequence[Copy]:
@@ -184,8 +185,15 @@ class PostgresReader:
     def _copies(self, view: _View, table: schema.Table) -> list[Copy]:
         return [
             *self._within(view).copies(table, self._selection),
-            *copies.found(view.session, table, self._selection, self._around),
+            *copies.of_table(view.session, table),
+            *self._outside(view),
         ]
+
+    def _outside(self, view: _View) -> tuple[Copy, ...]:
+        """What the whole server has of copies, as it was when collections were last asked for."""
+        if self._of_server is None:
+            self._of_server = tuple(copies.of_server(view.session, self._selection, self._around))
+        return self._of_server
 
     def _in_scope(self, view: _View) -> list[schema.Table]:
         listed = large_objects.listed(view.session, view.schema, self._selection)

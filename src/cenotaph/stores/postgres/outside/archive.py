@@ -110,14 +110,12 @@ def destroy(work: Work) -> None:
             "the wal archive is not, or not only, where the case or the server says: what the server archived"
             " last is not there"
         )
-    work.overwritten += tally.overwritten
-    work.freed += tally.freed
-    if tally.files:
-        work.notes.append(
-            f"{tally.files} files of the wal archive went; recovery to before now went with them"
-        )
-    if tally.left_open:
-        work.notes.append(f"{tally.left_open} files of the wal archive were unlinked, and not overwritten")
+    beside.report(
+        work,
+        tally,
+        "files of the wal archive went; recovery to before now went with them",
+        "files of the wal archive were unlinked, and not overwritten",
+    )
 
 
 def destroying(outlook: Outlook) -> Iterator[Command]:

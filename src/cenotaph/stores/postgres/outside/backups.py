@@ -129,12 +129,12 @@ def destroy(work: Work) -> None:
             _go(work, backup, tally)
         except StoreError as error:
             work.limits.append(f"a {backup.kind} stays: {error.message}")
-    work.overwritten += tally.overwritten
-    work.freed += tally.freed
-    if tally.files:
-        work.notes.append(f"{tally.files} files of dumps and base backups were destroyed")
-    if tally.left_open:
-        work.notes.append(f"{tally.left_open} of these files were unlinked, and not overwritten")
+    beside.report(
+        work,
+        tally,
+        "files of dumps and base backups were destroyed",
+        "of these files were unlinked, and not overwritten",
+    )
 
 
 def destroying(outlook: Outlook) -> Iterator[Command]:

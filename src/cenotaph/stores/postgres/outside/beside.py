@@ -21,6 +21,7 @@ from cenotaph import durable
 from cenotaph.durable import Beneath
 from cenotaph.errors import DriftError, PermanentStoreError
 from cenotaph.store import Extent, Ranges
+from cenotaph.stores.postgres.work import Work
 
 _NONE: Ranges = np.zeros((0, 2), dtype=np.int64)
 
@@ -33,6 +34,17 @@ class Tally:
     overwritten: int = 0  # bytes
     freed: int = 0
     left_open: int = 0  # files unlinked where zeros would not have landed on their content
+
+
+def report(work: Work, tally: Tally, went: str, kept: str) -> None:
+    """Add what was destroyed to a reclamation's account. `went` and `kept` follow numbers of files: all that
+    were destroyed, and those of them whose content was not overwritten."""
+    work.overwritten += tally.overwritten
+    work.freed += tally.freed
+    if tally.files:
+        work.notes.append(f"{tally.files} {went}")
+    if tally.left_open:
+        work.notes.append(f"{tally.left_open} {kept}")
 
 
 @dataclass(frozen=True, slots=True)

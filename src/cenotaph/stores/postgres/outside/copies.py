@@ -35,11 +35,15 @@ def capabilities(session: Session, around: Surroundings) -> Capabilities:
     return Capabilities(Grade.L2, why) if why else able
 
 
-def found(session: Session, table: Table, selection: Selection, around: Surroundings) -> Iterator[Copy]:
-    """Places that have to do with the table first, then those of the whole server."""
+def of_table(session: Session, table: Table) -> Iterator[Copy]:
+    """Places that have to do with this table."""
     for kind, query in _OF_TABLE.items():
         for place, size in session.rows(query, table.oid):
             yield _not_reached(kind, place, size)
+
+
+def of_server(session: Session, selection: Selection, around: Surroundings) -> Iterator[Copy]:
+    """Places that may hold rows of any table of the server. Standbys are asked, backups looked into."""
     yield _not_reached("wal", "pg_wal", _wal_bytes(session))
     yield from archive.found(session, around)
     yield from logs.found(session, around)

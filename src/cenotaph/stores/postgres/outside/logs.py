@@ -101,12 +101,12 @@ def forget_of(work: Work, writer: Writer, around: Surroundings, more: Sequence[L
             _forget(log, tally)
         except PermanentStoreError as error:
             work.limits.append(f"the server log: {error.message}")
-    work.overwritten += tally.overwritten
-    work.freed += tally.freed
-    if tally.files:
-        work.notes.append(f"{tally.files} files of the server log were emptied or destroyed")
-    if tally.left_open:
-        work.notes.append(f"{tally.left_open} files of the server log were freed, and not overwritten")
+    beside.report(
+        work,
+        tally,
+        "files of the server log were emptied or destroyed",
+        "files of the server log were freed, and not overwritten",
+    )
 
 
 def _sure(work: Work, writer: Writer, around: Surroundings) -> list[Log]:

@@ -158,12 +158,14 @@ def _limits(work: Work, asked: int) -> Iterator[str]:
     if len(work.tables) < asked:
         yield "a table from which was erased is gone, and was not rewritten"
     beside = Within.read(work.writer, work.known)
+    of_server = tuple(copies.of_server(work.writer, work.selection, work.around))
     kinds = dict.fromkeys(
         copy.kind
         for table in work.tables
         for copy in (
             *beside.copies(table, work.selection),
-            *copies.found(work.writer, table, work.selection, work.around),
+            *copies.of_table(work.writer, table),
+            *of_server,
         )
         if copy.disposition is Disposition.REACH_NOT
     )
