@@ -12,7 +12,8 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -183,6 +184,32 @@ def _lives(pid: int) -> bool:
         return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text("ascii", "replace")
     except (FileNotFoundError, ProcessLookupError):
         return False
+
+
+class Database:
+    """A fresh database of the server that the tests of this process share, made by statements."""
+
+    def __init__(self, *statements: str) -> None:
+        self.server = shared()
+        self.name = self.server.database(*statements)
+        self.url = self.server.url(self.name)
+
+    def sql(self, *statements: str) -> list[tuple[Any, ...]]:
+        return self.server.run(*statements, database=self.name)
+
+
+@contextmanager
+def making(database: Callable[..., Any]) -> Iterator[Callable[..., Any]]:
+    """Make databases by this, each with its `server` and `name`; all are dropped in the end."""
+    made: list[Any] = []
+
+    def make(*given: Any, **more: Any) -> Any:
+        made.append(database(*given, **more))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.server.drop(one.name)
 
 
 def as_server(line: Sequence[str], *, dies: bool = False) -> list[str]:

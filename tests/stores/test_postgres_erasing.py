@@ -92,16 +92,8 @@ class TestSomeRowsWithoutAKey(_OnServer):
 # ── what else would change ───────────────────────────────────────────────────────────────────────
 
 
-class Clinic:
-    """A database made by statements; erasing goes by ordinal in the store's own order, as `destroy` does."""
-
-    def __init__(self, *statements: str) -> None:
-        self.server = postgres_server.shared()
-        self.name = self.server.database(*statements)
-        self.url = self.server.url(self.name)
-
-    def sql(self, *statements: str) -> list[tuple[Any, ...]]:
-        return self.server.run(*statements, database=self.name)
+class Clinic(postgres_server.Database):
+    """Erasing goes by ordinal in the store's own order, as `destroy` does."""
 
     def erase(self, *collections: str, user: str = postgres_server.USER, **more: Any) -> list[Erasure]:
         """Erase whole collections, or rows of them, and leave what was sealed before anything went."""
@@ -123,15 +115,8 @@ class Clinic:
 
 @pytest.fixture
 def clinic() -> Iterator[Callable[..., Clinic]]:
-    made: list[Clinic] = []
-
-    def make(*statements: str) -> Clinic:
-        made.append(Clinic(*statements))
-        return made[-1]
-
-    yield make
-    for one in made:
-        one.server.drop(one.name)
+    with postgres_server.making(Clinic) as make:
+        yield make
 
 
 PATIENTS = (

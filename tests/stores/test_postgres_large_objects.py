@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TypeAlias
 
@@ -87,15 +88,8 @@ Make: TypeAlias = Callable[..., Database]
 
 @pytest.fixture
 def database() -> Iterator[Make]:
-    made: list[Database] = []
-
-    def make(*statements: str) -> Database:
-        made.append(Database(postgres_server.shared(), *statements))
-        return made[-1]
-
-    yield make
-    for one in made:
-        one.server.drop(one.name)
+    with postgres_server.making(partial(Database, postgres_server.shared())) as make:
+        yield make
 
 
 def erase(it: Database, between: Callable[[], object] = list, user: str = "postgres") -> list[Erasure]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TypeAlias
 
@@ -61,15 +62,8 @@ Make: TypeAlias = Callable[..., Database]
 @pytest.fixture
 def make(server: postgres_server.Server) -> Iterator[Make]:
     """Databases that go after the test."""
-    made: list[Database] = []
-
-    def new(*statements: str, options: str = "") -> Database:
-        made.append(Database(server, *statements, options=options))
-        return made[-1]
-
-    yield new
-    for database in made:
-        server.drop(database.name)
+    with postgres_server.making(partial(Database, server)) as new:
+        yield new
 
 
 # --- what is a collection ---

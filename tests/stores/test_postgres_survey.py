@@ -26,16 +26,8 @@ PATIENTS = (
 )
 
 
-class Database:
-    """A fresh database of the server that all tests share."""
-
-    def __init__(self, *statements: str) -> None:
-        self.server = postgres_server.shared()
-        self.name = self.server.database(*statements)
-        self.url = self.server.url(self.name)
-
-    def sql(self, *statements: str) -> list[tuple[Any, ...]]:
-        return self.server.run(*statements, database=self.name)
+class Database(postgres_server.Database):
+    """With what a reader says of it."""
 
     def collections(self, selection: Selection = EVERYTHING) -> dict[str, Collection]:
         return {c.name: c for c in open_reader(self.url, selection).collections()}
@@ -53,15 +45,8 @@ class Database:
 
 @pytest.fixture
 def database() -> Iterator[Any]:
-    made: list[Database] = []
-
-    def make(*statements: str) -> Database:
-        made.append(Database(*statements))
-        return made[-1]
-
-    yield make
-    for one in made:
-        one.server.drop(one.name)
+    with postgres_server.making(Database) as make:
+        yield make
 
 
 # ── large objects ────────────────────────────────────────────────────────────────────────────────
