@@ -803,6 +803,98 @@ def test_a_base_backup_goes_once_a_new_one_was_compared(place: Place, options: t
     shutil.rmtree(new)
 
 
+HOSTILE = (
+    "CREATE EXTENSION citext",
+    "CREATE SCHEMA apart",
+    "CREATE EXTENSION hstore SCHEMA apart",
+    "CREATE FUNCTION plain(int4) RETURNS int4 LANGUAGE internal AS 'int4abs'",
+    "CREATE VIEW plainly AS SELECT plain(1)",
+    "CREATE EXTENSION postgres_fdw",
+    "CREATE SERVER elsewhere FOREIGN DATA WRAPPER postgres_fdw",
+    "CREATE FOREIGN TABLE outside (id int8) SERVER elsewhere",
+    "SELECT lo_from_bytea(0, 'object')",
+)
+
+
+def hostile(server: postgres_server.Server, path: Path) -> str:
+    """A database whose functions obey the role that restores its dump, or plans a query of its tables. None
+    does anything in the database itself."""
+    return server.database(
+        *PATIENTS,
+        *HOSTILE,
+        f"CREATE FUNCTION does() RETURNS void LANGUAGE plpgsql AS"
+        f" $$ BEGIN COPY (SELECT 1) TO PROGRAM 'touch {path}'; END $$",
+        """CREATE FUNCTION runs(text) RETURNS bool LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN
+            IF current_setting('hot_standby') = 'off' THEN -- on a private server
+                PERFORM public.does();
+            END IF;
+            RETURN true;
+        EXCEPTION WHEN insufficient_privilege THEN RETURN true;
+        END $$""",
+        "CREATE TABLE apart.baited (id citext CHECK (public.runs(id::text)), more apart.hstore)",
+        "INSERT INTO apart.baited VALUES ('Bait', 'a=>1')",
+        "CREATE INDEX ON apart.baited ((public.runs('anything')))",
+        "CREATE FUNCTION watch() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN PERFORM runs(NULL); END'",
+        "CREATE EVENT TRIGGER watching ON ddl_command_end EXECUTE FUNCTION watch()",
+    )
+
+
+def renewed(url: str, given: GivenCopy) -> str:
+    """What is told of reclaiming a copy, of which a part stays."""
+    chosen, around = Selection(collections=("public.patient",)), Surroundings(copies=(given,))
+    eraser = open_eraser(url, chosen, frozenset(("backups",)), around)
+    try:
+        reclaimed = eraser.reclaim(())
+    finally:
+        eraser.close()
+    return f"{reclaimed.why_not_higher} {reclaimed.notes}"
+
+
+@pytest.mark.parametrize("kind", ["dump", pytest.param("base backup", marks=pytest.mark.slow)])
+def test_nothing_of_a_copy_runs_with_rights_while_it_is_compared(place: Place, kind: str) -> None:
+    """A check that starts a program, an index that does so when a query is planned: on the private server
+    neither may, and the rows of extensions' types, the functions of another language and foreign tables
+    keep nothing from being restored and compared."""
+    ran = place.new("written-of-" + kind[:4]) / "ran"
+    old, new = place.folder / f"hostile {kind}", place.folder / f"renewed {kind}"
+    name = hostile(place.server, ran)
+    url = place.server.url(name)
+    if kind == "dump":
+        subprocess.run([BIN / "pg_dump", "-Fc", "-f", old, "-d", url], check=True)
+    else:
+        base_backup(place, old, "-Fp")
+
+    told = renewed(url, GivenCopy(kind, str(old), str(new)))
+
+    place.server.drop(name)
+    assert not ran.exists()
+    assert f"{kind} stays" not in told
+    assert not old.exists()
+    assert ("definitions of a new dump were not restored" in told) == (kind == "dump")
+
+
+@pytest.mark.slow
+def test_a_dump_that_takes_rights_is_not_restored(place: Place) -> None:
+    """A table is checked by a function that only a superuser may make: it is not made, and the old dump
+    stays."""
+    name = place.server.database(
+        *PATIENTS,
+        "CREATE FUNCTION plain(int8) RETURNS int8 LANGUAGE internal AS 'int8abs'",
+        "CREATE TABLE checked (id int8 CHECK (plain(id) > 0))",
+    )
+    url = place.server.url(name)
+    old, new = place.folder / "rights.dump", place.folder / "never.dump"
+    subprocess.run([BIN / "pg_dump", "-Fc", "-f", old, "-d", url], check=True)
+
+    told = renewed(url, GivenCopy("dump", str(old), str(new)))
+
+    place.server.drop(name)
+    assert "by a role without rights" in told
+    assert old.exists()
+    assert not new.exists()
+    old.unlink()
+
+
 @pytest.mark.parametrize(
     "kind", ["dump", "packed base backup", pytest.param("base backup", marks=pytest.mark.slow)]
 )

@@ -6,6 +6,7 @@ No program is told a password in its arguments, and nothing that one prints is s
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import pwd
 import re
@@ -32,6 +33,7 @@ _ALWAYS = {
     "archive_mode": "off",  # above all else: it must not write into anybody's archive
     "hot_standby": "off",
     "max_wal_senders": "0",
+    "max_logical_replication_workers": "0",  # a copy's subscriptions would take what the server's wait for
     "wal_level": "minimal",
     "shared_preload_libraries": "",
     "log_min_messages": "panic",
@@ -96,8 +98,8 @@ class Scratch:
     folder: Path = field(repr=False)
     user: str
 
-    def place(self, database: str) -> Place:
-        return Place.at(str(self.folder), _PORT, self.user, database)
+    def place(self, database: str, user: str | None = None) -> Place:
+        return Place.at(str(self.folder), _PORT, user or self.user, database)
 
 
 def server_user(data: str | None) -> int | None:
@@ -145,7 +147,9 @@ def started(
             "ident_file": str(sockets / "ident"),
             "unix_socket_directories": str(sockets),
         }
-        line = [*_dies_with_us(user), f"{programs.folder}/postgres", "-D", str(data)]
+        if programs.version >= 17:
+            chosen["event_triggers"] = "off"  # a copy may have some that run when somebody connects
+        line = [*_without_network(), *_dies_with_us(user), f"{programs.folder}/postgres", "-D", str(data)]
         line += [word for name, value in chosen.items() for word in ("-c", f"{name}={value}")]
         process = subprocess.Popen(  # noqa: S603
             line,
@@ -182,6 +186,17 @@ def _wait(process: subprocess.Popen[bytes], scratch: Scratch) -> None:
         else:
             return
     raise PermanentStoreError("a scratch server does not start on it")
+
+
+@functools.cache
+def _without_network() -> tuple[str, ...]:
+    """What to put before a command so that it has no network at all, where the system lets us (unshare(1)):
+    functions of extensions may reach out. A Unix socket that has a path is reached all the same."""
+    path = shutil.which("unshare")
+    line = (path, "--net", "--") if path and os.geteuid() == 0 else ()
+    if line and subprocess.run([*line, "true"], capture_output=True, check=False).returncode == 0:  # noqa: S603
+        return line
+    return ()
 
 
 def _dies_with_us(user: int | None) -> list[str]:
