@@ -303,6 +303,10 @@ class Subjects:
             words, there = by.fingerprints(values, self._key, fold=True)
             return words[there > 0].byteswap()
         digests = b"".join(self._fingerprint(value) for value in values.to_pylist() if value is not None)
+    def forget(self) -> None:
+        """Let go of `digests`."""
+        self.digests = b""
+
         return np.frombuffer(digests, ">u8").astype(np.uint64)
 
     def _fingerprint(self, value: object) -> bytes:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import BinaryIO, Protocol, TypeAlias, runtime_checkable
+from typing import BinaryIO, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -89,6 +89,11 @@ class Surroundings:
     beside: frozenset[str] | None = None  # databases that its server had besides; None: whatever it has now
     held_beside: tuple[HeldBeside, ...] = ()  # some may be of the same server, and so of its base backups
 
+
+    @property
+    def sets_aside(self) -> bool:
+        """Whether files that a server gives up are kept from it, until they are overwritten."""
+        return self.online_overwrite or self.retire_server
 
 NOTHING_AROUND = Surroundings()
 
@@ -290,6 +295,35 @@ class Ordered(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+AT_ONCE = "at once"
+"""Set in what `begin` is told of a partition that goes with all of its collection, or not at all. No list of
+digests is kept for it: when it goes on, the records are all there, as sealed, or none is."""
+
+
+class Assignment(NamedTuple):
+    """A partition to be erased, with its seal and its journal."""
+
+    partition: Partition
+    sealed: PartitionSeal
+    progress: Progress
+
+
+@runtime_checkable
+class Wholesale(Protocol):
+    """An eraser whose store can take a whole collection away in one step."""
+
+    def mend(self) -> None:
+        """Put right what a run that was killed in that step left, before anything is read."""
+
+    def erase_whole(self, collection: Collection, parts: Iterable[Assignment]) -> Sequence[Erasure] | None:
+        """Erase all partitions of a collection together: lock, `check` of each, then `begin` of each (with
+        `AT_ONCE`), erase, commit, read empty. All goes, or nothing.
+
+        `parts` is read once, each when the one before it was compared, and may raise to stop. None where it
+        has to go partition by partition: then nothing was changed or begun. Raises as `Eraser.erase`.
+        """
+
+
 class Command:
     """A statement in a server's own language that changes something, and what is told of it beforehand."""
 

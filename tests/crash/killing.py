@@ -46,7 +46,7 @@ class How(enum.Enum):
     DISK_FULL = enum.auto()
 
 
-SYSTEM_CALLS = ("rename", "replace", "unlink", "rmdir", "pwrite", "ftruncate", "removexattr")
+SYSTEM_CALLS = ("link", "rename", "replace", "unlink", "rmdir", "pwrite", "ftruncate", "removexattr")
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,12 +13,11 @@ from typing import Any, TypeAlias
 import pytest
 
 import postgres_server
-from cenotaph import durable
 from cenotaph.errors import PermanentStoreError, StoreError, TransientStoreError
 from cenotaph.scope import Selection
 from cenotaph.store import GivenCopy, Reclamation, Surroundings
 from cenotaph.stores.postgres import open_eraser, open_reader, writing
-from cenotaph.stores.postgres.beneath import underneath
+from cenotaph.stores.postgres.beneath import aside, underneath
 from cenotaph.stores.postgres.reclaiming import overwrite
 from postgres_server import Server
 from volume_images import LOOPS, image, tool
@@ -53,10 +52,13 @@ class Town:
     def sql(self, *statements: str) -> list[tuple[Any, ...]]:
         return self.server.run(*statements, database=self.name)
 
+    def around(self, data: Path | None = None, copies: Sequence[GivenCopy] = ()) -> Surroundings:
+        return Surroundings(str(data or self.server.data), tuple(copies), online_overwrite=True)
+
     def reclaim(
         self, *tables: str, data: Path | None = None, copies: Sequence[GivenCopy] = ()
     ) -> Reclamation:
-        around = Surroundings(str(data or self.server.data), tuple(copies), online_overwrite=True)
+        around = self.around(data, copies)
         reader = open_reader(self.server.url(self.name), Selection())
         wanted = [c for c in reader.collections() if not tables or c.name in tables]
         eraser = open_eraser(self.server.url(self.name), Selection(), frozenset(), around)
@@ -76,37 +78,26 @@ MakeTown: TypeAlias = Callable[..., Town]
 def town(server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[MakeTown]:
     """Makes a `Town` by statements, and watches what is written over."""
     made: list[Town] = []
-    plain = overwrite._overwrite
+    plain = aside.Aside.destroy
 
-    def watched(file: underneath.File, check_alive: Callable[[], None]) -> int:
-        made[-1].before.append(os.pread(file.fd, file.size, 0))
-        written = plain(file, check_alive)
-        made[-1].after.append(os.pread(file.fd, file.size, 0))
+    def watched(file: aside.Aside) -> int:
+        fd = os.open(file.kept, os.O_RDONLY, dir_fd=file.folder)
+        size = os.fstat(fd).st_size
+        made[-1].before.append(os.pread(fd, size, 0))
+        written = plain(file)
+        made[-1].after.append(os.pread(fd, size, 0))
+        os.close(fd)
         return written
 
     def make(*statements: str) -> Town:
         made.append(Town(server, server.database(*statements)))
         return made[-1]
 
-    monkeypatch.setattr(overwrite, "_overwrite", watched)
+    monkeypatch.setattr(aside.Aside, "destroy", watched)
     monkeypatch.setitem(writing._WRITES, "lock_timeout", "500ms")
     yield make
     for one in made:
         server.drop(one.name)
-
-
-def _zeroing(then: Callable[[], None]) -> Callable[..., int]:
-    """As `durable.overwrite`; once the first file is zeros, something happens."""
-    happened: list[bool] = []
-
-    def zeros(*what: Any, **how: Any) -> int:
-        written = durable.overwrite(*what, **how)
-        if not happened:
-            happened.append(True)
-            then()
-        return written
-
-    return zeros
 
 
 # ── what it reaches ──────────────────────────────────────────────────────────────────────────────
@@ -253,20 +244,6 @@ def test_nothing_is_overwritten_while_somebody_copies_the_server(town: MakeTown)
     it.sql("SELECT pg_drop_replication_slot('standby')")
 
 
-def test_a_table_that_moved_in_between_is_left_alone(town: MakeTown, monkeypatch: pytest.MonkeyPatch) -> None:
-    """VACUUM FULL by somebody else between the look and the lock gives it another file."""
-    it = town(*PEOPLE, *GONE)
-    plain = overwrite._lock
-
-    def later(writer: Any, table: Any) -> None:
-        it.sql("VACUUM FULL people")
-        plain(writer, table)
-
-    monkeypatch.setattr(overwrite, "_lock", later)
-
-    _refused(it, TransientStoreError, "was rewritten while")
-
-
 def test_a_file_that_was_exchanged_at_the_last_moment_is_left_alone(
     town: MakeTown, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -307,13 +284,13 @@ def test_a_table_in_use_is_waited_for_and_told(town: MakeTown) -> None:
 def test_rows_that_came_meanwhile_stay(town: MakeTown, monkeypatch: pytest.MonkeyPatch) -> None:
     """A table that was empty has a row when it is locked: nothing is written, the row is there."""
     it = town(*PEOPLE, *GONE)
-    plain = overwrite._lock
+    plain = overwrite.shut
 
     def later(writer: Any, table: Any) -> None:
         it.sql("INSERT INTO people (name) VALUES ('new')")
         plain(writer, table)
 
-    monkeypatch.setattr(overwrite, "_lock", later)
+    monkeypatch.setattr(overwrite, "shut", later)
 
     done = it.reclaim()
 
@@ -322,48 +299,65 @@ def test_rows_that_came_meanwhile_stay(town: MakeTown, monkeypatch: pytest.Monke
     assert it.sql("SELECT name FROM people") == [("new",)]
 
 
+def test_a_session_that_ends_before_its_commit_leaves_the_table_as_it_was(
+    town: MakeTown, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An administrator ends it when the files are set aside: the server takes TRUNCATE back, and the next run
+    gives the files their names before it does anything else. It goes to its end then."""
+    it = town(*PEOPLE, "INSERT INTO people (id) VALUES (-1)", "DELETE FROM people WHERE id > 0")
+    it.sql("DELETE FROM people WHERE id < 0")
+    _ended_before_its_commit(it, monkeypatch)
+    eraser = open_eraser(it.server.url(it.name), Selection(), frozenset(), it.around())
+    eraser.mend()
+    eraser.close()
+
+    assert it.untouched()
+    assert _set_aside(it) == []
+    it.sql("INSERT INTO people (id, name) VALUES (9, 'nine')")
+    assert it.sql("SET enable_seqscan = off", "SELECT name FROM people WHERE id = 9") == [("nine",)]
+    it.sql("DELETE FROM people")
+    it.reclaim()
+    assert not it.untouched()
+    assert b"".join(it.before).count(b"Person-") >= 200
+    assert _set_aside(it) == []
+
+
 def test_rows_that_come_once_the_session_has_ended_stay(
     town: MakeTown, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An administrator ends it while files are being overwritten: the tables have their old files again, and
-    what people write into them from then on is not written over."""
-    names = [f"t{number}" for number in range(4)]
+    """They lie in the empty file, which has the table's name: nothing is written over, and it is said."""
     it = town(
-        *(f"CREATE TABLE {name} (other int8, name text)" for name in names),
-        *(f"INSERT INTO {name} SELECT n, md5(n::text) FROM generate_series(1, 500) n" for name in names),
-        *(f"ALTER TABLE {name} ADD UNIQUE (other)" for name in names),
-        *(
-            f"ALTER TABLE {one} ADD FOREIGN KEY (other) REFERENCES {two} (other) NOT VALID"
-            for one, two in zip(names, [*names[1:], names[0]], strict=True)
-        ),
-        "SET session_replication_role = replica",
-        *(f"DELETE FROM {name}" for name in names),
-        *(f"VACUUM {name}" for name in names),
-        *(f"INSERT INTO {name} SELECT n, md5(n::text) FROM generate_series(1, 500) n" for name in names),
-        *(f"DELETE FROM {name}" for name in names),
+        "CREATE TABLE people (name text)", "INSERT INTO people VALUES ('Person-1')", "DELETE FROM people"
     )
+    _ended_before_its_commit(it, monkeypatch)
+    it.server.stop_only(signal.SIGQUIT)  # pages that it has in memory would hide what is on the disk
+    it.server.start()
+    it.sql("INSERT INTO people VALUES ('new')", "CHECKPOINT")
 
-    def ended() -> None:
+    _refused(it, PermanentStoreError, "rows were written into a table")
+
+    assert it.sql("SELECT name FROM people") == [("new",)]
+
+
+def _ended_before_its_commit(it: Town, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = aside.set_aside
+
+    def ended(files: Sequence[underneath.File]) -> None:
+        plain(files)
         it.sql(
             "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
             " WHERE application_name = 'cenotaph' AND datname = current_database()"
         )
-        it.sql(
-            "SET session_replication_role = replica",
-            *(f"INSERT INTO {name} VALUES (NULL, 'new')" for name in names),
-            "CHECKPOINT",
-        )
 
-    monkeypatch.setattr(overwrite, "overwrite", _zeroing(ended))
+    with monkeypatch.context() as here:
+        here.setattr(aside, "set_aside", ended)
+        with pytest.raises(StoreError):
+            it.reclaim()
+    assert _set_aside(it)
 
-    with pytest.raises(StoreError):
-        it.reclaim()
 
-    it.sql("CHECKPOINT")
-    it.server.stop_only(signal.SIGQUIT)  # pages that it has in memory would hide what is on the disk
-    it.server.start()
-    for name in names:
-        assert it.sql("SET enable_indexscan = off", f"SELECT name FROM {name}") == [("new",)]
+def _set_aside(it: Town) -> list[str]:
+    return sorted(path.name for path in (it.server.data / "base").glob("*/cenotaph-*"))
 
 
 def test_file_systems_that_copy_are_known(tmp_path: Path) -> None:

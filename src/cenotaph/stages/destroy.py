@@ -14,9 +14,10 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from itertools import groupby
 from pathlib import Path
 from types import FrameType
 from typing import TypeAlias, TypeVar
@@ -41,7 +42,19 @@ from cenotaph.journal import Entry as Line
 from cenotaph.journal import Journal
 from cenotaph.progress import Tell, quiet, watched
 from cenotaph.sealing import SealedPartition, Target
-from cenotaph.store import Collection, Eraser, OpenEraser, OpenReader, Ordered, Partition, State
+from cenotaph.store import (
+    AT_ONCE,
+    Assignment,
+    Collection,
+    Eraser,
+    Erasure,
+    OpenEraser,
+    OpenReader,
+    Ordered,
+    Partition,
+    State,
+    Wholesale,
+)
 from cenotaph_proof.case import ApprovedPlan, Case
 from cenotaph_proof.casebook import Entry
 from cenotaph_proof.folder import CaseFolder
@@ -62,6 +75,14 @@ class Interrupted(PartialError):
     """Stopped between two partitions, at the user's request."""
 
     exit_code = 130
+
+
+class _Ended(Exception):
+    """One store's work ended before its end."""
+
+    def __init__(self, outcome: str) -> None:
+        super().__init__(outcome)
+        self.outcome = outcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,8 +193,8 @@ class _Run:
             if item.ordinal in self.task.destroy and (last is None or last.kind != "done")
         ]
         try:
-            if self._was_cut_off():
-                self._reclaim()  # until it is done, not even counting the rows of a table may work
+            if left and self.task.target.around.sets_aside and isinstance(self.eraser, Wholesale):
+                self.eraser.mend()  # until then, not even counting the rows of a table may work
             if self._changed(left):
                 return "drift"
             return self._erase_all(self._in_order(left))
@@ -202,17 +223,14 @@ class _Run:
         return sorted(left, key=lambda one: (rank[one[0].ordinal], one[1].index))
 
     def _erase_all(self, left: list[Left]) -> str:
-        for item, partition, last in left:
-            if self._must_stop():
-                return "stopped"
-            try:
-                self._erase(item, partition, last)
-            except DriftError as error:
-                self._append("drift", item.ordinal, partition.index, why=error.message)
-                return "drift"
-            except RefusedError as error:
-                self._append("failed", item.ordinal, partition.index, why=error.message)
-                return "refused"
+        try:
+            for _, several in groupby(left, lambda one: one[0].ordinal):
+                parts = list(several)
+                if not self._erase_whole(parts):
+                    for item, partition, last in parts:
+                        self._erase(item, partition, last)
+        except _Ended as ended:
+            return ended.outcome
         if not self._reclaim():
             return "failed"
         return "failed" if self.failed else "done"
@@ -255,7 +273,65 @@ class _Run:
         return [e for e in self.journal.entries() if e.store == self.task.estate.name]
 
     def _erase(self, item: EstateCollection, partition: Partition, last: Line | None) -> None:
-        """Raises: DriftError; a failure of the store is journalled, and the next partition follows."""
+        """A failure of the store is journalled, and the next partition follows. Raises: _Ended."""
+        with self._ending(item.ordinal, lambda: partition.index):
+            one = self._assigned(item, partition, last)
+            try:
+                erasure = self._patiently(
+                    lambda: self.eraser.erase(*one),
+                    lambda: one.progress.fresh,  # type: ignore[attr-defined]
+                )
+            except (TransientStoreError, PermanentStoreError) as error:
+                self._append("failed", item.ordinal, partition.index, why=error.message)
+                self.failed = True
+                return
+        self._append_done(one, erasure)
+
+    def _erase_whole(self, parts: Sequence[Left]) -> bool:
+        """All that is left of a collection at once, where that is all of it and the store can; whether it
+        went, or failed, that way. Raises: _Ended."""
+        item, eraser = parts[0][0], self.eraser
+        if len(parts) < len(item.partitions) or not isinstance(eraser, Wholesale):
+            return False
+        given: list[Assignment] = []
+        with self._ending(item.ordinal, lambda: given[-1].partition.index if given else -1):
+            try:
+                erasures = self._patiently(
+                    lambda: eraser.erase_whole(item.collection, self._one_by_one(parts, given)),
+                    lambda: any(one.progress.fresh for one in given),  # type: ignore[attr-defined]
+                )
+            except (TransientStoreError, PermanentStoreError) as error:
+                self._append("failed", item.ordinal, why=error.message)
+                self.failed = True
+                return True
+        if erasures is None:
+            return False
+        for one, erasure in zip(given, erasures, strict=True):
+            self._append_done(one, erasure)
+        return True
+
+    def _one_by_one(self, parts: Sequence[Left], given: list[Assignment]) -> Iterator[Assignment]:
+        given.clear()  # the store was busy, and is tried again
+        for left in parts:
+            given.append(self._assigned(*left))
+            yield given[-1]
+            given[-1].sealed.forget()  # type: ignore[attr-defined]
+
+    @contextmanager
+    def _ending(self, ordinal: int, partition: Callable[[], int]) -> Iterator[None]:
+        try:
+            yield
+        except DriftError as error:
+            self._append("drift", ordinal, partition(), why=error.message)
+            raise _Ended("drift") from None
+        except RefusedError as error:
+            self._append("failed", ordinal, partition(), why=error.message)
+            raise _Ended("refused") from None
+
+    def _assigned(self, item: EstateCollection, partition: Partition, last: Line | None) -> Assignment:
+        """A partition's seal and journal. Raises: _Ended where asked to stop; RefusedError: a closed gate."""
+        if self._must_stop():
+            raise _Ended("stopped")
         approved = self.case.approved_plan(self.task.clock())
         if approved.digest != self.task.plan or item.ordinal not in _planned(approved, self.task.estate.name):
             raise RefusedError("the approved plan changed while it was carried out")
@@ -271,25 +347,19 @@ class _Run:
             self.task.chunks[item.ordinal, partition.index],
             bytes.fromhex(str(resume["digests"])) if resume is not None else None,
         )
-        progress = _Progress(self, item.ordinal, partition.index, sealed, resume)
-        try:
-            erasure = self._patiently(
-                lambda: self.eraser.erase(partition, sealed, progress), lambda: progress.fresh
-            )
-        except (TransientStoreError, PermanentStoreError) as error:
-            self._append("failed", item.ordinal, partition.index, why=error.message)
-            self.failed = True
-            return
+        return Assignment(partition, sealed, _Progress(self, item.ordinal, partition.index, sealed, resume))
+
+    def _append_done(self, one: Assignment, erasure: Erasure) -> None:
+        where = one.partition.collection, one.partition.index
         self._append(
             "done",
-            item.ordinal,
-            partition.index,
-            records=sealed.records,
+            *where,
+            records=one.sealed.records,
             destroyed=str(erasure.destroyed_as),
             overwritten=erasure.overwritten_bytes,
             freed=erasure.freed_bytes,
         )
-        self.annex.destroy(self._resume_name(item.ordinal, partition.index))
+        self.annex.destroy(self._resume_name(*where))
 
     def _patiently(self, act: Callable[[], T], give_up: Callable[[], bool] = lambda: False) -> T:
         """Try again while the store is busy, for as long as the case's lock timeout."""
@@ -330,11 +400,6 @@ class _Run:
             notes=list(reached.notes),
         )
         return True
-
-    def _was_cut_off(self) -> bool:
-        """Whether the last reclaiming overwrote tables beneath a server and did not come to its end."""
-        last = [e.kind for e in self._lines() if e.kind in ("reclaiming", "reclaimed", "reclaim failed")]
-        return self.task.target.around.online_overwrite and last[-1:] not in ([], ["reclaimed"])
 
     def _finished(self, lines: list[Line]) -> list[Collection]:
         done = {(e.collection, e.partition) for e in lines if e.kind == "done"}
@@ -382,7 +447,8 @@ class _Progress:
         return None if self._resume is None else self._resume["state"]  # type: ignore[return-value]
 
     def begin(self, state: State) -> None:
-        document = {"state": dict(state), "digests": self._sealed.digests.hex()}
+        digests = "" if state.get(AT_ONCE) else self._sealed.digests.hex()
+        document = {"state": dict(state), "digests": digests}
         name = self._run._resume_name(*self._where)
         digest = self._run.annex.write_json(name, self._run.task.case_key, document)
         self._run._append(

@@ -1,5 +1,5 @@
 # ruff: noqa: S608 (names cannot be bound; `quoted` quotes them)
-"""Erasing from a PostgreSQL database: rows in one transaction a partition, then the bytes they leave.
+"""Erasing from a PostgreSQL database: a table at once or in one transaction a partition, then the bytes left.
 
 What surprised the author: ON DELETE CASCADE and SET NULL change rows of tables that nobody named, as the
 owner of the table and silently, so that such rows have to be looked for before the first one goes; and in a
@@ -8,9 +8,10 @@ cycle of foreign keys no order is right, which leaves a session that acts as a r
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
+from itertools import chain
 from typing import TypeAlias
 
 import numpy as np
@@ -20,8 +21,10 @@ import pyarrow as pa
 from cenotaph.errors import DriftError, PermanentStoreError
 from cenotaph.scope import Selection
 from cenotaph.store import (
+    AT_ONCE,
     AWAITS_RETIREMENT,
     NOTHING_AROUND,
+    Assignment,
     Class,
     Collection,
     Column,
@@ -35,14 +38,16 @@ from cenotaph.store import (
     State,
     Surroundings,
 )
-from cenotaph.stores.postgres import commands, rows
+from cenotaph.stores.postgres import commands, rows, whole
+from cenotaph.stores.postgres.beneath.underneath import Directory
 from cenotaph.stores.postgres.catalog import large_objects, references, schema
 from cenotaph.stores.postgres.catalog.schema import Schema, Table
-from cenotaph.stores.postgres.reclaiming import reclaim, retire
+from cenotaph.stores.postgres.reclaiming import overwrite, reclaim, retire
 from cenotaph.stores.postgres.session import TID, Denied, Place, Referred, Session, Tids, driver_errors
 from cenotaph.stores.postgres.wire import types
 from cenotaph.stores.postgres.writing import Writer
 
+_LOGGED = "the server may have logged statements of the erasing session, without values"
 PLACES_AT_ONCE = 1 << 18  # one statement a partition: each may read a small table anew
 
 
@@ -62,7 +67,7 @@ def open_eraser(
 
 
 class PostgresEraser:
-    """`store.Eraser`, `store.Ordered` and `store.Retiring` for one database of a server."""
+    """`store.Eraser`, `Ordered`, `Wholesale` and `Retiring` for one database of a server."""
 
     def __init__(
         self, place: Place, selection: Selection, shared: frozenset[str], around: Surroundings
@@ -100,6 +105,64 @@ class PostgresEraser:
         as_sealed = remaining in (0, sealed.records)
         return Erasure(sealed.records, Class.AS_SEALED if as_sealed else Class.UNKNOWN, 0, 0, notes)
 
+    def mend(self) -> None:
+        """As `store.Wholesale.mend`: what `_open` does first."""
+        if not retire.gone(self._around):
+            self._open()
+
+    def erase_whole(self, collection: Collection, parts: Iterable[Assignment]) -> Sequence[Erasure] | None:
+        """As `store.Wholesale.erase_whole`: one TRUNCATE, which nobody sees before all of it is compared."""
+        writer, what = self._open(), f"collection {collection.ordinal}"
+        with driver_errors(what):
+            group = self._goes_at_once(collection)
+            if group is None:
+                return None
+            where = overwrite.place(writer, self._around)  # else the refusal would come once it was read
+            with writer.transaction():
+                for table in group:
+                    writer.lock(table, what)
+                locked = {table.oid for table in group}
+                group = self._goes_at_once(collection)  # beneath the locks nobody can alter the tables
+                if group is None or {table.oid for table in group} != locked:
+                    return None
+                table, *children = group
+                if not all(overwrite.is_empty(writer, child) for child in children):
+                    return None
+                compared = [(one, self._compare(table, one, what)) for one in parts]
+                remaining = sum(count for _, count in compared)
+                if remaining != rows.count(writer, table, rows.Bounds.of(table)):
+                    raise DriftError(
+                        f"{what} has rows in none of its partitions", hint="survey and seal again"
+                    )
+                if remaining:
+                    self._truncate(group, where, [one for one, _ in compared])
+            self._read_empty(table, rows.Bounds.of(table), what)
+        for one, _ in compared:
+            one.progress.advance(one.sealed.records, 0)
+        silent = () if writer.silent else (_LOGGED,)
+        return [Erasure(one.sealed.records, Class.AS_SEALED, 0, 0, silent) for one, _ in compared]
+
+    def _goes_at_once(self, collection: Collection) -> list[Table] | None:
+        """The table and those that have to be truncated with it; None where it has to be deleted from."""
+        writer = self._open()
+        known, found = schema.read(writer), references.read(writer)
+        return whole.group(writer, collection, known, found, self._selection)
+
+    def _compare(self, table: Table, one: Assignment, what: str) -> int:
+        bounds = rows.Bounds.load(one.partition.bounds)
+        rest = _Rest(self._open(), table, bounds, self._selection, what)
+        with closing(Session(self._place)) as session:
+            return rest.check(session, one.sealed, one.progress)
+
+    def _truncate(self, group: Sequence[Table], where: Directory | None, parts: Sequence[Assignment]) -> None:
+        writer = self._open()
+        for table in group:
+            overwrite.shut(writer, table)
+        for one in parts:
+            if one.progress.begun is None:
+                one.progress.begin({"records": one.sealed.records, AT_ONCE: 1})
+        overwrite.replace(writer, self._around, where, group)
+
     def reclaim(self, collections: Sequence[Collection]) -> Reclamation:
         """As `store.Eraser.reclaim`: rewrites the tables, and what of the server the case shares."""
         if retire.gone(self._around):
@@ -121,6 +184,8 @@ class PostgresEraser:
     def _open(self) -> Writer:
         if self._writer is None or self._writer.lost:
             self._writer = Writer(self._place)
+            with driver_errors("the server"):
+                overwrite.mend(self._writer, self._around)
         return self._writer
 
     def _read_empty(self, table: Table, bounds: rows.Bounds, what: str) -> None:
@@ -177,10 +242,15 @@ class _Rest:
 
     def check(self, session: Session, sealed: PartitionSeal, progress: Progress) -> int:
         """Show the rows to the seal; how many there are."""
-        if progress.begun is None:
-            sealed.check(self._batches(session))
-            return sealed.records
-        return sealed.check_remaining(self._batches(session))
+        begun = progress.begun
+        if begun is not None and not begun.get(AT_ONCE):
+            return sealed.check_remaining(self._batches(session))
+        found = self._batches(session)
+        first = next(found, None)
+        if first is None and begun is not None:  # what went at once went whole
+            return 0
+        sealed.check(chain([] if first is None else [first], found))
+        return sealed.records
 
     def clear_the_way(self, known: Schema) -> None:
         """Look for what would change with the rows, before anything has begun.
@@ -222,7 +292,7 @@ class _Rest:
                 f"{len(suspended)} triggers did not run: what they maintain is erased where it is in scope",
             )
         if not self._writer.silent:
-            notes += ("the server may have logged statements of the erasing session, without values",)
+            notes += (_LOGGED,)
         return notes
 
     def _batches(self, session: Session) -> Iterator[pa.RecordBatch]:

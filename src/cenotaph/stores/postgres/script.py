@@ -12,11 +12,11 @@ from itertools import groupby
 from cenotaph.errors import PermanentStoreError
 from cenotaph.scope import Selection
 from cenotaph.store import Collection, Command, Partition, Passage, Surroundings
-from cenotaph.stores.postgres import commands, eraser, rows, writing
+from cenotaph.stores.postgres import commands, eraser, rows, whole, writing
 from cenotaph.stores.postgres.catalog import references, schema
 from cenotaph.stores.postgres.catalog.references import Reference
 from cenotaph.stores.postgres.catalog.schema import Schema, Table
-from cenotaph.stores.postgres.reclaiming import reclaim
+from cenotaph.stores.postgres.reclaiming import overwrite, reclaim
 from cenotaph.stores.postgres.session import Session
 from cenotaph.stores.postgres.work import Outlook
 
@@ -36,8 +36,13 @@ def passages(
     known, found = schema.read(session), references.read(session)
     tables = {c.ordinal: _table(known, c) for c, _ in chosen}
     partitions = {c.ordinal: parts for c, parts in chosen}
-    for ordinal in eraser.in_order(session, [c for c, _ in chosen]):
-        yield from _erasing(session, selection, known, found, tables[ordinal], partitions[ordinal])
+    collections = {c.ordinal: c for c, _ in chosen}
+    for ordinal in eraser.in_order(session, list(collections.values())):
+        together = whole.group(session, collections[ordinal], known, found, selection)
+        if together is None:
+            yield from _erasing(session, selection, known, found, tables[ordinal], partitions[ordinal])
+        else:
+            yield _at_once(session, together, partitions[ordinal], around)
     outlook = Outlook(session, known, tuple(tables[c.ordinal] for c, _ in chosen), selection, around)
     for action, found_commands in reclaim.script(outlook, shared):
         if found_commands:
@@ -50,6 +55,20 @@ def _table(known: Schema, collection: Collection) -> Table:
     if table is None:
         raise PermanentStoreError(f"collection {collection.ordinal} is no longer there", hint="survey again")
     return table
+
+
+def _at_once(
+    session: Session, together: Sequence[Table], partitions: Sequence[Partition], around: Surroundings
+) -> Passage:
+    """A table that goes whole, of which every partition is compared with its seal between the locks."""
+    records = sum(partition.records for partition in partitions)
+    locks = map(commands.lock, together)
+    says = f"Table {together[0].name}, all of it at once: {records:,} records go"
+    if not records:
+        return Passage(says, (commands.BEGIN, *locks, commands.COMMIT))
+    truncated = overwrite.replacing(session, together, set_aside=around.sets_aside)
+    shut = map(overwrite.lock, together)
+    return Passage(says, (commands.BEGIN, *locks, *shut, *truncated, commands.COMMIT))
 
 
 def _erasing(

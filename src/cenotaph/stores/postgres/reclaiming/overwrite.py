@@ -1,42 +1,39 @@
-"""Overwriting tables that were erased whole beneath the running server, before their blocks are freed.
+"""Overwriting tables that go whole beneath the running server, before their blocks are freed.
 
-One transaction a group of tables that refer to each other: ACCESS EXCLUSIVE, TRUNCATE, which gives them new
-files and keeps the old ones until its commit, a checkpoint, zeros over the old files, commit. Until then the
-server has the old files and nobody else may look into them, so that a rollback, whoever causes it, leaves
-tables as empty as they were, and the next run does all of it again.
+In one transaction a group of tables that refer to each other: ACCESS EXCLUSIVE, TRUNCATE, which gives them
+new files and keeps the old ones until its commit, a checkpoint, the old files set aside, commit. They are
+overwritten after it, when the server no longer knows them (ADR 14).
 
-What surprised the author: TRUNCATE first is what makes a refusal harmless (a table that others refer to has
-none), and what keeps everybody from the server's own copies of the pages: those of a file that is to go are
-never written again, while reading a page is enough to have it written. And where a run was killed, not even
-counting the rows works, since planning looks at the first page of each index: COPY does without a plan.
+What surprised the author: TRUNCATE first is what keeps everybody from the server's own copies of the pages:
+those of a file that is to go are never written again, while reading a page is enough to have it written.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
-from cenotaph.durable import overwrite, overwrite_rest
 from cenotaph.errors import PermanentStoreError, TransientStoreError
 from cenotaph.scope import Selection
-from cenotaph.store import Command
+from cenotaph.store import Command, Surroundings
 from cenotaph.stores.postgres import commands
-from cenotaph.stores.postgres.beneath import underneath
+from cenotaph.stores.postgres.beneath import aside, underneath
 from cenotaph.stores.postgres.beneath.underneath import Directory, File
-from cenotaph.stores.postgres.catalog import references
+from cenotaph.stores.postgres.catalog import references, schema
 from cenotaph.stores.postgres.catalog.references import Reference
 from cenotaph.stores.postgres.catalog.schema import Table
-from cenotaph.stores.postgres.session import Damaged, Denied, Locked
+from cenotaph.stores.postgres.session import Denied, Locked, Session
 from cenotaph.stores.postgres.work import Outlook, Work
 from cenotaph.stores.postgres.writing import Writer
 
-_USERS = 16384  # FirstNormalObjectId: below it are catalogs (large objects), which are never overwritten
-_MARK = Command("SAVEPOINT looking", "Marks where the transaction goes on if a table cannot be looked at.")
-_BACK = Command("ROLLBACK TO looking", "Goes on from there.")
+USERS = 16384  # FirstNormalObjectId: below it are catalogs (large objects), which are never overwritten
+_ASIDE = Command(
+    "",
+    "Gives the old files of the tables, of their indexes and TOAST other names, out of the server's reach."
+    " Before that, all is looked at once more: the server, the files, who copies them.",
+)
 _ZEROS = Command(
     "",
-    "Writes zeros over the old files of the tables, of their indexes and TOAST, and waits for the disk."
-    " Before that, all is looked at once more: the server, the files, who copies them.",
+    "Writes zeros over the files that were set aside, waits for the disk, and removes them.",
     reaches="Tables, indexes, TOAST, free space and visibility maps, before their blocks are freed.",
 )
 
@@ -51,16 +48,16 @@ def run(work: Work) -> None:
     if not work.around.online_overwrite:
         return
     writer = work.writer
-    where = underneath.directory(writer, work.around)
-    _refuse_copies(work)
-    if why := underneath.keeps_old(where.path):
+    where = place(writer, work.around)
+    if where is None:
+        why = underneath.keeps_old(underneath.directory(writer, work.around).path)
         work.notes.append(f"no table was overwritten beneath the server: {why}")
         return
     left = len(work.tables)
     for group in groups(_whole(work.tables, work.selection), references.read(writer)):
-        written = _together(work, where, group)
-        work.overwritten += written or 0
-        left -= 0 if written is None else len(group)
+        left -= len(group) if _together(work, where, group) else 0
+    with aside.found(writer, where) as files:
+        work.overwritten += sum(file.destroy() for file in files)
     _checkpoint(writer)  # the server keeps the first file of each until then, cut to nothing
     if left:
         work.notes.append(
@@ -73,23 +70,84 @@ def telling(outlook: Outlook) -> Iterator[Command]:
     if not outlook.around.online_overwrite:
         return
     for group in groups(_whole(outlook.tables, outlook.selection), references.read(outlook.session)):
-        stopped = [(table, references.triggers(outlook.session, table)) for table in group]
         yield commands.BEGIN
         yield from map(lock, group)
-        yield from (_MARK for _ in group)
-        yield from _truncating(group, stopped)
-        yield from (commands.CHECKPOINT, _ZEROS, commands.COMMIT)
+        yield from replacing(outlook.session, group, set_aside=True)
+        yield commands.COMMIT
+    yield _ZEROS
     yield commands.CHECKPOINT
 
 
+def place(writer: Writer, around: Surroundings) -> Directory | None:
+    """Where old files are set aside; None where they are not: the case does not ask for it, or zeros over
+    them would leave what they held.
+
+    Raises: StoreError: it does, and nothing may be set aside now, or it is not certain where.
+    """
+    if not around.sets_aside:
+        return None
+    where = underneath.directory(writer, around)
+    _refuse_copies(writer, around)
+    return None if underneath.keeps_old(where.path) else where
+
+
+def replace(writer: Writer, around: Surroundings, where: Directory | None, group: Sequence[Table]) -> None:
+    """Give tables that nobody else is let into new files, without a row, in the transaction at hand; the old
+    ones are set aside where `place` says so, and the commit has to be next.
+
+    Raises: StoreError: something is not as it has to be; the caller rolls back.
+    """
+    if where is None:
+        _run(writer, replacing(writer, group, set_aside=False))
+        return
+    block = int(writer.one("SHOW block_size"))
+    with underneath.files(where, underneath.relations(writer, group), block) as files:
+        _run(writer, _truncating(writer, group))
+        _checkpoint(writer)
+        _look_again(writer, around, where, files)
+        aside.set_aside(files)
+
+
+def replacing(session: Session, group: Sequence[Table], *, set_aside: bool) -> Iterator[Command]:
+    """The commands of `replace`."""
+    yield from _truncating(session, group)
+    if set_aside:
+        yield from (commands.CHECKPOINT, _ASIDE)
+
+
+def mend(writer: Writer, around: Surroundings) -> None:
+    """Put files back that were set aside in a transaction which was undone, before anything is read.
+
+    Raises:
+        TransientStoreError: a table is in use.
+        PermanentStoreError: somebody wrote into one meanwhile; it is not certain that these are its files.
+    """
+    if not around.sets_aside:
+        return
+    where = underneath.directory(writer, around)
+    with aside.found(writer, where) as files:
+        whose = aside.owners(writer, files)
+        if not whose:
+            return
+        tables = [table for table in schema.read(writer).tables if table.oid in set(whose.values())]
+        with writer.transaction():
+            for table in tables:
+                shut(writer, table)
+            undone = aside.owners(writer, files)
+            for file in undone:
+                file.check_unused()
+            for file in undone:
+                file.put_back()
+
+
 def _whole(tables: Sequence[Table], selection: Selection) -> list[Table]:
-    return [t for t in tables if t.oid >= _USERS and selection.whole(t.name, t.names())]
+    return [t for t in tables if t.oid >= USERS and selection.whole(t.name, t.names())]
 
 
 def lock(table: Table) -> Command:
     return Command(
         f"LOCK TABLE {table.sql()} IN ACCESS EXCLUSIVE MODE",
-        "Keeps everybody out of the table, which is empty, while its files are overwritten.",
+        "Keeps everybody out of the table while it gets new files.",
         "ACCESS EXCLUSIVE until the transaction ends: nobody reads or writes the table.",
     )
 
@@ -97,8 +155,10 @@ def lock(table: Table) -> Command:
 def truncate(group: Sequence[Table]) -> Command:
     return Command(
         f"TRUNCATE TABLE {', '.join(table.sql() for table in group)} CONTINUE IDENTITY RESTRICT",
-        "Gives the empty tables new files. The old ones stay until the transaction ends.",
+        "Gives the table, and empty ones that refer to it, new files without a row. The old ones stay until"
+        " the transaction ends.",
         "ACCESS EXCLUSIVE, which is held.",
+        "All rows go; the blocks of the old files are free after the transaction, with what is in them.",
     )
 
 
@@ -127,59 +187,39 @@ def _head(heads: dict[int, int], oid: int) -> int:
     return oid
 
 
-def _together(work: Work, where: Directory, group: Sequence[Table]) -> int | None:
-    """Overwrite the files of a group; how many bytes. None where one of them has rows again."""
+def _together(work: Work, where: Directory, group: Sequence[Table]) -> bool:
+    """Set the files of a group aside; false where one of them has rows again."""
     writer = work.writer
-    block = int(writer.one("SHOW block_size"))
-    expected = underneath.relations(writer, group)
     with writer.transaction():
         for table in group:
-            _lock(writer, table)
-        if not all(_is_empty(writer, table) for table in group):
-            return None
-        found = underneath.relations(writer, group)
-        if found != expected:
-            raise TransientStoreError(
-                "a table was rewritten while it was about to be overwritten", hint="run again"
-            )
-        with underneath.files(where, found, block) as files:
-            _truncate(writer, group)
-            _checkpoint(writer)
-            _look_again(work, where, files)
-            written = sum(_overwrite(file, writer.check_alive) for file in files)
-    return written
+            shut(writer, table)
+        if not all(is_empty(writer, table) for table in group):
+            return False
+        replace(writer, work.around, where, group)
+    return True
 
 
-def _is_empty(writer: Writer, table: Table) -> bool:
-    """Whether the table has no row, also where its indexes are no longer ones."""
-    writer.run(_MARK)
-    try:
-        return not writer.rows(f"SELECT 1 FROM {table.sql()} LIMIT 1")  # noqa: S608 (quoted)
-    except Damaged:
-        writer.run(_BACK)
-        return writer.copies_nothing(table)
+def is_empty(writer: Writer, table: Table) -> bool:
+    return not writer.rows(f"SELECT 1 FROM {table.sql()} LIMIT 1")  # noqa: S608 (quoted)
 
 
-def _lock(writer: Writer, table: Table) -> None:
+def shut(writer: Writer, table: Table) -> None:
+    """Keep everybody out of a table until the transaction ends.
+
+    Raises: TransientStoreError saying who is in the way.
+    """
     try:
         writer.run(lock(table))
     except Locked:
         raise TransientStoreError(
-            f"a table cannot be overwritten now: {writer.in_the_way(table.oid)} would have to end first",
+            f"a table cannot be emptied now: {writer.in_the_way(table.oid)} would have to end first",
             hint="end them, or run again later",
         ) from None
 
 
-def _truncate(writer: Writer, group: Sequence[Table]) -> None:
+def _truncating(session: Session, group: Sequence[Table]) -> Iterator[Command]:
     """Without the triggers that this would run: they could write elsewhere."""
-    stopped = [(table, references.triggers(writer, table)) for table in group]
-    for command in _truncating(group, stopped):
-        writer.run(command)
-
-
-def _truncating(
-    group: Sequence[Table], stopped: Sequence[tuple[Table, Sequence[tuple[str, str]]]]
-) -> Iterator[Command]:
+    stopped = [(table, references.triggers(session, table)) for table in group]
     yield from (commands.suspend_trigger(table, name) for table, triggers in stopped for name, _ in triggers)
     yield truncate(group)
     yield from (
@@ -187,31 +227,26 @@ def _truncating(
     )
 
 
-def _look_again(work: Work, where: Directory, files: Sequence[File]) -> None:
-    """At the last moment before the first write: the same server, directory and files, and nobody copies."""
-    if underneath.directory(work.writer, work.around) != where:
+def _run(writer: Writer, what: Iterator[Command]) -> None:
+    for command in list(what):
+        writer.run(command)
+
+
+def _look_again(writer: Writer, around: Surroundings, where: Directory, files: Sequence[File]) -> None:
+    """At the last moment: the same server, directory and files, and nobody copies."""
+    if underneath.directory(writer, around) != where:
         raise PermanentStoreError("data_dir leads to another directory than a moment ago")
-    _refuse_copies(work)
+    _refuse_copies(writer, around)
     for file in files:
         file.check()
 
 
-def _refuse_copies(work: Work) -> None:
-    if why := underneath.copied_now(work.writer, work.around):
+def _refuse_copies(writer: Writer, around: Surroundings) -> None:
+    if why := underneath.copied_now(writer, around):
         raise TransientStoreError(
             f"no table is overwritten beneath the server while {why}",
             hint="end that, or name the standby in a [[copy]], then run again",
         )
-
-
-def _overwrite(file: File, check_alive: Callable[[], None]) -> int:
-    """`check_alive` before each piece: where the session ends, the server gives the table its old files back,
-    and people write into them."""
-    check_alive()
-    written = overwrite(file.fd, file.size, sync=False, on_bytes=lambda _: check_alive())
-    written += overwrite_rest(file.fd, on_bytes=lambda _: check_alive())
-    os.fsync(file.fd)
-    return written
 
 
 def _checkpoint(writer: Writer) -> None:

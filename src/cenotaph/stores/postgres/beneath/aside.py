@@ -1,0 +1,163 @@
+"""Files of a relation set aside: out of the server's reach, until they are overwritten or put back.
+
+A file that is set aside has a second name in its folder, and an empty file has its first. Where the TRUNCATE
+in which that happened is committed, the server removes the empty file; where it is undone, the file gets its
+name back (`put_back`). The server's catalog tells which (ADR 14).
+
+What surprised the author: the server cuts a file to nothing before it unlinks it, so that a second name alone
+saves nothing; and renaming one file onto another name of the same file does nothing at all (rename(2)).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+
+from cenotaph.durable import Beneath, overwrite, overwrite_rest
+from cenotaph.errors import PermanentStoreError, TransientStoreError
+from cenotaph.stores.postgres.beneath.underneath import Directory, File, identity
+from cenotaph.stores.postgres.session import Session
+
+_PREFIX = "cenotaph-"
+_EMPTY = "cenotaph-empty-"
+_NAME = re.compile(rf"{_PREFIX}(([0-9]+)(?:_fsm|_vm)?(?:\.[0-9]+)?)")
+_OTHERS = "a file that was set aside in the server's directory is not what it was"
+
+
+def set_aside(files: Sequence[File]) -> None:
+    """Take files out of the server's reach; durable on return. The caller has the transaction in which they
+    were replaced, and commits it.
+
+    Raises: TransientStoreError: a file is not the one that was looked at.
+    """
+    for file in files:
+        kept, empty = _PREFIX + file.name, _EMPTY + file.name
+        os.link(file.name, kept, src_dir_fd=file.folder, dst_dir_fd=file.folder, follow_symlinks=False)
+        if identity(_stat(kept, file.folder)) != file.identity:
+            os.unlink(kept, dir_fd=file.folder)
+            raise TransientStoreError("a file of the table was exchanged just now", hint="run again")
+        info = os.fstat(file.fd)
+        with suppress(FileNotFoundError):
+            os.unlink(empty, dir_fd=file.folder)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        fd = os.open(empty, flags, stat.S_IMODE(info.st_mode), dir_fd=file.folder)
+        try:
+            if (info.st_uid, info.st_gid) != (os.geteuid(), os.getegid()):
+                os.fchown(fd, info.st_uid, info.st_gid)
+        finally:
+            os.close(fd)
+        os.replace(empty, file.name, src_dir_fd=file.folder, dst_dir_fd=file.folder)
+    for folder in {identity(os.fstat(file.folder)): file.folder for file in files}.values():
+        os.fsync(folder)
+
+
+@dataclass(frozen=True, slots=True)
+class Aside:
+    """A file that was set aside."""
+
+    folder: int
+    space: int  # its tablespace's oid; 0: the database's own
+    number: int  # of the relation's file, as the server had it (relfilenode)
+    name: str  # the server's
+
+    @property
+    def kept(self) -> str:
+        return _PREFIX + self.name
+
+    def check_unused(self) -> None:
+        """Raises: PermanentStoreError: somebody wrote into the empty file that has its name."""
+        with suppress(FileNotFoundError):
+            now = _stat(self.name, self.folder)
+            if now.st_size and identity(now) != identity(_stat(self.kept, self.folder)):
+                raise PermanentStoreError(
+                    "rows were written into a table while its erasing was cut off",
+                    hint="the table's own files lie beside it, as cenotaph-…; keep both, and ask for help",
+                )
+
+    def put_back(self) -> None:
+        try:
+            same = identity(_stat(self.name, self.folder)) == identity(_stat(self.kept, self.folder))
+        except FileNotFoundError:
+            same = False
+        if same:
+            os.unlink(self.kept, dir_fd=self.folder)
+        else:
+            os.replace(self.kept, self.name, src_dir_fd=self.folder, dst_dir_fd=self.folder)
+
+    def destroy(self, on_bytes: Callable[[int], None] | None = None) -> int:
+        """Overwrite and unlink it; how many bytes were written."""
+        fd = os.open(self.kept, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self.folder)
+        try:
+            info = os.fstat(fd)
+            if not stat.S_ISREG(info.st_mode) or info.st_nlink != 1:
+                raise PermanentStoreError(f"{_OTHERS}: it has another name too", hint="see who put it there")
+            written = overwrite(fd, info.st_size, sync=False, on_bytes=on_bytes)
+            written += overwrite_rest(fd, on_bytes=on_bytes)
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+        os.unlink(self.kept, dir_fd=self.folder)
+        return written
+
+
+@contextmanager
+def found(session: Session, where: Directory) -> Iterator[tuple[Aside, ...]]:
+    """What is set aside in the folders of this session's database.
+
+    Raises: PermanentStoreError: it belongs to somebody else.
+    """
+    owner = os.stat(where.path).st_uid
+    with ExitStack() as stack:
+        yield tuple(one for space, path in _folders(session, where) for one in _in(path, space, owner, stack))
+
+
+def _in(path: str, space: int, owner: int, stack: ExitStack) -> Iterator[Aside]:
+    folder = stack.enter_context(Beneath(path)).fd
+    for entry in sorted(os.listdir(folder)):  # noqa: PTH208 (of a descriptor)
+        if entry.startswith(_EMPTY):
+            os.unlink(entry, dir_fd=folder)
+        elif match := _NAME.fullmatch(entry):
+            if _stat(entry, folder).st_uid != owner:
+                raise PermanentStoreError(f"{_OTHERS}: it has another owner", hint="see who put it there")
+            yield Aside(folder, space, int(match[2]), match[1])
+
+
+def owners(session: Session, files: Sequence[Aside]) -> dict[Aside, int]:
+    """Whose they are: the table's oid, for those of which the TRUNCATE was undone."""
+    told = {file: session.rows(_OWNER, file.space, file.number) for file in files}
+    return {file: oid for file, rows in told.items() for (oid,) in rows}
+
+
+# A file's relation: a table, or its index, or its TOAST table, or that one's index.
+_OWNER = """
+WITH found (oid) AS (SELECT pg_filenode_relation($1::int8::oid, $2::int8::oid)::oid),
+heap (oid) AS (
+    SELECT coalesce((SELECT indrelid FROM pg_index WHERE indexrelid = found.oid), found.oid) FROM found
+)
+SELECT coalesce((SELECT c.oid FROM pg_class c WHERE c.reltoastrelid = heap.oid), heap.oid)::int8
+FROM heap WHERE heap.oid IS NOT NULL
+"""
+
+
+def _folders(session: Session, where: Directory) -> Iterator[tuple[int, str]]:
+    for space, location, database, version in session.rows(_SPACES):
+        parts = (where.path, "base") if not location else (location, version)
+        path = os.path.join(*parts, str(database))
+        if os.path.isdir(path):
+            yield (space if location else 0), path
+
+
+_SPACES = """
+SELECT t.oid::int8, pg_tablespace_location(t.oid), d.oid::int8, format('PG_%s_%s',
+    current_setting('server_version_num')::int4 / 10000, (SELECT catalog_version_no FROM pg_control_system()))
+FROM pg_tablespace t, pg_database d WHERE t.spcname <> 'pg_global' AND d.datname = current_database()
+ORDER BY 1
+"""
+
+
+def _stat(name: str, folder: int) -> os.stat_result:
+    return os.stat(name, dir_fd=folder, follow_symlinks=False)

@@ -1,0 +1,274 @@
+"""Tables that go whole go with one TRUNCATE: as sealed, all or nothing, and only where nothing else would."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeAlias
+
+import pytest
+
+import postgres_server
+from cenotaph.errors import DriftError, TransientStoreError
+from cenotaph.scope import Hold, Selection, parse_predicate
+from cenotaph.store import AT_ONCE, Assignment, Erasure, Surroundings
+from cenotaph.stores.postgres import open_eraser, open_reader, whole, writing
+from cenotaph.testing.contract import Log, Rows, Stopped
+
+PEOPLE = (
+    "CREATE TABLE people (id int4 PRIMARY KEY, name text)",
+    "INSERT INTO people SELECT n, 'Person-' || md5(n::text) FROM generate_series(1, 400) n",
+)
+VISITS = (
+    "CREATE TABLE visit (id int4 PRIMARY KEY, who int4 REFERENCES people ON DELETE CASCADE)",
+    "INSERT INTO visit SELECT n, n FROM generate_series(1, 300) n",
+)
+
+
+class Town(postgres_server.Database):
+    """A database whose tables are sealed, then taken away at once."""
+
+    def seal(self, *tables: str, **more: Any) -> None:
+        self.selection = Selection(collections=tables or ("*",), **more)
+        reader = open_reader(self.url, self.selection)
+        self.parts = {
+            found.name: (found, [(p, Rows(reader.batches(p))) for p in reader.partitions(found)])
+            for found in reader.collections()
+            if found.records
+        }
+
+    def assigned(self, table: str) -> list[Assignment]:
+        return [Assignment(part, rows, Log(sealed=rows)) for part, rows in self.parts[f"public.{table}"][1]]
+
+    def erase(
+        self,
+        table: str,
+        parts: Sequence[Assignment] | Iterator[Assignment] | None = None,
+        user: str = postgres_server.USER,
+        **around: Any,
+    ) -> Sequence[Erasure] | None:
+        here = Surroundings(str(self.server.data), **around)
+        eraser = open_eraser(self.server.url(self.name, user), self.selection, frozenset(), here)
+        given = self.assigned(table) if parts is None else parts
+        try:
+            return eraser.erase_whole(self.parts[f"public.{table}"][0], given)
+        finally:
+            eraser.close()
+
+    def count(self, table: str) -> int:
+        return int(self.sql(f"SELECT count(*) FROM {table}")[0][0])
+
+    def file(self, table: str) -> str:
+        return str(self.sql(f"SELECT pg_relation_filepath('{table}')")[0][0])
+
+
+MakeTown: TypeAlias = Callable[..., Town]
+
+
+@pytest.fixture
+def town(monkeypatch: pytest.MonkeyPatch) -> Iterator[MakeTown]:
+    """Makes a `Town` by statements; its tables have a partition for every 150 rows."""
+    monkeypatch.setattr("cenotaph.stores.postgres.rows.PARTITION_RECORDS", 150)
+    monkeypatch.setitem(writing._WRITES, "lock_timeout", "500ms")
+    with postgres_server.making(Town) as make:
+        yield make
+
+
+def test_all_partitions_go_as_sealed_with_one_command(town: MakeTown) -> None:
+    """Each is compared, then each begun, before the first row goes; the table has another file then."""
+    it = town(*PEOPLE)
+    it.seal()
+    parts, before = it.assigned("people"), it.file("people")
+
+    done = it.erase("people", parts)
+
+    assert done is not None
+    assert [one.records for one in done] == [150, 150, 100]
+    assert it.count("people") == 0
+    assert it.file("people") != before
+    for one in parts:
+        assert isinstance(one.progress, Log)
+        assert one.progress.checked_before_begin
+        assert one.progress.begun is not None
+        assert one.progress.begun[AT_ONCE]
+
+
+def test_a_row_that_was_changed_or_came_stops_all_of_it(town: MakeTown) -> None:
+    """In the last partition: nothing is begun, nothing is gone."""
+    for change in (
+        "UPDATE people SET name = 'other' WHERE id = 399",
+        "INSERT INTO people VALUES (900, 'new')",
+    ):
+        it = town(*PEOPLE)
+        it.seal()
+        it.sql(change)
+        parts, rows = it.assigned("people"), it.count("people")
+
+        with pytest.raises(DriftError):
+            it.erase("people", parts)
+
+        assert it.count("people") == rows
+        assert not any(one.progress.begun for one in parts)
+
+
+def test_a_row_outside_of_all_partitions_stops_it(town: MakeTown) -> None:
+    """One partition is not given, as if it were done: what came into it since would go unseen."""
+    it = town(*PEOPLE)
+    it.seal()
+
+    with pytest.raises(DriftError, match="in none of its partitions"):
+        it.erase("people", it.assigned("people")[:-1])
+
+    assert it.count("people") == 400
+
+
+def test_asked_to_stop_between_two_partitions_it_leaves_everything(town: MakeTown) -> None:
+    """A pause, or a window that closes."""
+    it = town(*PEOPLE)
+    it.seal()
+
+    def stopping() -> Iterator[Assignment]:
+        yield it.assigned("people")[0]
+        raise Stopped
+
+    with pytest.raises(Stopped):
+        it.erase("people", stopping())
+
+    assert it.count("people") == 400
+
+
+def test_a_table_to_which_an_empty_one_refers_goes_with_it(town: MakeTown) -> None:
+    """In the order of foreign keys. While the other still has rows, it has to be deleted from instead."""
+    it = town(*PEOPLE, *VISITS)
+    it.seal()
+
+    assert it.erase("people") is None
+    assert it.count("people") == 400
+    assert it.erase("visit") is not None
+    assert it.erase("people") is not None
+    assert (it.count("people"), it.count("visit")) == (0, 0)
+    it.sql("INSERT INTO people VALUES (1, 'x')", "INSERT INTO visit VALUES (1, 1)")
+
+
+@pytest.mark.parametrize(
+    ("statements", "scope"),
+    [
+        pytest.param(("CREATE TABLE bed (who int4 REFERENCES people)",), {}, id="out of scope refers"),
+        pytest.param((), {"rows": parse_predicate("id < 300")}, id="rows by condition"),
+        pytest.param(
+            (),
+            {"holds": (Hold(collections=("public.people",), rows=parse_predicate("id = 7")),)},
+            id="a row is held",
+        ),
+        pytest.param(
+            ("CREATE PUBLICATION told FOR TABLE people WITH (publish = 'insert, delete')",),
+            {},
+            id="published",
+        ),
+        pytest.param(
+            (
+                "CREATE TABLE stay (id int4, who int4 REFERENCES people) PARTITION BY LIST (id)",
+                "CREATE TABLE stay1 PARTITION OF stay FOR VALUES IN (1)",
+            ),
+            {"more": ("public.stay*",)},
+            id="a partitioned table refers",
+        ),
+    ],
+)
+def test_what_else_would_go_or_stay_has_it_deleted_from(
+    town: MakeTown, statements: Sequence[str], scope: dict[str, Any]
+) -> None:
+    """Nothing is changed, and the partitions are left to be erased one by one."""
+    it = town(*PEOPLE, *statements)
+    it.seal("public.people", *scope.pop("more", ()), **scope)
+
+    assert it.erase("people") is None
+    assert it.count("people") == 400
+
+
+def test_without_the_right_to_truncate_it_is_deleted_from(town: MakeTown) -> None:
+    """A role that was granted DELETE alone."""
+    it = town(*PEOPLE)
+    it.sql("CREATE ROLE clerk LOGIN", "GRANT SELECT, DELETE ON people TO clerk")
+    it.seal()
+    try:
+        assert it.erase("people", user="clerk") is None
+        assert it.count("people") == 400
+    finally:
+        it.sql("DROP OWNED BY clerk", "DROP ROLE clerk")
+
+
+def test_a_small_table_to_which_others_refer_is_deleted_from(town: MakeTown) -> None:
+    """Else each of those would get new files once for each such table."""
+    it = town(*PEOPLE, *VISITS)
+    it.seal()
+    it.erase("visit")
+    it.sql("DELETE FROM people WHERE id > 100")
+    it.seal()
+
+    assert it.erase("people") is None
+
+
+def test_begun_and_taken_back_it_goes_on_with_exactly_what_was_sealed(town: MakeTown) -> None:
+    """After a kill all rows are there, or none: a part of them is drift, as nothing of ours leaves it."""
+    it = town(*PEOPLE)
+    it.seal()
+    begun = {"records": 1, AT_ONCE: 1}
+
+    def again() -> list[Assignment]:
+        return [one._replace(progress=Log(begun=begun)) for one in it.assigned("people")]
+
+    it.sql("DELETE FROM people WHERE id = 5")
+    with pytest.raises(DriftError):
+        it.erase("people", again())
+    it.sql("INSERT INTO people VALUES (5, 'Person-' || md5('5'))")
+
+    assert it.erase("people", again()) is not None
+    assert it.count("people") == 0
+    assert it.erase("people", again()) is not None
+    eraser = open_eraser(it.url, it.selection)
+    assert [eraser.erase(*one).records for one in again()] == [150, 150, 100]
+    eraser.close()
+
+
+def test_who_reads_is_waited_for_and_told(town: MakeTown) -> None:
+    """Others may read while the rows are compared, not when they go. Nothing was begun."""
+    it = town(*PEOPLE)
+    it.seal()
+    parts = it.assigned("people")
+    with it.server.connect(it.name) as link:
+        link.autocommit = False
+        link.execute(b"SELECT count(*) FROM people")
+        with pytest.raises(TransientStoreError, match=f"server process {link.info.backend_pid}"):
+            it.erase("people", parts)
+
+    assert not any(one.progress.begun for one in parts)
+    assert it.count("people") == 400
+
+
+def test_old_files_are_kept_from_the_server_until_they_are_overwritten(town: MakeTown) -> None:
+    """Heap and index have a second name, and everybody is still in them; reclaiming leaves neither."""
+    it = town(*PEOPLE)
+    it.seal()
+    folder = it.server.data / "base"
+
+    def kept() -> bytes:
+        return b"".join(path.read_bytes() for path in folder.glob("*/cenotaph-*"))
+
+    it.erase("people", online_overwrite=True)
+    assert kept().count(b"Person-") == 400
+    eraser = open_eraser(
+        it.url, it.selection, frozenset(), Surroundings(str(it.server.data), online_overwrite=True)
+    )
+    done = eraser.reclaim([it.parts["public.people"][0]])
+    eraser.close()
+
+    assert kept() == b""
+    assert done.overwritten_bytes > 400 * 40
+
+
+def test_tables_that_refer_to_each_other_are_found_once() -> None:
+    """A long chain, a cycle and a table that refers to itself come to an end."""
+    found = [whole.Reference(child, parent, "", (), False) for child, parent in [(1, 1), (2, 1), (1, 2)]]
+    found += [whole.Reference(n + 1, n, "", (), False) for n in range(2, 3000)]
+
+    assert whole._referring(1, found) == list(range(1, 3001))
