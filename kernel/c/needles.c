@@ -172,6 +172,51 @@ int cenotaph_fingerprints(int level, const uint8_t *key, const uint8_t *person, 
     return outcome;
 }
 
+enum { MOST_DIGITS = 18 }; /* so that a mark before them leaves them below 2**63 */
+
+/* Digits, the last of which may be an X, behind a mark: 1 digits alone, 2 X, 3 x. 0 for anything else. */
+static uint64_t as_number(const uint8_t *text, uint64_t count) {
+    uint64_t number = 0, mark = 1, power = 1;
+    if (!count || count > MOST_DIGITS) {
+        return 0;
+    }
+    for (uint64_t i = 0; i < count; i++, power *= 10) {
+        uint8_t digit = (uint8_t)(text[i] - '0');
+        if (digit > 9) {
+            if (!i || i + 1 < count || (text[i] != 'X' && text[i] != 'x')) {
+                return 0;
+            }
+            mark = text[i] == 'X' ? 2 : 3;
+            digit = 0;
+        }
+        number = 10 * number + digit;
+    }
+    return mark * power + number;
+}
+
+/* Each value that is a number (cenotaph.residue.sought) as one word, and whether it is: 0 null or empty, 1 something
+ * else, 2 a number. */
+int cenotaph_numbers(const column *c, int64_t rows, uint64_t *words, uint8_t *there) {
+    if (rows < 0 || (rows && !has_values(c, rows))) {
+        return MALFORMED;
+    }
+    for (uint64_t row = 0; row < (uint64_t)rows; row++) {
+        uint8_t written[20];
+        rest r;
+        words[row] = 0;
+        there[row] = 0;
+        if (!is_valid(c, (uint64_t)c->first + row)) {
+            continue;
+        }
+        if (!value(c, row, written, &r)) {
+            return MALFORMED;
+        }
+        words[row] = as_number(r.raw, r.raw_bytes);
+        there[row] = words[row] ? 2 : r.raw_bytes ? 1 : 0;
+    }
+    return DONE;
+}
+
 static uint32_t distinct(const uint8_t *bytes, uint32_t count) {
     uint64_t seen[4] = {0};
     uint32_t found = 0;

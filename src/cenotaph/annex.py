@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -104,10 +104,11 @@ class Annex:
         """Overwrite and remove one document. Nothing there is a success."""
         wipe(self.path / f"{name}.sealed")
 
-    def destroy_like(self, prefix: str) -> None:
-        """Overwrite and remove the documents whose names begin so."""
+    def destroy_like(self, prefix: str, but: Container[str] = ()) -> None:
+        """Overwrite and remove the documents whose names begin so, but for some."""
         for path in sorted(self.path.glob(f"{prefix}*.sealed")):
-            wipe(path)
+            if path.name.removesuffix(".sealed") not in but:
+                wipe(path)
 
     def destroy_all(self) -> int:
         """Overwrite and remove everything in the annex; returns how many files there were."""

@@ -30,7 +30,8 @@ Column: TypeAlias = "native.Column"
 VARIABLE: Final = "CENOTAPH_KERNEL"
 OFF: Final = "off"
 NOT_EMPTY: Final = 2  # what `fingerprints` says of a value that is neither null nor empty
-INTERFACE: Final = 3  # of the kernel that this was written for
+OTHER, NUMBER = 1, 2  # what `numbers` says of values
+INTERFACE: Final = 4  # of the kernel that this was written for
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +72,13 @@ class Kernel:
         """
         words, there = np.empty(len(array), np.uint64), np.empty(len(array), np.uint8)
         native.fingerprints(key, person, values(array), len(array), words, there, self.level, fold=fold)
+        return words, there
+
+    def numbers(self, array: pa.Array) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint8]]:
+        """Each value that is a number, as `cenotaph.residue.sought` keeps it, and whether it is: 0 null or
+        empty, 1 something else, 2 a number."""
+        words, there = np.empty(len(array), np.uint64), np.empty(len(array), np.uint8)
+        native.numbers(values(array), len(array), words, there)
         return words, there
 
     def forms(

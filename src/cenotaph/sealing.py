@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -23,7 +24,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 
 from cenotaph import kernel
-from cenotaph.annex import Annex
+from cenotaph.annex import Annex, AnnexError
 from cenotaph.arrow import union_places
 from cenotaph.errors import DriftError, naming
 from cenotaph.records import (
@@ -37,7 +38,8 @@ from cenotaph.records import (
     ascending,
     record_key,
 )
-from cenotaph.residue.needles import NeedleBuilder, Needles
+from cenotaph.residue import sought
+from cenotaph.residue.needles import Known, Needles
 from cenotaph.scope import Selection
 from cenotaph.spelling import parts
 from cenotaph.store import NOTHING_AROUND, OpenReader, Partition, Surroundings
@@ -71,17 +73,43 @@ class SealTask:
     target: Target
     partition: Partition
     case_key: bytes = field(repr=False)
+    annex: Annex = field(repr=False)
+    part: str  # the document of the annex that takes what is sought
 
 
 @dataclass(frozen=True, slots=True)
 class PartitionResult:
     chunks: tuple[Chunk, ...]
-    needles: bytes = field(repr=False)
+    needles: str  # digest of the part
     subjects: bytes = field(repr=False)  # sorted distinct uint64 fingerprints of subjects
 
 
 def needle_key(case_key: bytes) -> bytes:
     return HKDFExpand(SHA256(), 32, b"cenotaph/v1 needles").derive(case_key)
+
+
+@dataclass(frozen=True, slots=True)
+class NeedleList:
+    """What the seal says of its needles: the parts that have them, and in whose forms they are sought."""
+
+    parts: tuple[tuple[str, str], ...]  # document of the annex, digest
+    kinds: tuple[str, ...]  # of stores
+
+    def to_bytes(self) -> bytes:
+        return json.dumps({"kinds": self.kinds, "parts": self.parts}, separators=(",", ":")).encode()
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> NeedleList:
+        """Raises: AnnexError for a list that names other documents than parts."""
+        said = json.loads(data)
+        parts = tuple((str(name), str(digest)) for name, digest in said["parts"])
+        if not all(_PART.fullmatch(name) for name, _ in parts):
+            raise AnnexError("the annex's needles name documents that are no needles")
+        return cls(parts, tuple(map(str, said["kinds"])))
+
+
+PART = "needles-"
+_PART = re.compile(PART + "[0-9a-f-]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,23 +121,38 @@ class NeedleSource:
     digest: str
 
     def load(self, case_key: bytes) -> Needles:
-        """The needles, checked against the seal's digest; read once a process."""
+        """The needles, checked against the seal's digest; made once a process."""
         return _load_needles(self, case_key)
+
+    def known(self, case_key: bytes) -> Known:
+        """Which values are needles: a small part of the work."""
+        return _load_known(self, case_key)
+
+    def read(self, case_key: bytes) -> tuple[NeedleList, Iterator[bytes]]:
+        """The seal's list, and what lies in its parts."""
+        annex = Annex(self.annex, self.case)
+        listed = NeedleList.from_bytes(annex.read("needles", case_key, self.digest))
+        return listed, (annex.read(name, case_key, digest) for name, digest in listed.parts)
 
 
 @lru_cache(maxsize=1)
 def _load_needles(source: NeedleSource, case_key: bytes) -> Needles:
-    annex = Annex(source.annex, source.case)
-    return Needles.from_bytes(annex.read("needles", case_key, source.digest))
+    listed, parts = source.read(case_key)
+    return sought.needles(parts, needle_key(case_key), listed.kinds)
+
+
+@lru_cache(maxsize=1)
+def _load_known(source: NeedleSource, case_key: bytes) -> Known:
+    return sought.known(source.read(case_key)[1], needle_key(case_key))
 
 
 def seal_partition(task: SealTask) -> PartitionResult:
-    """Read a partition once: its chunks, its needles and the subjects in it."""
+    """Read a partition once: its chunks, the subjects in it, and what is sought, which goes to the annex."""
     target = task.target
-    builder = NeedleBuilder(needle_key(task.case_key), target.kinds)
+    builder = sought.SoughtBuilder(needle_key(task.case_key), target.kinds)
     subjects = Subjects(task.case_key)
     hasher = _Hasher(task.case_key, target)
-    values = _Distinct(builder, target.needles)
+    values = _Values(builder, target.needles)
     with naming(target.store), closing(target.opener(target.url, target.selection, target.around)) as reader:
         for batch in reader.batches(task.partition):
             hasher.add(batch)
@@ -117,7 +160,8 @@ def seal_partition(task: SealTask) -> PartitionResult:
                 subjects.add(batch.column(target.subject))
             values.add(batch)
     values.flush()
-    return PartitionResult(tuple(hasher.finish()), builder.finish().to_bytes(), subjects.to_bytes())
+    digest = task.annex.write(task.part, task.case_key, builder.finish())
+    return PartitionResult(tuple(hasher.finish()), digest, subjects.to_bytes())
 
 
 def leaves(column: pa.Array) -> Iterator[pa.Array]:
@@ -169,14 +213,15 @@ _SHAPES = {
 _Which: TypeAlias = tuple[int, str, str]  # column, kind, Arrow type
 
 
-class _Distinct:
-    """Hands each distinct value of a partition's needle columns to the builder about once.
+class _Values:
+    """Hands the values of a partition's needle columns to the builder: numbers as they come, others about
+    once.
 
-    The same persons come in every batch; fingerprinting a value costs a hundred times as much as
+    The same persons come in every batch; making the forms of a value costs a hundred times as much as
     seeing that it was there before. Columns not known to be personal give a few thousand values each.
     """
 
-    def __init__(self, builder: NeedleBuilder, columns: Sequence[tuple[int, str]]) -> None:
+    def __init__(self, builder: sought.SoughtBuilder, columns: Sequence[tuple[int, str]]) -> None:
         self._builder = builder
         self._columns = columns
         self._pending: dict[_Which, list[pa.Array]] = {}
@@ -185,21 +230,28 @@ class _Distinct:
     def add(self, batch: pa.RecordBatch) -> None:
         for column, kind in self._columns:
             for part in leaves(batch.column(column)):
-                values = pc.unique(part)
-                if kind == "text":
-                    for found, numbers in numbers_in(values).items():
-                        self._take((column, found, "numbers"), numbers)
                 if column in self._loose:
-                    values = values.slice(0, max(0, LOOSE_NEEDLES - self._loose[column]))
-                    self._loose[column] += len(values)
-                self._take((column, kind, str(values.type)), values)
+                    self._add_loose(column, kind, pc.unique(part))
+                else:
+                    self._take(column, kind, part)
 
     def flush(self) -> None:
         for which in self._pending:
             self._settle(which)
 
-    def _take(self, which: _Which, values: pa.Array) -> None:
-        self._pending.setdefault(which, []).append(values)
+    def _add_loose(self, column: int, kind: str, values: pa.Array) -> None:
+        for found, numbers in numbers_in(values).items() if kind == "text" else ():
+            self._take(column, found, numbers)
+        chosen = values.slice(0, max(0, LOOSE_NEEDLES - self._loose[column]))
+        self._loose[column] += len(chosen)
+        self._take(column, kind, chosen)
+
+    def _take(self, column: int, kind: str, values: pa.Array) -> None:
+        rest = self._builder.numbers(values, kind)
+        if not len(rest):
+            return
+        which = (column, kind, str(rest.type))
+        self._pending.setdefault(which, []).append(pc.unique(rest))
         if sum(map(len, self._pending[which])) > PENDING_VALUES:
             self._settle(which)
 
@@ -251,6 +303,10 @@ class SealedPartition:
         seen = hasher.seen()
         self.digests = seen[ascending(seen)].tobytes() if len(seen) == self.records else b""
 
+    def forget(self) -> None:
+        """Let go of `digests`."""
+        self.digests = b""
+
     def check_remaining(self, batches: Iterable[pa.RecordBatch]) -> int:
         """Raises: DriftError unless every record is one of those that were sealed, as often at most."""
         if self._begun is None or (not self._begun and self.records):
@@ -283,7 +339,7 @@ class Subjects:
 
     def add(self, column: pa.Array) -> None:
         for part in leaves(column):
-            words = self._fingerprints(pc.unique(part))
+            words = self._fingerprints(part)
             self._seen.append(words)
             self._waiting += len(words)
         if self._waiting > PENDING_VALUES:
@@ -294,7 +350,7 @@ class Subjects:
         return self._seen[0].tobytes()
 
     def _settle(self) -> None:
-        self._seen = [np.unique(np.concatenate([np.zeros(0, np.uint64), *self._seen]))]
+        self._seen = [sought.distinct(np.concatenate([np.zeros(0, np.uint64), *self._seen]))]
         self._waiting = 0
 
     def _fingerprints(self, values: pa.Array) -> npt.NDArray[np.uint64]:
@@ -302,11 +358,8 @@ class Subjects:
         if by is not None and kernel.has_values(values.type):
             words, there = by.fingerprints(values, self._key, fold=True)
             return words[there > 0].byteswap()
-        digests = b"".join(self._fingerprint(value) for value in values.to_pylist() if value is not None)
-    def forget(self) -> None:
-        """Let go of `digests`."""
-        self.digests = b""
-
+        distinct = pc.unique(values).to_pylist()
+        digests = b"".join(self._fingerprint(value) for value in distinct if value is not None)
         return np.frombuffer(digests, ">u8").astype(np.uint64)
 
     def _fingerprint(self, value: object) -> bytes:
@@ -314,10 +367,17 @@ class Subjects:
         return hashlib.blake2b(plain.strip().upper(), digest_size=8, key=self._key).digest()
 
 
-def count_subjects(parts: Iterable[bytes]) -> int:
-    """How many distinct subjects several partitions hold together."""
-    arrays = [np.frombuffer(part, dtype=np.uint64) for part in parts]
-    return len(np.unique(np.concatenate(arrays))) if arrays else 0
+class Persons:
+    """How many distinct subjects several partitions have together: `len`."""
+
+    def __init__(self) -> None:
+        self._seen = sought.Distinct()
+
+    def add(self, subjects: bytes) -> None:
+        self._seen.add(np.frombuffer(subjects, np.uint64))
+
+    def __len__(self) -> int:
+        return len(self._seen)
 
 
 class _Hasher:

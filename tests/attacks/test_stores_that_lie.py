@@ -9,12 +9,14 @@ from __future__ import annotations
 import json
 import shutil
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from cenotaph.errors import TransientStoreError, UsageError
-from cenotaph.residue.needles import NeedleBuilder, Needles
+from cenotaph.sealing import NeedleList
 from cenotaph.stages import seal as seal_stage
 from cenotaph.stages.approve import approve_here
 from cenotaph.stages.challenge import challenge
@@ -145,9 +147,10 @@ def test_a_store_that_changed_since_the_seal_is_rejected(case: SmallCase) -> Non
 def test_thinned_needles_are_rejected(case: SmallCase, monkeypatch: pytest.MonkeyPatch, kept: int) -> None:
     """The operator seals a set of needles that lacks most values: a probe with it would find nothing."""
 
-    def thinned(results: dict[tuple[str, int, int], seal_stage.PartitionResult]) -> bytes:
-        parts = [Needles.from_bytes(r.needles) for r in results.values()]
-        return (parts[0] if kept else NeedleBuilder(bytes(32)).finish()).to_bytes()
+    listed = seal_stage._needles
+
+    def thinned(*given: Any) -> NeedleList:
+        return replace(listed(*given), parts=listed(*given).parts[:kept])
 
     monkeypatch.setattr(seal_stage, "_needles", thinned)
     case.go("seal", "plan")

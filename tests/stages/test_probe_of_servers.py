@@ -16,9 +16,9 @@ import pytest
 
 import postgres_server
 from cenotaph.annex import Annex
-from cenotaph.residue.needles import NeedleBuilder
+from cenotaph.residue.sought import SoughtBuilder
 from cenotaph.scope import Selection
-from cenotaph.sealing import NeedleSource, Target
+from cenotaph.sealing import NeedleList, NeedleSource, Target, needle_key
 from cenotaph.stages.probe import ProbeTask, probe_store
 from cenotaph.store import Extent, GivenCopy, Served, Surroundings
 from cenotaph.stores.postgres import open_reader
@@ -43,9 +43,10 @@ def database() -> Iterator[str]:
 @pytest.fixture
 def task(database: str, tmp_path: Path) -> ProbeTask:
     """Of a store whose only table was emptied, as if nothing were left."""
-    builder = NeedleBuilder(bytes(32))
+    builder, annex = SoughtBuilder(needle_key(KEY)), Annex(tmp_path, CASE)
     builder.add(pa.array(["Nobody-4711-Meier"]), "text")
-    digest = Annex(tmp_path, CASE).write("needles", KEY, builder.finish().to_bytes())
+    part = ("needles-0", annex.write("needles-0", KEY, builder.finish()))
+    digest = annex.write("needles", KEY, NeedleList((part,), ("postgresql",)).to_bytes())
     url = postgres_server.shared().url(database)
     return ProbeTask(
         target=Target(open_reader, url, SCOPE, "clinic", "public.patient", 0, "key", ((1, "text"),), None),

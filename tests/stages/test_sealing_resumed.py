@@ -19,7 +19,8 @@ def test_an_interrupted_seal_goes_on_and_seals_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, overwritten: int
 ) -> None:
     """After Ctrl-C the second run reads only what is missing, and nothing of the first is left behind. What a
-    run that was killed while it cleaned up had overwritten already is read again."""
+    run that was killed while it cleaned up had overwritten already is read again; nor are needles left that
+    this seal does not name."""
     build_estate(tmp_path / "estate")
     case = SmallCase.make(tmp_path, STORES)
     case.go("open", "survey")
@@ -38,6 +39,8 @@ def test_an_interrupted_seal_goes_on_and_seals_the_same(
         stage.seal(case.desk(), open_reader)
     first = len(read)
     kept = sorted(case.path.glob("annex/sealing-*"))
+    stale = case.path / "annex" / "needles-0123-of-an-inventory-before.sealed"
+    stale.write_bytes(b"numbers")
     for path in kept[:overwritten]:
         path.write_bytes(bytes(path.stat().st_size))
     read.clear()
@@ -51,3 +54,5 @@ def test_an_interrupted_seal_goes_on_and_seals_the_same(
     assert len(read) == partitions - len(kept) + overwritten
     assert sealed.records == sum(s.records for s in sealed.stores) > 0
     assert not list(case.path.glob("annex/sealing-*"))
+    assert len(list(case.path.glob("annex/needles-*"))) == partitions
+    assert not stale.exists()

@@ -30,12 +30,13 @@ __all__ = [
     "fingerprints",
     "forms",
     "levels",
+    "numbers",
 ]
 
 Buffer: TypeAlias = Any  # collections.abc.Buffer from Python 3.12 on
 
 CHUNK_RECORDS: Final = 4096
-INTERFACE: Final = 3  # counts up when a caller that was not changed would go wrong
+INTERFACE: Final = 4  # counts up when a caller that was not changed would go wrong
 KEY_BYTES: Final = 64
 DIGEST_BYTES: Final = 32
 FORM_BYTES: Final = 34
@@ -162,6 +163,20 @@ def fingerprints(
     words, there = _room(words, "uint64_t[]", rows), _room(there, "uint8_t[]", rows)
     key, person = _secret(key, 32), _secret(person.ljust(16, b"\0"), 16)
     _done(_lib.cenotaph_fingerprints(level, key, person, fold, given, rows, words, there))
+
+
+def numbers(column: Column, rows: int, words: Buffer, there: Buffer) -> None:
+    """Write each value that is a number of at most 18 digits, the last of which may be an X, as a uint64, and
+    a byte that says whether it is: 0 null or empty, 1 something else, 2 a number.
+
+    A word is the digits behind a mark: 1 digits alone, 2 with an X, 3 with an x for the last one, in whose
+    place is 0. Raises MalformedError as `fingerprints`.
+    """
+    held: list[Any] = []
+    given = _ffi.new("column *")
+    _fill(given, column, held)
+    words, there = _room(words, "uint64_t[]", rows), _room(there, "uint8_t[]", rows)
+    _done(_lib.cenotaph_numbers(given, rows, words, there))
 
 
 class Forms(NamedTuple):

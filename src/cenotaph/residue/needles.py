@@ -214,6 +214,33 @@ class NeedleBuilder:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Known:
+    """Which values are needles, and nothing to search for them with. `len` counts them."""
+
+    _key: bytes = field(repr=False)
+    _names: _Words = field(repr=False)  # sorted keyed hashes of the values
+
+    @classmethod
+    def of(cls, key: bytes, values: Iterable[pa.Array], needles: Iterable[Needles]) -> Known:
+        """Some texts, and what is known already under the same key."""
+        names = [_names_of(key, texts) for texts in values]
+        names += [known._names for known in needles]
+        return cls(key, np.unique(np.concatenate([_NO_WORDS, *names])))
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def contains(self, values: pa.Array | pa.ChunkedArray, kind: str) -> npt.NDArray[np.bool_]:
+        """Which of these values are needles, whatever kind they were added as. Nulls are not."""
+        _kind_code(kind)
+        chunks = values.chunks if isinstance(values, pa.ChunkedArray) else [values]
+        values_ = [plain for chunk in chunks for plain in _plain_or_none(chunk, kind)]
+        found = _in_sorted(self._names, _Hash(self._key).wholes(plain or b"" for plain in values_))
+        present = np.array([plain is not None for plain in values_], dtype=bool)
+        return np.asarray(found & present, dtype=bool)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Needles:
     """Keyed fingerprints of values, ready to be searched for. `len` counts distinct values."""
 
@@ -237,14 +264,8 @@ class Needles:
         return len(self._forms)
 
     def contains(self, values: pa.Array | pa.ChunkedArray, kind: str) -> npt.NDArray[np.bool_]:
-        """Which of these values are needles, whatever kind they were added as. Nulls are not."""
-        _kind_code(kind)
-        hashing = _Hash(self._key)
-        chunks = values.chunks if isinstance(values, pa.ChunkedArray) else [values]
-        values_ = [plain for chunk in chunks for plain in _plain_or_none(chunk, kind)]
-        found = _in_sorted(self._names, hashing.wholes(plain or b"" for plain in values_))
-        present = np.array([plain is not None for plain in values_], dtype=bool)
-        return np.asarray(found & present, dtype=bool)
+        """As `Known.contains`."""
+        return Known(self._key, self._names).contains(values, kind)
 
     def merge(self, others: Iterable[Needles]) -> Needles:
         """The union with other needles of the same key. Raises `UsageError` for another key."""
@@ -252,7 +273,8 @@ class Needles:
         if any(other._key != self._key for other in every):
             raise UsageError("needles of different keys cannot be merged: build them with one key")
         names = np.unique(np.concatenate([other._names for other in every]))
-        forms = _once(np.concatenate([other._forms for other in every]))
+        full = [other._forms for other in every if len(other._forms)]
+        forms = _once(np.concatenate(full)) if len(full) > 1 else (full or [self._forms])[0]
         skipped = sum((other.skipped for other in every), Counter())
         return Needles(self._key, names, _sorted_forms(forms), skipped)
 
@@ -330,6 +352,13 @@ def _kind_code(kind: str) -> int:
     if kind not in KINDS:
         raise UsageError(f"unknown kind of needle; known are {', '.join(KINDS)}")
     return KINDS.index(kind)
+
+
+def _names_of(key: bytes, texts: pa.Array) -> _Words:
+    by = kernel.found()
+    if by is None:
+        return _Hash(key).wholes(text.encode() for text in texts.to_pylist())
+    return by.fingerprints(texts, key, _PERSON)[0]
 
 
 def _plain_or_none(values: pa.Array, kind: str) -> Iterator[bytes | None]:

@@ -246,7 +246,7 @@ class _Sampler:
 
     def __init__(self, task: ChunkTask) -> None:
         self._columns = task.target.needles
-        self._known = task.needles.load(task.case_key)
+        self._known = task.needles.known(task.case_key)
         self._key = needle_key(task.case_key)
         self.builder = NeedleBuilder(needle_key(task.case_key), task.target.kinds)
         self.unsought = 0

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import TypeAlias
 
 from cenotaph import estate as estates
@@ -14,8 +16,7 @@ from cenotaph.errors import RefusedError
 from cenotaph.estate import Estate, EstateStore, SealedChunks
 from cenotaph.progress import Tell, quiet
 from cenotaph.records import Chunk
-from cenotaph.residue.needles import Needles
-from cenotaph.sealing import PartitionResult, SealTask, count_subjects, seal_partition
+from cenotaph.sealing import PART, NeedleList, PartitionResult, Persons, SealTask, seal_partition
 from cenotaph.store import OpenReader
 from cenotaph_proof import draw
 from cenotaph_proof import seal as seals
@@ -49,21 +50,40 @@ def seal(desk: Desk, opener: OpenReader, tell: Tell = quiet) -> Entry:
     clear = estates.from_json(annex.read_json("inventory", annex_key, surveyed.body(Inventory).annex))
     key = _derive_key(desk, case)
     so_far = _SoFar(annex, key, surveyed.digest)
-    results = _digest(desk, opener, clear, key, so_far, tell)
-    chunks = SealedChunks({where: _chunks(r) for where, r in results.items()})
+    found = _digest(desk, opener, clear, key, so_far, tell)
+    chunks = SealedChunks({where: _chunks(r) for where, r in found.results.items()})
+    listed = _needles(so_far, found.results, sorted({table.kind for table in desk.config.store}))
     body = _body(
         clear,
         chunks,
-        results,
+        found,
         key=seals.key_commitment(key),
-        needles=annex.write("needles", key, _needles(results)),
+        needles=annex.write("needles", key, listed.to_bytes()),
         annex=annex.write_json("seal", key, chunks.to_json()),
     )
     annex.wrap("case-key", key, [desk.key.public, *case.parties("auditor")])
     assert case.charter_entry is not None
     entry = desk.sign(body, cite(case.charter_entry), cite(surveyed))
     annex.destroy_like(SO_FAR)
+    annex.destroy_like(PART, but=[name for name, _ in listed.parts])
     return entry
+
+
+class _Found:
+    """What partitions came to. Subjects are counted as they come, and not kept."""
+
+    def __init__(self) -> None:
+        self.results: dict[Where, PartitionResult] = {}
+        self.persons: dict[str, Persons] = {}  # by store
+        self.everybody = Persons()
+
+    def add(self, where: Where, result: PartitionResult) -> None:
+        self.persons.setdefault(where[0], Persons()).add(result.subjects)
+        self.everybody.add(result.subjects)
+        self.results[where] = replace(result, subjects=b"")
+
+    def count(self, store: str) -> int:
+        return len(self.persons.get(store, ()))
 
 
 class _SoFar:
@@ -73,53 +93,56 @@ class _SoFar:
     """
 
     def __init__(self, annex: Annex, key: bytes, inventory: str) -> None:
-        self._annex = annex
+        self.annex = annex
         self._key = key
-        self._prefix = f"{SO_FAR}{seals.key_commitment(key)[:8]}-{inventory[:8]}"
+        self._prefix = f"{seals.key_commitment(key)[:8]}-{inventory[:8]}"
 
     def load(self, where: Where) -> PartitionResult | None:
         name = self._name(where)
-        if not self._annex.exists(name):
+        if not (self.annex.exists(name) and self.annex.exists(self.part(where))):
             return None
         try:
-            kept = self._annex.read(name, self._key)
+            kept = self.annex.read(name, self._key)
         except AnnexError:  # overwritten by a run that was killed before it could remove it: read once more
             return None
-        head, _, data = kept.partition(b"\n")
+        head, _, subjects = kept.partition(b"\n")
         about = json.loads(head)
         chunks = tuple(
             Chunk(records, size, bytes.fromhex(digest)) for records, size, digest in about["chunks"]
         )
-        return PartitionResult(chunks, data[: about["needles"]], data[about["needles"] :])
+        return PartitionResult(chunks, about["needles"], subjects)
 
     def keep(self, where: Where, result: PartitionResult) -> None:
-        """A line of JSON, then the needles and subjects as they are: they are most of it."""
+        """A line of JSON, then the subjects as they are: they are most of it."""
         chunks = [[c.records, c.bytes, c.hash.hex()] for c in result.chunks]
-        head = json.dumps({"chunks": chunks, "needles": len(result.needles)}).encode()
-        self._annex.write(
-            self._name(where), self._key, b"".join([head, b"\n", result.needles, result.subjects])
-        )
+        head = json.dumps({"chunks": chunks, "needles": result.needles}).encode()
+        self.annex.write(self._name(where), self._key, b"".join([head, b"\n", result.subjects]))
+
+    def part(self, where: Where) -> str:
+        """The document that takes what is sought of a partition; it stays when the seal is signed."""
+        return f"{PART}{self._label(where)}"
 
     def _name(self, where: Where) -> str:
+        return f"{SO_FAR}{self._label(where)}"
+
+    def _label(self, where: Where) -> str:
         store, collection, partition = where
         return f"{self._prefix}-{hashlib.sha256(store.encode()).hexdigest()[:16]}-{collection}-{partition}"
 
 
-def _digest(
-    desk: Desk, opener: OpenReader, clear: Estate, key: bytes, so_far: _SoFar, tell: Tell
-) -> dict[Where, PartitionResult]:
+def _digest(desk: Desk, opener: OpenReader, clear: Estate, key: bytes, so_far: _SoFar, tell: Tell) -> _Found:
     """Every partition's result, in the order of the inventory."""
     tasks = []
-    found: dict[Where, PartitionResult] = {}
+    found = _Found()
     for store, collection, partition in clear.partitions():
         where = (store.name, collection.ordinal, partition.index)
         kept = so_far.load(where)
         if kept is not None:
-            found[where] = kept
+            found.add(where, kept)
             continue
         url = desk.config.url(desk.config.find(store.name))
         target = estates.target(desk.config, opener, store, collection, url)
-        tasks.append(SealTask(target, partition, key))
+        tasks.append(SealTask(target, partition, key, so_far.annex, so_far.part(where)))
     total, done = sum(t.partition.records for t in tasks), 0
     for task, result in local.run(seal_partition, tasks, workers=desk.config.limits.workers):
         sealed = sum(c.records for c in result.chunks)
@@ -130,18 +153,19 @@ def _digest(
                 hint="stop what writes to it, then survey and seal again",
             )
         where = (task.target.store, task.target.ordinal, task.partition.index)
-        found[where] = result
         so_far.keep(where, result)
+        found.add(where, result)
         done += sealed
         tell("records sealed", done, total)
     order = [(s.name, c.ordinal, p.index) for s, c, p in clear.partitions()]
-    return {where: found[where] for where in order}
+    found.results = {where: found.results[where] for where in order}
+    return found
 
 
 def _body(
     clear: Estate,
     chunks: SealedChunks,
-    results: dict[Where, PartitionResult],
+    found: _Found,
     *,
     key: str,
     needles: str,
@@ -151,7 +175,7 @@ def _body(
         seals.store(
             store.name,
             seals.publish([_collection(store, c.ordinal, chunks) for c in store.collections]),
-            count_subjects(r.subjects for (name, _, _), r in results.items() if name == store.name),
+            found.count(store.name),
         )
         for store in clear.stores
     )
@@ -165,7 +189,7 @@ def _body(
         stores=stores,
         needles=needles,
         annex=annex,
-        persons=count_subjects(r.subjects for r in results.values()),
+        persons=len(found.everybody),
     )
 
 
@@ -180,9 +204,8 @@ def _chunks(result: PartitionResult) -> tuple[ChunkSeal, ...]:
     return tuple(ChunkSeal(c.records, c.bytes, c.hash) for c in result.chunks)
 
 
-def _needles(results: dict[Where, PartitionResult]) -> bytes:
-    parts = [Needles.from_bytes(r.needles) for r in results.values()]
-    return parts[0].merge(parts[1:]).to_bytes() if parts else b""
+def _needles(so_far: _SoFar, results: dict[Where, PartitionResult], kinds: Sequence[str]) -> NeedleList:
+    return NeedleList(tuple((so_far.part(where), r.needles) for where, r in results.items()), tuple(kinds))
 
 
 def _derive_key(desk: Desk, case: Case) -> bytes:
