@@ -101,7 +101,7 @@ def destroy(work: Work) -> None:
     for path in paths:
         try:
             with beside.folder(path) as place:
-                there = there or any(name.startswith(os.fsencode(str(last))) for name in _names(place))
+                there = there or any(last and name.startswith(os.fsencode(last)) for name in _names(place))
                 _destroy_in(place, _Mark.of(mark, left), identifier, work, tally)
         except PermanentStoreError as error:
             work.limits.append(f"the wal archive: {error.message}")
@@ -186,8 +186,16 @@ def _settle(work: Work) -> tuple[str, str | None, str]:
     if waits:  # it would bring everybody back; or another server's segments are in its way
         why = "its command fails" if _failing(writer) else "it is too slow"
         told = f"{waits} segments of the log still wait for the archiver: {why}"
-    last = writer.one("SELECT last_archived_wal FROM pg_stat_archiver")
-    return mark, None if last is None else str(last), told
+    last = _last(writer)
+    while not waits and last < mark and time.monotonic() < deadline:  # before 15 it hears of it later
+        time.sleep(_PAUSE)
+        last = _last(writer)
+    return mark, last, told
+
+
+def _last(session: Session) -> str:
+    """What the server says it archived last; empty where it says nothing."""
+    return str(session.one("SELECT coalesce(last_archived_wal, '') FROM pg_stat_archiver"))
 
 
 def _destroy_in(place: Beneath, mark: _Mark, identifier: int, work: Work, tally: beside.Tally) -> None:
