@@ -87,7 +87,9 @@ def target(
         order=item.collection.order,
         needles=item.needles,
         subject=item.subject,
-        around=case.surroundings(case.find(store.name)),
+        around=replace(
+            case.surroundings(case.find(store.name)), keeper=store.keeper.identity if store.keeper else None
+        ),
         kinds=frozenset(table.kind for table in case.store),
     )
 

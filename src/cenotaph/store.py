@@ -86,14 +86,15 @@ class Surroundings:
     copies: tuple[GivenCopy, ...] = ()
     online_overwrite: bool = False  # overwrite whole relations beneath the running server
     retire_server: bool = False  # the server goes with the store
+    keeper: str | None = None  # the identity of the server that was surveyed; only of it is anything touched
     beside: frozenset[str] | None = None  # databases that its server had besides; None: whatever it has now
     held_beside: tuple[HeldBeside, ...] = ()  # some may be of the same server, and so of its base backups
-
 
     @property
     def sets_aside(self) -> bool:
         """Whether files that a server gives up are kept from it, until they are overwritten."""
         return self.online_overwrite or self.retire_server
+
 
 NOTHING_AROUND = Surroundings()
 
@@ -294,7 +295,6 @@ class Ordered(Protocol):
         """The ordinals of these collections, in the order in which they can be erased."""
 
 
-@dataclass(frozen=True, slots=True)
 AT_ONCE = "at once"
 """Set in what `begin` is told of a partition that goes with all of its collection, or not at all. No list of
 digests is kept for it: when it goes on, the records are all there, as sealed, or none is."""
@@ -324,6 +324,7 @@ class Wholesale(Protocol):
         """
 
 
+@dataclass(frozen=True, slots=True)
 class Command:
     """A statement in a server's own language that changes something, and what is told of it beforehand."""
 
@@ -384,12 +385,36 @@ class Retiring(Protocol):
         """
 
 
+@runtime_checkable
+class Heeding(Protocol):
+    """An eraser whose reclaiming takes long, and ends early where it is asked to."""
+
+    def heed(self, ask: Callable[[], None]) -> None:
+        """Call `ask` between two steps of reclaiming. What it raises ends it there; it can be repeated."""
+
+
 @dataclass(frozen=True, slots=True)
 class Keeper:
     """The server that keeps a store. No name."""
 
     identity: str  # another one, once a standby or a restored backup took its place
     beside: frozenset[str]  # numbers of its other databases
+
+    @property
+    def server(self) -> str:
+        """What all its databases have in common, and all copies of it."""
+        return self.identity.partition(",")[0]
+
+    def differs(self, other: Keeper) -> str:
+        """What of another is not as of this one; empty where it is the same."""
+        if other.server != self.server:
+            return "another server answers"
+        if other.identity != self.identity:
+            return (
+                "another history or database of the same server answers (a standby that was promoted, a"
+                " restored backup, a database made anew)"
+            )
+        return ""
 
 
 @runtime_checkable

@@ -23,7 +23,7 @@ from types import FrameType
 from typing import TypeAlias, TypeVar
 
 from cenotaph import estate as estates
-from cenotaph import lock, retiring, terrain, wiping
+from cenotaph import lock, retiring, serving, terrain, wiping
 from cenotaph.annex import Annex
 from cenotaph.clock import Clock, inside
 from cenotaph.config import PLACES, StoreTable
@@ -85,6 +85,10 @@ class _Ended(Exception):
         self.outcome = outcome
 
 
+class _Asked(Exception):
+    """Somebody asked to stop, or the case's window is over."""
+
+
 @dataclass(frozen=True, slots=True)
 class EraseTask:
     """One store's share of a destruction, as a child process needs it."""
@@ -107,6 +111,7 @@ class EraseTask:
     since: int  # the journal line up to which everything is signed; a probe that rejected wants more
     rejected: bool
     clock: Clock
+    reclaims: bool = True  # not where other stores of its server are still to be erased
 
 
 @alone
@@ -131,6 +136,7 @@ def destroy(
         )
     _check_not_certifying(desk)
     desk.check_unchanged(case, desk.annex_key(case))
+    serving.check(desk.config, reader, desk.estate(case))
     tasks = _tasks(desk, case, plan, reader, eraser)
     (desk.path / STOP).unlink(missing_ok=True)
     if (desk.path / PAUSE).exists():
@@ -140,11 +146,7 @@ def destroy(
     outcomes: list[str] = []
     with _stop_on_signal(desk.path / STOP) as stopped:
         try:
-            for done, (_, outcome) in enumerate(
-                local.run(erase_store, tasks, workers=desk.config.limits.workers), 1
-            ):
-                outcomes.append(outcome)
-                tell("stores erased", done, len(tasks))
+            outcomes += _erase_stores(desk, tasks, tell)
             ended = _retire_servers(desk, case, plan, eraser, tell)
             outcomes += ended
             if set(ended) <= {"done"}:
@@ -155,6 +157,30 @@ def destroy(
     entry = desk.say_done(empty=True)
     _raise_for(outcomes, bool(stopped), _reasons(entry, _wipe_failures(desk, outcomes)))
     return entry
+
+
+def _erase_stores(desk: Desk, tasks: list[EraseTask], tell: Tell) -> list[str]:
+    """Erase every store and reclaim. Those of one server are reclaimed one by one, once all of them are
+    erased: they have an archive in common, and a base backup made anew has whoever is in any of them."""
+    servers = serving.together([task.estate for task in tasks if task.destroy])
+    later = {name for names in servers for name in names}
+    first = [replace(task, reclaims=task.estate.name not in later) for task in tasks]
+    ended: dict[str, str] = {}
+    for done, (task, outcome) in enumerate(
+        local.run(erase_store, first, workers=desk.config.limits.workers), 1
+    ):
+        ended[task.estate.name] = outcome
+        tell("stores erased", done, len(tasks))
+    for names in servers:
+        waiting = [name for name in names if ended[name] == "done"]
+        if len(waiting) < len(names):
+            with Journal(desk.journal_path(), desk.clock) as journal:
+                for name in waiting:
+                    journal.append("reclaim failed", name, why=serving.WAITS)
+            continue
+        mine = [task for task in tasks if task.estate.name in names]
+        ended |= {task.estate.name: outcome for task, outcome in local.run(erase_store, mine, workers=1)}
+    return list(ended.values())
 
 
 def erase_store(task: EraseTask) -> str:
@@ -198,6 +224,9 @@ class _Run:
             if self._changed(left):
                 return "drift"
             return self._erase_all(self._in_order(left))
+        except _Asked:
+            self._append("reclaim failed", why="stopped between two steps, as asked")
+            return "stopped"
         except (TransientStoreError, PermanentStoreError) as error:  # the store cannot be opened
             for item in {item.ordinal: item for item, _, _ in left}.values():
                 self._append("failed", item.ordinal, why=error.message)
@@ -212,6 +241,7 @@ class _Run:
         if self._eraser is None:
             task = self.task
             self._eraser = task.eraser(task.erase_url, task.target.selection, task.shared, task.target.around)
+            serving.heed(self._eraser, self._stop_here)
         return self._eraser
 
     def _in_order(self, left: list[Left]) -> list[Left]:
@@ -231,7 +261,7 @@ class _Run:
                         self._erase(item, partition, last)
         except _Ended as ended:
             return ended.outcome
-        if not self._reclaim():
+        if self.task.reclaims and not self._reclaim():
             return "failed"
         return "failed" if self.failed else "done"
 
@@ -384,6 +414,7 @@ class _Run:
         last_reclaimed = max((e.seq for e in lines if e.kind == "reclaimed"), default=-1)
         if last_reclaimed > last_done:
             return True
+        self._stop_here()
         self._append("reclaiming")
         try:
             finished = self._finished(lines)
@@ -409,6 +440,10 @@ class _Run:
             if item.ordinal in self.task.destroy
             and all((item.ordinal, p.index) in done for p in item.partitions)
         ]
+
+    def _stop_here(self) -> None:
+        if self._must_stop():
+            raise _Asked
 
     def _must_stop(self) -> bool:
         asked = (self.task.folder / STOP).exists() or (self.task.folder / PAUSE).exists()

@@ -40,7 +40,7 @@ from cenotaph.store import (
 )
 from cenotaph.stores.postgres import commands, rows, whole
 from cenotaph.stores.postgres.beneath.underneath import Directory
-from cenotaph.stores.postgres.catalog import large_objects, references, schema
+from cenotaph.stores.postgres.catalog import identity, large_objects, references, schema
 from cenotaph.stores.postgres.catalog.schema import Schema, Table
 from cenotaph.stores.postgres.reclaiming import overwrite, reclaim, retire
 from cenotaph.stores.postgres.session import TID, Denied, Place, Referred, Session, Tids, driver_errors
@@ -75,6 +75,7 @@ class PostgresEraser:
         self._place, self._selection = place, large_objects.fitting(selection)
         self._shared, self._around = shared, around
         self._writer: Writer | None = None
+        self._ask: Callable[[], None] = lambda: None
 
     def order(self, collections: Sequence[Collection]) -> list[int]:
         """Ordinals: tables that refer to others before those."""
@@ -169,7 +170,11 @@ class PostgresEraser:
             return Reclamation(Grade.L1, AWAITS_RETIREMENT, 0, 0)  # as far as this session can tell
         with driver_errors("the server"):
             names = [collection.name for collection in collections]
-            return reclaim.run(self._open(), names, self._selection, self._shared, self._around)
+            return reclaim.run(self._open(), names, self._selection, self._shared, self._around, self._ask)
+
+    def heed(self, ask: Callable[[], None]) -> None:
+        """As `store.Heeding.heed`."""
+        self._ask = ask
 
     def retire(self, known: State | None, begin: Callable[[State], None]) -> Reclamation:
         """As `store.Retiring.retire`."""
@@ -183,7 +188,7 @@ class PostgresEraser:
 
     def _open(self) -> Writer:
         if self._writer is None or self._writer.lost:
-            self._writer = Writer(self._place)
+            self._writer = _known(self._place, self._around)
             with driver_errors("the server"):
                 overwrite.mend(self._writer, self._around)
         return self._writer
@@ -372,6 +377,18 @@ class _Rest:
             places = np.concatenate(self._places)
             for start in range(0, len(places), PLACES_AT_ONCE):
                 yield tids(places[start : start + PLACES_AT_ONCE])
+
+
+def _known(place: Place, around: Surroundings) -> Writer:
+    """A session with the database that was surveyed, and with no other. Raises: PermanentStoreError."""
+    writer = Writer(place)
+    try:
+        with driver_errors("the server"):
+            identity.check(writer, around.keeper)
+    except BaseException:
+        writer.close()
+        raise
+    return writer
 
 
 def _located(table: Table) -> Table:

@@ -31,7 +31,7 @@ from cenotaph.store import (
 )
 from cenotaph.stores.postgres import privileges, rows, script
 from cenotaph.stores.postgres.beneath import raw
-from cenotaph.stores.postgres.catalog import exposure, history, large_objects, schema
+from cenotaph.stores.postgres.catalog import exposure, history, identity, large_objects, schema
 from cenotaph.stores.postgres.catalog.within import Within
 from cenotaph.stores.postgres.outside import copies
 from cenotaph.stores.postgres.reclaiming import retire
@@ -132,10 +132,10 @@ class PostgresReader:
     def keeper(self) -> Keeper | None:
         """As `store.Served.keeper`. A standby that is promoted, as any recovery, begins a timeline."""
         with self._session() as session:
-            if not session.one(_MAY_IDENTIFY):
+            known = identity.read(session)
+            if known is None:
                 return None
-            beside = frozenset(str(number) for (number,) in session.rows(raw.OTHERS))
-            return Keeper(str(session.one(_IDENTITY)), beside)
+            return Keeper(known, frozenset(str(number) for (number,) in session.rows(raw.OTHERS)))
 
     def started(self) -> int:
         """As `store.Served.started`."""
@@ -275,16 +275,6 @@ class Retired:
 
     def close(self) -> None:
         """Nothing was opened."""
-
-
-_MAY_IDENTIFY = """
-SELECT NOT pg_is_in_recovery() AND has_function_privilege('pg_control_system()', 'EXECUTE')
-"""
-_IDENTITY = """
-SELECT format('%s, timeline %s, database %s', system_identifier,
-    left(pg_walfile_name(pg_current_wal_insert_lsn()), 8), d.oid)
-FROM pg_control_system(), pg_database d WHERE d.datname = current_database()
-"""
 
 
 class _View(NamedTuple):

@@ -24,6 +24,7 @@ class Work:
     selection: Selection
     shared: frozenset[str]  # the shared actions of the approved plan
     around: Surroundings
+    ask: Callable[[], None] = lambda: None  # before what takes long: what it raises ends the reclamation
     limits: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     overwritten: int = 0  # bytes

@@ -125,6 +125,7 @@ def destroy(work: Work) -> None:
     """Destroy what may go, after it was made anew where something of it stays."""
     tally = beside.Tally()
     for backup in given(work.around):
+        work.ask()
         try:
             _go(work, backup, tally)
         except StoreError as error:

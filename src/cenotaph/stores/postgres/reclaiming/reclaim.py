@@ -6,7 +6,7 @@ emptied, analysed or dropped, also those of its partitioned parents and of index
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from cenotaph.errors import PermanentStoreError
 from cenotaph.scope import Selection
@@ -42,13 +42,16 @@ def run(
     selection: Selection,
     shared: frozenset[str],
     around: Surroundings,
+    ask: Callable[[], None] = lambda: None,
 ) -> Reclamation:
-    """Rewrite the tables from which was erased, then what the case shares of the server."""
+    """Rewrite the tables from which was erased, then what the case shares of the server. `ask` is called
+    before each step; what it raises ends it."""
     known = schema.read(writer)
     tables = tuple(table for name in names if (table := known.table(name)) is not None)
     before = sum(table.bytes for table in tables)
-    work = Work(writer, known, tables, selection, shared, around)
+    work = Work(writer, known, tables, selection, shared, around, ask)
     for _, step in _steps(shared, around):
+        ask()
         step.run(work)
     after = sum(table.bytes for table in schema.read(writer).tables if table.name in set(names))
     limits = [*_limits(work, len(names)), *work.limits]
@@ -86,6 +89,7 @@ def _rewrite(work: Work) -> None:
     """Tables, indexes and TOAST anew, of what stays."""
     work.writer.attempt({"temp_file_limit": "-1"})  # indexes are sorted
     for table in work.tables:
+        work.ask()
         rewrite(work.writer, commands.rewrite(table), table.oid)
         for command, oid in large_objects.REWRITES if table.oid == LARGE_OBJECTS else ():
             rewrite(work.writer, command, oid)
@@ -107,7 +111,7 @@ def _forget_statistics(work: Work) -> None:
     try:
         with writer.transaction():
             writer.run(commands.CATALOGS_MAY_CHANGE)
-            for command in commands.FORGET:
+            for command in commands.forget(writer.version):
                 writer.run(command, found)
     except Denied:
         raise PermanentStoreError(
@@ -120,7 +124,8 @@ def _forget_statistics(work: Work) -> None:
 
 
 def _forgetting(outlook: Outlook) -> Iterator[Command]:
-    yield from (commands.BEGIN_STATISTICS, commands.CATALOGS_MAY_CHANGE, *commands.FORGET, commands.COMMIT)
+    yield from (commands.BEGIN_STATISTICS, commands.CATALOGS_MAY_CHANGE)
+    yield from (*commands.forget(outlook.session.version), commands.COMMIT)
     yield from (*commands.REWRITE_CATALOGS, *map(commands.analyse, outlook.tables))
     yield from map(views.analyse, views.due(outlook))
 
