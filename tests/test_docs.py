@@ -39,7 +39,7 @@ def test_a_name_that_is_not_there_is_noticed():
     """The check above can fail."""
     assert len(NAMES) > 30
     with pytest.raises((AttributeError, ModuleNotFoundError)):
-        resolve("cenotaph.sealing.SealedPartition.forget")
+        resolve("cenotaph.sealing.SealedPartition.forgive")
 
 
 def test_pages_that_the_drawing_names_exist():

@@ -13,7 +13,16 @@ import postgres_recorder
 import postgres_server
 from cenotaph.errors import PermanentStoreError
 from cenotaph.scope import Hold, Selection, parse_predicate
-from cenotaph.store import NOTHING_AROUND, Collection, Partition, Passage, Scripted, Surroundings
+from cenotaph.store import (
+    NOTHING_AROUND,
+    Assignment,
+    Collection,
+    Partition,
+    Passage,
+    Scripted,
+    Surroundings,
+    Wholesale,
+)
 from cenotaph.stores.postgres import open_eraser, open_reader
 from cenotaph.testing.contract import Log, Rows
 
@@ -93,12 +102,16 @@ def carried_out(
 ) -> None:
     """As `destroy` does."""
     reader, eraser = open_reader(url, SELECTION, around), open_eraser(url, SELECTION, SHARED, around)
-    partitions = {c.ordinal: p for c, p in chosen}
+    tables = {c.ordinal: (c, p) for c, p in chosen}
     sealed = {p: Rows(reader.batches(p)) for _, several in chosen for p in several}
+    assert isinstance(eraser, Wholesale)
     try:
         for ordinal in eraser.order([c for c, _ in chosen]):
-            for partition in partitions[ordinal]:
-                eraser.erase(partition, sealed[partition], Log(sealed=sealed[partition]))
+            table, partitions = tables[ordinal]
+            parts = [Assignment(p, sealed[p], Log(sealed=sealed[p])) for p in partitions]
+            if eraser.erase_whole(table, parts) is None:
+                for part in parts:
+                    eraser.erase(*part)
         eraser.reclaim([c for c, _ in chosen])
     finally:
         eraser.close()

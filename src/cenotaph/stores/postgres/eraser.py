@@ -39,7 +39,6 @@ from cenotaph.store import (
     Surroundings,
 )
 from cenotaph.stores.postgres import commands, rows, whole
-from cenotaph.stores.postgres.beneath.underneath import Directory
 from cenotaph.stores.postgres.catalog import identity, large_objects, references, schema
 from cenotaph.stores.postgres.catalog.schema import Schema, Table
 from cenotaph.stores.postgres.reclaiming import overwrite, reclaim, retire
@@ -135,8 +134,13 @@ class PostgresEraser:
                     raise DriftError(
                         f"{what} has rows in none of its partitions", hint="survey and seal again"
                     )
+                for each in group if remaining else ():
+                    overwrite.shut(writer, each)
+                for one, _ in compared:
+                    if one.progress.begun is None:
+                        one.progress.begin({"records": one.sealed.records, AT_ONCE: 1})
                 if remaining:
-                    self._truncate(group, where, [one for one, _ in compared])
+                    overwrite.replace(writer, self._around, where, group)
             self._read_empty(table, rows.Bounds.of(table), what)
         for one, _ in compared:
             one.progress.advance(one.sealed.records, 0)
@@ -154,15 +158,6 @@ class PostgresEraser:
         rest = _Rest(self._open(), table, bounds, self._selection, what)
         with closing(Session(self._place)) as session:
             return rest.check(session, one.sealed, one.progress)
-
-    def _truncate(self, group: Sequence[Table], where: Directory | None, parts: Sequence[Assignment]) -> None:
-        writer = self._open()
-        for table in group:
-            overwrite.shut(writer, table)
-        for one in parts:
-            if one.progress.begun is None:
-                one.progress.begin({"records": one.sealed.records, AT_ONCE: 1})
-        overwrite.replace(writer, self._around, where, group)
 
     def reclaim(self, collections: Sequence[Collection]) -> Reclamation:
         """As `store.Eraser.reclaim`: rewrites the tables, and what of the server the case shares."""

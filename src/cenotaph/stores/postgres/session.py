@@ -29,7 +29,6 @@ Denied = psycopg.errors.InsufficientPrivilege
 # from PostgreSQL 18 on, ON DELETE RESTRICT has a code of its own
 Referred = (psycopg.errors.ForeignKeyViolation, psycopg.errors.RestrictViolation)
 Locked = psycopg.errors.LockNotAvailable
-Damaged = psycopg.errors.IndexCorrupted
 """What callers answer in their own way; everything else becomes a `StoreError` (`driver_errors`)."""
 Remark = psycopg.errors.Diagnostic
 _OLDEST = 130000  # log_parameter_max_length, which keeps keys out of the server's log

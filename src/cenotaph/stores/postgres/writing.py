@@ -7,7 +7,6 @@ too, so that rows stay where they are until they go.
 
 from __future__ import annotations
 
-import select
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
@@ -80,14 +79,6 @@ class Writer(Session):
         """Run one command; how many rows it touched. Values are bound, never written into its text."""
         return self._link.execute(command.text.encode(), values or None).rowcount
 
-    def check_alive(self) -> None:
-        """See that the session goes on, and with it its transaction and what it has locked.
-
-        Raises: Broken. Before a server lets go of locks it says why, or nobody answers any more.
-        """
-        if select.select([self._link.pgconn.socket], [], [], 0)[0]:
-            self.rows("SELECT 1")
-
     @contextmanager
     def remarks(self) -> Iterator[list[str]]:
         """What the server adds in detail to its notices meanwhile. May quote names: never to be shown."""
@@ -120,12 +111,6 @@ class Writer(Session):
                 self.run(commands.ROLLBACK)
             except Broken:
                 self._link.close()
-
-    def copies_nothing(self, table: Table) -> bool:
-        """Whether the table has no row, found out without planning, which looks into its indexes."""
-        name = table.sql().removeprefix("ONLY ")
-        with self._link.cursor() as cursor, cursor.copy(f"COPY {name} TO STDOUT".encode()) as rows:
-            return sum(1 for _ in rows) == 0
 
     def lock(self, table: Table, what: str) -> None:
         """Keep everybody who writes out of the table until the transaction ends.
