@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from cenotaph import kernel, retired, terrain
+from cenotaph import kernel, retired, serving, terrain
 from cenotaph.config import StoreTable
 from cenotaph.cosigning import remote_witnesses
 from cenotaph.desk import Desk
@@ -20,6 +20,7 @@ from cenotaph.residue import outside
 from cenotaph.store import Checked, Grade, OpenReader
 from cenotaph_proof.errors import CallError, ProofError
 from cenotaph_proof.network.calling import call
+from cenotaph_proof.statements import Inventory
 
 RESTORERS = ("sqlite3", "debugfs", "fls", "tsk_recover", "ext4magic", "extundelete")
 EARLIEST = 1_700_000_000  # no clock that is right shows an earlier time
@@ -123,6 +124,7 @@ def _stores(desk: Desk, opener: OpenReader) -> Iterator[Check]:
             yield from _of_store(desk, store, opener, url, (False, True) if erase == url else (False,))
             if erase != url:
                 yield from _of_store(desk, store, opener, erase, (True,))
+            yield from _server(desk, store, opener)
         except CenotaphError as error:
             yield Check(what, False, error.message, error.hint or "")
             continue
@@ -131,6 +133,25 @@ def _stores(desk: Desk, opener: OpenReader) -> Iterator[Check]:
             yield Check(
                 what, False, "its folder cannot be written, so it cannot be erased", "chmod or chown it"
             )
+
+
+def _server(desk: Desk, store: StoreTable, opener: OpenReader) -> Iterator[Check]:
+    """Whether the addresses of a store lead to the server that was surveyed, once there was a survey."""
+    try:
+        case = desk.case()
+    except ProofError:  # it was not opened; what else is wrong with it is told by status
+        return
+    if case.latest(Inventory) is None or store.name not in (s.name for s in desk.estate(case).stores):
+        return
+    surveyed = desk.estate(case).find(store.name)
+    for address, erasing in serving.addresses(desk.config, surveyed):
+        why = serving.another(desk.config, opener, surveyed, address)
+        yield Check(
+            f"store {store.name}, {'erasing' if erasing else 'reading'}: server",
+            not why,
+            why or "the one that was surveyed",
+            "correct its address; after a failover, or from a restored backup, survey and seal again",
+        )
 
 
 def _of_store(
