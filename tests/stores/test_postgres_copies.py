@@ -84,7 +84,7 @@ class Place:
         before = self.sql("SELECT pg_walfile_name(pg_current_wal_insert_lsn())")[0][0]
         self.sql("CHECKPOINT", "SELECT pg_switch_wal()")
         deadline = time.monotonic() + 30
-        while not (self.archive / str(before)).exists():
+        while self.sql("SELECT coalesce(last_archived_wal, '') FROM pg_stat_archiver")[0][0] < str(before):
             assert time.monotonic() < deadline, "the segment was not archived"
             time.sleep(0.02)
 
@@ -376,9 +376,10 @@ LOGS = SHARED | {"logs"}
 
 def test_the_log_of_the_collector_is_found_and_forgotten() -> None:
     """Three files of statements, and one that was rotated: gone; the server writes the same three on."""
+    json = ",jsonlog" if postgres_server.shared().version >= 150000 else ""
     it = Place(
         logging_collector="on",
-        log_destination="stderr,csvlog,jsonlog",
+        log_destination=f"stderr,csvlog{json}",
         log_statement="mod",
         log_filename="postgresql-%a.log",
         shared_preload_libraries="pg_stat_statements",
@@ -396,7 +397,7 @@ def test_the_log_of_the_collector_is_found_and_forgotten() -> None:
         assert {"server log", "statement statistics"} <= set(it.kinds())
         assert it.residue("server log") == PEOPLE
         current = {path: path.stat().st_ino for path in folder.glob("postgresql-*") if path != rotated}
-        assert len({path.suffix for path in current}) == 3
+        assert len({path.suffix for path in current}) == (3 if json else 2)
 
         reclaimed = it.reclaim("public.patient", shared=LOGS)
 

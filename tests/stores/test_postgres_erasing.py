@@ -16,7 +16,7 @@ from cenotaph import stores
 from cenotaph.errors import DriftError, PermanentStoreError, TransientStoreError, UsageError
 from cenotaph.scope import Hold, Selection, parse_predicate
 from cenotaph.store import Eraser, Erasure, Grade
-from cenotaph.stores.postgres import open_eraser, open_reader, writing
+from cenotaph.stores.postgres import commands, open_eraser, open_reader, writing
 from cenotaph.stores.postgres.session import Place
 from cenotaph.testing.contract import Log, Rows, StoreContract
 
@@ -345,7 +345,8 @@ def test_statistics_of_parents_and_expressions_are_forgotten(clinic: MakeClinic)
     )
     remembered = (
         "SELECT (SELECT count(*) FROM pg_statistic s JOIN pg_class c ON c.oid = starelid"
-        " WHERE relname LIKE 'patient%'), (SELECT count(*) FROM pg_statistic_ext_data)"
+        " WHERE relname LIKE 'patient%'), (SELECT count(*) FROM pg_statistic_ext_data"
+        " WHERE num_nonnulls(stxdndistinct, stxddependencies, stxdmcv) > 0)"
     )
     assert it.sql(remembered) == [(5, 1)]
     selection = Selection(collections=("*",))
@@ -357,6 +358,20 @@ def test_statistics_of_parents_and_expressions_are_forgotten(clinic: MakeClinic)
 
     assert it.sql(remembered) == [(0, 0)]
     assert reclaimed.freed_bytes > 0
+    assert (
+        it.sql("SELECT * FROM patient WHERE id = 1 AND name = 'a'") == []
+    )  # can be planned
+    it.sql("ANALYZE", "DROP TABLE patient")
+
+
+def test_servers_before_15_keep_an_empty_row_of_extended_statistics() -> None:
+    """Without that row nobody can read, analyse or drop the table any more."""
+    (_, before), (_, since) = commands.forget(140000), commands.forget(150000)
+
+    assert before.text.startswith("UPDATE pg_statistic_ext_data SET stxdndistinct = NULL")
+    assert "stxdexpr" in before.text
+    assert "stxdexpr" not in commands.forget(130000)[1].text
+    assert since.text.startswith("DELETE FROM pg_statistic_ext_data")
 
 
 def test_without_the_shared_actions_the_grade_says_so(clinic: MakeClinic) -> None:

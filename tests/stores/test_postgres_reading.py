@@ -168,12 +168,14 @@ KEYS = {
 @pytest.fixture(scope="module")
 def keyed(server: postgres_server.Server) -> Iterator[Database]:
     """A table for each type of key: 30 rows each."""
+    there = {kind: made for kind, made in KEYS.items() if "icu" not in kind or server.has("icu")}
+    tables = {kind: f"t{list(KEYS).index(kind):02}" for kind in there}
     database = Database(
         server,
-        *(f"CREATE TABLE t{i:02} (k {kind}, n int, PRIMARY KEY (k, n))" for i, kind in enumerate(KEYS)),
+        *(f"CREATE TABLE {tables[kind]} (k {kind}, n int, PRIMARY KEY (k, n))" for kind in there),
         *(
-            f"INSERT INTO t{i:02} SELECT {v}, n FROM generate_series(1, 30) n"
-            for i, v in enumerate(KEYS.values())
+            f"INSERT INTO {tables[kind]} SELECT {made}, n FROM generate_series(1, 30) n"
+            for kind, made in there.items()
         ),
     )
     yield database
@@ -184,6 +186,8 @@ def keyed(server: postgres_server.Server) -> Iterator[Database]:
 @pytest.mark.parametrize("kind", KEYS)
 def test_keys_of_every_type_part_a_table(keyed: Database, kind: str) -> None:
     """Every row is in one partition, in the key's order, also those that come later."""
+    if "icu" in kind and not keyed.server.has("icu"):
+        pytest.skip("this server was built without ICU")
     table = f"t{list(KEYS).index(kind):02}"
     reader = open_reader(keyed.url, Selection(collections=(f"public.{table}",)))
     (collection,) = [c for c in reader.collections() if c.name == f"public.{table}"]
@@ -234,11 +238,10 @@ def test_reading_in_order_writes_no_temporary_files(make: Make) -> None:
     assert len(database.read("public.t")) == 30_000
 
     query = "SELECT temp_files FROM pg_stat_database WHERE datname = current_database()"
-    assert database.run("SELECT pg_stat_force_next_flush()", query) == [(0,)]
+    told = "pg_stat_force_next_flush()" if database.server.version >= 150000 else "pg_sleep(1)"
+    assert database.run(f"SELECT {told}", query) == [(0,)]
     assert len(database.run("SET enable_indexscan = off", "SELECT k, v FROM t ORDER BY k, v")) == 30_000
-    assert database.run("SELECT pg_stat_force_next_flush()", query) != [(0,)], (
-        "nothing spills: nothing is tested"
-    )
+    assert database.run(f"SELECT {told}", query) != [(0,)], "nothing spills: nothing is tested"
 
 
 # --- large values, other encodings, other ways ---
@@ -246,8 +249,9 @@ def test_reading_in_order_writes_no_temporary_files(make: Make) -> None:
 
 def test_values_out_of_line_are_read_whole(make: Make) -> None:
     """Compressed by either method, or stored apart; rows larger than a block and than a batch."""
+    lz4 = "COMPRESSION lz4" if postgres_server.shared().has("lz4") else ""
     database = make(
-        "CREATE TABLE t (id int PRIMARY KEY, a text, b text COMPRESSION lz4, c text)",
+        f"CREATE TABLE t (id int PRIMARY KEY, a text, b text {lz4}, c text)",
         "ALTER TABLE t ALTER c SET STORAGE EXTERNAL",
         "INSERT INTO t SELECT n, repeat('a' || n, 200000), repeat('b', 300000), repeat('c', 6000000)"
         " FROM generate_series(1, 7) n",

@@ -57,6 +57,14 @@ GONE = ("DELETE FROM visit WHERE NOT stays", "VACUUM FULL visit")
 FORGOTTEN = ("VACUUM FULL pg_statistic", "VACUUM FULL pg_statistic_ext_data", "ANALYZE visit")
 
 
+def nothing_known() -> tuple[str, str]:
+    """Statistics as they are before the first ANALYZE."""
+    if postgres_server.shared().version >= 150000:
+        return "DELETE FROM pg_statistic", "DELETE FROM pg_statistic_ext_data"
+    empty = "stxdndistinct = NULL, stxddependencies = NULL, stxdmcv = NULL"
+    return "DELETE FROM pg_statistic", f"UPDATE pg_statistic_ext_data SET {empty}"
+
+
 @dataclass(frozen=True)
 class Seen:
     """What a search found in each relation, by name: of telephones, and of what only rows that go have."""
@@ -123,7 +131,7 @@ MEMORIES = ("pg_statistic", "pg_toast_2619", "pg_statistic_ext_data", "pg_toast_
 def test_what_stays_is_kept_once_the_others_are_gone(database: str) -> None:
     """A hundred telephones that as many rows share with as many that went: in the table, in five indexes and
     the keys that lead through them, in values compressed and out of line, in statistics."""
-    run(database, "DELETE FROM pg_statistic", "DELETE FROM pg_statistic_ext_data", *GONE, *FORGOTTEN)
+    run(database, *nothing_known(), *GONE, *FORGOTTEN)
 
     seen = look(database)
 
@@ -173,7 +181,7 @@ def test_what_the_server_remembers_of_rows_that_went_is_not_kept(database: str) 
 
 def test_one_row_put_back_and_deleted_is_found(database: str) -> None:
     """After all else was done: one telephone that stays, in a row that does not."""
-    run(database, "DELETE FROM pg_statistic", "DELETE FROM pg_statistic_ext_data", *GONE, *FORGOTTEN)
+    run(database, *nothing_known(), *GONE, *FORGOTTEN)
     run(
         database,
         f"INSERT INTO visit (id, stays, phone) VALUES (5000, false, '{SHARED[7]}')",
@@ -187,7 +195,7 @@ def test_one_row_put_back_and_deleted_is_found(database: str) -> None:
 
 def test_hint_bits_change_nothing(database: str) -> None:
     """Rows that came in before the search, and are looked at for the first time during it."""
-    run(database, "DELETE FROM pg_statistic", "DELETE FROM pg_statistic_ext_data", *GONE, *FORGOTTEN)
+    run(database, *nothing_known(), *GONE, *FORGOTTEN)
     run(
         database,
         f"INSERT INTO visit (id, stays, phone) SELECT 5000 + n, true, '{SHARED[7]}'"
@@ -207,8 +215,7 @@ def test_a_row_that_moved_within_its_page_keeps_its_keys(database: str) -> None:
     """An index leads to the place of a row's first version; the one that is there stands behind it."""
     run(
         database,
-        "DELETE FROM pg_statistic",
-        "DELETE FROM pg_statistic_ext_data",
+        *nothing_known(),
         "ALTER TABLE visit SET (fillfactor = 10)",
         *GONE,
         "UPDATE visit SET own = 'first'",
@@ -227,7 +234,7 @@ def test_a_row_that_moved_within_its_page_keeps_its_keys(database: str) -> None:
 @pytest.mark.slow
 def test_holds_and_lists_stay_as_conditions_do(database: str) -> None:
     """A hold over the rows of a table in scope; a list of people in it, of whom nobody else goes."""
-    run(database, "DELETE FROM pg_statistic", "DELETE FROM pg_statistic_ext_data", *GONE, *FORGOTTEN)
+    run(database, *nothing_known(), *GONE, *FORGOTTEN)
     hold = Hold(collections=("public.visit",), rows=parse_predicate("stays = TRUE"))
     held = Selection(collections=("public.visit",), holds=(hold,))
     listed = Selection(
@@ -244,7 +251,7 @@ def test_holds_and_lists_stay_as_conditions_do(database: str) -> None:
 @pytest.mark.slow
 def test_a_role_that_sees_less_has_less_kept(database: str) -> None:
     """Values out of line and statistics are shown to a superuser alone: without one they count as residue."""
-    run(database, "DELETE FROM pg_statistic", "DELETE FROM pg_statistic_ext_data", *GONE, *FORGOTTEN)
+    run(database, *nothing_known(), *GONE, *FORGOTTEN)
     server = postgres_server.shared()
     if not server.run("SELECT 1 FROM pg_roles WHERE rolname = 'auditor'"):
         server.run("CREATE ROLE auditor LOGIN", "GRANT pg_monitor TO auditor")

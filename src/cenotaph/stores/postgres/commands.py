@@ -8,7 +8,7 @@ What runs is what `plan --emit-sql` shows, since both take it from here. Locks a
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cenotaph.store import Command
 from cenotaph.stores.postgres.catalog import large_objects
@@ -31,23 +31,34 @@ IMMEDIATE = Command(
 CATALOGS_MAY_CHANGE = Command(
     "SET LOCAL allow_system_table_mods = on", "Lets a superuser delete from catalogs in this transaction."
 )
-FORGET = (
-    Command(
-        "DELETE FROM pg_statistic WHERE starelid = ANY ($1::int8[]::oid[])",
-        "Deletes what the planner remembers of the tables: their commonest values, names of people included.",
-        "ROW EXCLUSIVE on pg_statistic: nobody waits.",
-        "Statistics of the tables, of their partitioned parents, and of indexes on expressions.",
-        "$1: their numbers (oid)",
-    ),
-    Command(
-        "DELETE FROM pg_statistic_ext_data WHERE stxoid IN"
-        " (SELECT oid FROM pg_statistic_ext WHERE stxrelid = ANY ($1::int8[]::oid[]))",
-        "Deletes what extended statistics remember of the tables.",
-        "ROW EXCLUSIVE on pg_statistic_ext_data: nobody waits.",
-        "Extended statistics of the tables.",
-        "$1: as above",
-    ),
+_FORGET = Command(
+    "DELETE FROM pg_statistic WHERE starelid = ANY ($1::int8[]::oid[])",
+    "Deletes what the planner remembers of the tables: their commonest values, names of people included.",
+    "ROW EXCLUSIVE on pg_statistic: nobody waits.",
+    "Statistics of the tables, of their partitioned parents, and of indexes on expressions.",
+    "$1: their numbers (oid)",
 )
+_EXTENDED = "stxoid IN (SELECT oid FROM pg_statistic_ext WHERE stxrelid = ANY ($1::int8[]::oid[]))"
+_FORGET_EXTENDED = Command(
+    f"DELETE FROM pg_statistic_ext_data WHERE {_EXTENDED}",
+    "Deletes what extended statistics remember of the tables.",
+    "ROW EXCLUSIVE on pg_statistic_ext_data: nobody waits.",
+    "Extended statistics of the tables.",
+    "$1: as above",
+)
+
+
+def forget(version: int) -> tuple[Command, ...]:
+    """Before PostgreSQL 15 the row of extended statistics has to stay: without it nobody can even read the
+    table, or drop it (cache lookup failed for statistics object)."""
+    if version >= 150000:
+        return _FORGET, _FORGET_EXTENDED
+    columns = ["stxdndistinct", "stxddependencies", "stxdmcv", *(["stxdexpr"] if version >= 140000 else [])]
+    nothing = ", ".join(f"{column} = NULL" for column in columns)
+    text = f"UPDATE pg_statistic_ext_data SET {nothing} WHERE {_EXTENDED}"
+    return _FORGET, replace(_FORGET_EXTENDED, text=text)
+
+
 REWRITE_CATALOGS = tuple(
     Command(
         f"VACUUM (FULL) {name}",
