@@ -6,8 +6,8 @@ Half the rows go, chosen by a condition; then a tenth, by a list of persons, fro
 indexes; then all of them. Ours reads the table beneath a lock, digests what goes, compares it with its seal,
 deletes it in one transaction a partition (or truncates the table, where all of it goes), and reads it again,
 empty; with the second figure it also rewrites the table. The peer is one DELETE with the same condition, a
-join with the same list, or without either, and one VACUUM (FULL). Each turn has a fresh copy of the table; the
-best of each counts.
+join with the same list, or without either, and one VACUUM (FULL). Each turn has a fresh copy of the table;
+the best of each counts.
 """
 
 from __future__ import annotations
