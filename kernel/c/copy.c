@@ -57,3 +57,58 @@ int cenotaph_fields(const uint8_t *octets, uint64_t size, const int64_t *starts,
     }
     return DONE;
 }
+
+/* What lies in a row's field: 0 null, 1 a value, -1 outside of the bytes. */
+static inline int field_at(uint64_t size, int64_t place, int64_t length) {
+    if (length < 0) {
+        return length == -1 ? 0 : -1;
+    }
+    return place >= 0 && (uint64_t)place <= size && (uint64_t)length <= size - (uint64_t)place ? 1 : -1;
+}
+
+/* The numbers of a column, each `width` bytes and the highest first, as the machine has them; 0 for nulls. */
+int cenotaph_field_numbers(const uint8_t *octets, uint64_t size, const int64_t *places, const int64_t *lengths,
+                           size_t rows, size_t width, uint8_t *numbers) {
+    for (size_t row = 0; row < rows; row++) {
+        int there = field_at(size, places[row], lengths[row]);
+        if (there < 0 || (there && (uint64_t)lengths[row] != width)) {
+            return MALFORMED;
+        }
+        uint64_t number = 0;
+        const uint8_t *at = octets + (there ? places[row] : 0);
+        switch (width) {
+        case 2:
+            number = there ? big16(at) : 0;
+            break;
+        case 4:
+            number = there ? big32(at) : 0;
+            break;
+        case 8:
+            number = there ? (uint64_t)big32(at) << 32 | big32(at + 4) : 0;
+            break;
+        default:
+            return MALFORMED;
+        }
+        memcpy(numbers + row * width, &number, width);
+    }
+    return DONE;
+}
+
+/* The bytes of a column's values one after the other, and where each begins, and the last one's end. There is room for
+ * `room` bytes. */
+int cenotaph_field_octets(const uint8_t *octets, uint64_t size, const int64_t *places, const int64_t *lengths,
+                          size_t rows, int32_t *offsets, uint8_t *data, uint64_t room) {
+    uint64_t end = 0;
+    for (size_t row = 0; row < rows; row++) {
+        int there = field_at(size, places[row], lengths[row]);
+        uint64_t bytes = there ? (uint64_t)lengths[row] : 0;
+        if (there < 0 || bytes > room - end || room > INT32_MAX) {
+            return MALFORMED;
+        }
+        offsets[row] = (int32_t)end;
+        memcpy(data + end, octets + (there ? places[row] : 0), bytes);
+        end += bytes;
+    }
+    offsets[rows] = (int32_t)end;
+    return DONE;
+}

@@ -80,6 +80,10 @@ int cenotaph_chunks(int level, const uint8_t *digests, const uint32_t *records, 
 size_t cenotaph_rows(const uint8_t *octets, uint64_t size, uint64_t first, int64_t *starts, size_t room, uint64_t *end);
 int cenotaph_fields(const uint8_t *octets, uint64_t size, const int64_t *starts, const int64_t *ends, size_t rows,
                     size_t fields, int64_t *places, int64_t *lengths);
+int cenotaph_field_numbers(const uint8_t *octets, uint64_t size, const int64_t *places, const int64_t *lengths,
+                           size_t rows, size_t width, uint8_t *numbers);
+int cenotaph_field_octets(const uint8_t *octets, uint64_t size, const int64_t *places, const int64_t *lengths,
+                          size_t rows, int32_t *offsets, uint8_t *data, uint64_t room);
 
 /* needles.c */
 enum { MOST_FORMS = 8 };

@@ -10,7 +10,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -129,6 +129,37 @@ class Kernel:
         except native.MalformedError:
             return None
         return places, lengths
+
+    def field_numbers(
+        self,
+        octets: npt.NDArray[np.uint8],
+        places: npt.NDArray[np.int64],
+        lengths: npt.NDArray[np.int64],
+        kind: np.dtype[Any],
+    ) -> npt.NDArray[Any] | None:
+        """The number in each field, which has the highest byte first; 0 for nulls. None where some field has
+        another length."""
+        numbers = np.empty(len(places), kind)
+        try:
+            native.field_numbers(octets, places, lengths, kind.itemsize, numbers)
+        except native.MalformedError:
+            return None
+        return numbers
+
+    def field_octets(
+        self, octets: npt.NDArray[np.uint8], places: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64]
+    ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.uint8]]:
+        """The bytes of the fields one after the other, and where each begins and the last one ends.
+
+        Raises: PermanentStoreError for a field outside of the bytes.
+        """
+        size = int(np.maximum(lengths, 0).sum())
+        offsets, data = np.empty(len(places) + 1, np.int32), np.empty(size, np.uint8)
+        try:
+            native.field_octets(octets, places, lengths, offsets, data)
+        except native.MalformedError:
+            raise PermanentStoreError("a block of rows has fields outside of its memory") from None
+        return offsets, data
 
 
 _SHORTEST_ROW: Final = 7  # bytes, with its message's head

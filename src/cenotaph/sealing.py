@@ -230,10 +230,10 @@ class _Values:
     def add(self, batch: pa.RecordBatch) -> None:
         for column, kind in self._columns:
             for part in leaves(batch.column(column)):
-                if column in self._loose:
-                    self._add_loose(column, kind, pc.unique(part))
-                else:
+                if column not in self._loose:
                     self._take(column, kind, part)
+                elif kind == "text" or self._loose[column] < LOOSE_NEEDLES:
+                    self._add_loose(column, kind, pc.unique(part))
 
     def flush(self) -> None:
         for which in self._pending:

@@ -27,6 +27,8 @@ __all__ = [
     "copied_fields",
     "copied_rows",
     "digest",
+    "field_numbers",
+    "field_octets",
     "fingerprints",
     "forms",
     "levels",
@@ -269,7 +271,41 @@ def copied_fields(
     _done(_lib.cenotaph_fields(data, len(data), begin, behind, rows, fields, into, long))
 
 
+def field_numbers(octets: Buffer, places: Buffer, lengths: Buffer, width: int, into: Buffer) -> None:
+    """Write the number of each field, of 2, 4 or 8 bytes and the highest first, as the machine has it.
+
+    That of null is 0.
+
+    Raises:
+        MalformedError: a field has another length, or lies outside of the bytes.
+    """
+    data, where, long = _fields(octets, places, lengths)
+    _done(
+        _lib.cenotaph_field_numbers(
+            data, len(data), where, long, len(where), width, _room(into, "uint8_t[]", len(where) * width)
+        )
+    )
+
+
+def field_octets(octets: Buffer, places: Buffer, lengths: Buffer, offsets: Buffer, into: Buffer) -> None:
+    """Write the fields' bytes one after the other, and where each begins, int32, and where the last ends.
+
+    Raises:
+        MalformedError: a field lies outside of the bytes, or there is no room for them.
+    """
+    data, where, long = _fields(octets, places, lengths)
+    bounds, room = _room(offsets, "int32_t[]", len(where) + 1), _room(into, "uint8_t[]", 0)
+    _done(_lib.cenotaph_field_octets(data, len(data), where, long, len(where), bounds, room, len(room)))
+
+
 _DONE, _MALFORMED, _TOO_LONG = range(3)
+
+
+def _fields(octets: Buffer, places: Buffer, lengths: Buffer) -> tuple[Any, Any, Any]:
+    where, long = _ffi.from_buffer("int64_t[]", places), _ffi.from_buffer("int64_t[]", lengths)
+    if len(where) != len(long):
+        raise ValueError("a field has a place and a length")
+    return _ffi.from_buffer("uint8_t[]", octets), where, long
 
 
 def _fill(into: Any, column: Column, held: list[Any]) -> None:

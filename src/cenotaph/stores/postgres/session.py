@@ -358,7 +358,7 @@ class _Ahead(threading.Thread):
     def __init__(self, stream: socket.socket) -> None:
         super().__init__(name="copy", daemon=True)
         self._stream = stream
-        self._pieces: queue.Queue[bytes] = queue.Queue(_AHEAD)
+        self._pieces: queue.Queue[memoryview] = queue.Queue(_AHEAD)
         self._stopped = False
         self.start()
 
@@ -367,24 +367,24 @@ class _Ahead(threading.Thread):
             while not self._stopped and (piece := self._gather()):
                 self._pieces.put(piece)
         finally:
-            self._pieces.put(b"")
+            self._pieces.put(memoryview(b""))
 
-    def _gather(self) -> bytes:
+    def _gather(self) -> memoryview:
         """About as much as is asked for at once; less where nothing more may come until it is."""
-        parts, size, tail = [], 0, b""
-        while size < _RECEIVE and not may_be_answered(tail) and (part := self._receive()):
-            parts.append(part)
-            size += len(part)
-            tail = (tail + part[-READY_BYTES:])[-READY_BYTES:]
-        return b"".join(parts)
+        room, size = memoryview(bytearray(_RECEIVE)), 0
+        while size < _RECEIVE and (more := self._receive(room[size:])):
+            size += more
+            if may_be_answered(bytes(room[max(0, size - READY_BYTES) : size])):
+                break
+        return room[:size]
 
-    def _receive(self) -> bytes:
+    def _receive(self, room: memoryview) -> int:
         try:
-            return self._stream.recv(_RECEIVE)
+            return self._stream.recv_into(room)
         except OSError:
-            return b""
+            return 0
 
-    def next(self) -> bytes:
+    def next(self) -> memoryview:
         """Raises: TransientStoreError at the end of the stream."""
         piece = self._pieces.get()
         if not piece:

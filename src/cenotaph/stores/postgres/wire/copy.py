@@ -20,6 +20,8 @@ from cenotaph.errors import PermanentStoreError
 Longs: TypeAlias = npt.NDArray[np.int64]
 Octets: TypeAlias = npt.NDArray[np.uint8]
 
+Piece: TypeAlias = "bytes | memoryview"
+
 BLOCK_BYTES = 2 << 20
 BLOCK_ROWS = 65_536
 READY_BYTES = 6
@@ -99,33 +101,46 @@ class Stream:
     """The server's messages, from pieces of any length to blocks of whole rows."""
 
     def __init__(self) -> None:
-        self._waiting = bytearray()
+        self._waiting: list[Piece] = []
+        self._size = 0
+        self._tail = b""
         self._needed = BLOCK_BYTES  # bytes before it is worth looking
         self._begun = self._complete = False
         self.ended = False  # the server is ready for another query
         self.failed: str | None = None  # SQLSTATE
 
-    def feed(self, piece: bytes) -> Iterator[Block]:
-        """Take the next bytes, and give what rows they complete."""
-        self._waiting += piece
-        if len(self._waiting) >= self._needed or may_be_answered(self._waiting[-READY_BYTES:]):
+    def feed(self, piece: Piece) -> Iterator[Block]:
+        """Take the next bytes, which nobody changes any more, and give what rows they complete."""
+        self._waiting.append(piece)
+        self._size += len(piece)
+        self._tail = (self._tail + bytes(piece[-READY_BYTES:]))[-READY_BYTES:]
+        if self._size >= self._needed or may_be_answered(self._tail):
             yield from self._cut()
 
     def finish(self) -> Iterator[Block]:
         """The last rows. Raises: PermanentStoreError where the stream has no end."""
         yield from self._cut()
-        if self._waiting or not self._complete:
+        if self._size or not self._complete:
             raise PermanentStoreError(MALFORMED)
 
     def _cut(self) -> Iterator[Block]:
-        octets = np.frombuffer(self._waiting + bytes(_PADDING), np.uint8)
-        size = len(self._waiting)
+        size = self._size
+        octets = self._joined()
         starts, ends, at = self._messages(octets, size)
         missing = _length(octets, at) if at + 5 <= size else 0
         self._needed = max(BLOCK_BYTES, missing + 1)
-        del self._waiting[:at]
+        self._waiting, self._size = [octets[at:size].tobytes()], size - at
         if len(starts):
             yield Block(octets, starts, ends)
+
+    def _joined(self) -> Octets:
+        octets = np.empty(self._size + _PADDING, np.uint8)
+        octets[self._size :] = 0
+        at = 0
+        for piece in self._waiting:
+            octets[at : at + len(piece)] = np.frombuffer(piece, np.uint8)
+            at += len(piece)
+        return octets
 
     def _messages(self, octets: Octets, size: int) -> tuple[Longs, Longs, int]:
         """Where the rows begin and end, and where the first message that is not complete begins."""

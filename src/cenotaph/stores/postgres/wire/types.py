@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from cenotaph import kernel
 from cenotaph.errors import PermanentStoreError
 from cenotaph.records import Tagged
 from cenotaph.stores.postgres.wire.copy import MALFORMED, Fields, Longs, Octets, view
@@ -54,6 +55,11 @@ def binary(fields: Fields) -> pa.Array:
     count, valid = len(fields), fields.lengths >= 0
     if not count:
         return pa.array([], pa.binary())
+    by = kernel.found()
+    if by is not None and len(fields.octets) <= _MOST:  # then not even all values together have more
+        offsets, data = by.field_octets(fields.octets, fields.starts, fields.lengths)
+        parts = [_bitmap(fields), pa.py_buffer(offsets), pa.py_buffer(data)]
+        return pa.Array.from_buffers(pa.binary(), count, parts)
     bounds = np.empty((count, 2), np.int64)
     bounds[:, 0] = fields.starts
     bounds[:, 1] = fields.starts + np.maximum(fields.lengths, 0)
@@ -190,6 +196,14 @@ def lists(element: Decoder, kind: int, name: str) -> Decoder:
 
 def numbers(fields: Fields, kind: str, *, exactly: bool = True) -> npt.NDArray[Any]:
     """The number that each value is, or begins with; some number where it is null."""
+    by, size = kernel.found(), np.dtype(kind).itemsize
+    if by is not None and exactly and size > 1:
+        found = by.field_numbers(
+            fields.octets, fields.starts, fields.lengths, np.dtype(kind).newbyteorder("=")
+        )
+        if found is None:
+            raise PermanentStoreError(MALFORMED)
+        return found
     return view(fields.octets, kind)[_at(fields, np.dtype(kind).itemsize, exactly=exactly)]
 
 
