@@ -362,3 +362,19 @@ def test_pages_of_another_database_are_not_taken_for_one_of_sqlite():
 
     words[1000:1040] = np.arange(1000, 1040) + 2 - 300  # each says that the next one is next
     assert carve_sqlite._bases(io.BytesIO(), 4096, slots, nothing, words) == [300]
+
+
+def test_where_many_bases_have_votes_a_few_more_make_none():
+    """Of thousands of votes some fall together by chance. Such a base had all that lies there joined as
+    if it were a database: a third of the time of searching PostgreSQL's files."""
+    draw = np.random.default_rng(6)
+    words = draw.integers(2, 1 << 22, 20_000)
+    slots = np.arange(20_000) * 512
+    nothing = np.zeros(0, dtype=np.int64)
+    votes = np.unique(np.arange(20_000) + 2 - words, return_counts=True)[1]
+    assert votes.max() > 1
+
+    assert carve_sqlite._bases(io.BytesIO(), 512, slots, nothing, words) == []
+
+    words[1000:1012] = np.arange(1000, 1012) + 2 - 300
+    assert carve_sqlite._bases(io.BytesIO(), 512, slots, nothing, words) == [300]

@@ -36,6 +36,7 @@ _MOST_GROUPS = 3  # sizes of pages in one window
 _MOST_BASES = 4  # databases of one size of pages in one window
 _MOST_VOTERS = 256
 _AROUND = 32  # bases that are compared with one
+_CROWD = 1024  # bases with votes, of which some have several by chance
 _HIGHEST = 1 << 24
 
 
@@ -182,10 +183,14 @@ def _bases(source: BinaryIO, size: int, slots: _Ints, trees: _Ints, words: _Ints
     for nth in range(0, len(pointers), max(1, len(pointers) // _MOST_VOTERS)):
         votes.append(ends - int(pointers[nth]) + 1)
     bases, counts = np.unique(np.concatenate(votes), return_counts=True)
-    best = np.argsort(-counts, kind="stable")[:_MOST_BASES]
+    order = np.argsort(-counts, kind="stable")[: _MOST_BASES + 1]
     few = len(pointers) == 1 or len(chain) == 1
+    best = [nth for nth in order[:_MOST_BASES].tolist() if counts[nth] > 1 or few]
+    by_chance = int(counts[order[_MOST_BASES]]) if len(bases) > _CROWD else 0
     return [
-        int(bases[nth]) for nth in best if (counts[nth] > 1 or few) and _stands_out(bases, counts, int(nth))
+        int(bases[nth])
+        for nth in best
+        if _stands_out(bases, counts, nth) and counts[nth] >= _more_than(by_chance)
     ]
 
 
@@ -194,8 +199,12 @@ def _stands_out(bases: _Ints, counts: _Ints, nth: int) -> bool:
     of PostgreSQL do, every base has about as many as the next."""
     around = np.abs(bases - bases[nth]) <= _AROUND
     around[nth] = False
-    most = int(counts[around].max(initial=0))
-    return bool(counts[nth] >= most + 2 * most**0.5)
+    return bool(counts[nth] >= _more_than(int(counts[around].max(initial=0))))
+
+
+def _more_than(votes: int) -> float:
+    """How many votes are clearly more than so many that come by chance."""
+    return votes + 2 * votes**0.5
 
 
 def _pointers(source: BinaryIO, size: int, trees: _Ints) -> _Ints:
