@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from postgres_estate import DATABASE, REGISTER, PostgresEstate, store_scope
 from postgres_watched import WATCH, WEAK
@@ -117,8 +118,11 @@ class PostgresCase(Ground):
         done = subprocess.run(line, check=False, capture_output=True, text=True, env=env, cwd=self.root)
         return Ran(tuple(line), done.returncode, done.stdout, done.stderr)
 
+    def stated(self, probe: Ran) -> Any:
+        """What a probe states; before the case takes it in."""
+        envelope = json.loads(Path(probe.value["statement"]).read_text("utf-8"))
+        return json.loads(base64.b64decode(envelope["payload"]))["predicate"]
+
     def places_found(self, probe: Ran) -> set[str]:
         """The kinds of place in which a probe found something; before the case takes it in."""
-        envelope = json.loads(Path(probe.value["statement"]).read_text("utf-8"))
-        body = json.loads(base64.b64decode(envelope["payload"]))["predicate"]
-        return {found["place"] for store in body["stores"] for found in store["found"]}
+        return {found["place"] for store in self.stated(probe)["stores"] for found in store["found"]}

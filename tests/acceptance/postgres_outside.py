@@ -254,6 +254,7 @@ _COMPRESSED = (
 _LEAST = {
     "heap, dead rows": 0.5,  # a read may prune a page
     "BRIN": 0.01,
+    "TOAST, lz4": 0.99,  # what is decoded here is the first literals
     "B-tree": 0.1,
     "heap, partitions": 0.1,
     "pg_statistic, by the server": 0.05,

@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -21,7 +21,9 @@ from cenotaph.cli.main import main
 from cenotaph.scope import Selection
 from cenotaph.store import (
     NOTHING_AROUND,
+    Assignment,
     Collection,
+    Command,
     Eraser,
     Erasure,
     Grade,
@@ -31,6 +33,7 @@ from cenotaph.store import (
     Reclamation,
     Surroundings,
 )
+from cenotaph.stores.postgres.eraser import PostgresEraser
 from cenotaph.stores.postgres.reclaiming import reclaim
 
 WATCH, WEAK = "CENOTAPH_WATCH", "CENOTAPH_WEAK"
@@ -54,11 +57,11 @@ def observe(folder: Path, step: str) -> None:
 class Watched:
     """An eraser that is looked at between its steps, or that forgets one."""
 
-    def __init__(self, inner: Eraser, watch: Path | None, weak: str) -> None:
+    def __init__(self, inner: PostgresEraser, watch: Path | None, weak: str) -> None:
         self._inner, self._watch, self._weak = inner, watch, weak
 
     def order(self, collections: Sequence[Collection]) -> Sequence[int]:
-        return self._inner.order(collections)  # type: ignore[attr-defined]  # PostgreSQL's has it
+        return self._inner.order(collections)
 
     def erase(self, partition: Partition, sealed: PartitionSeal, progress: Progress) -> Erasure:
         return self._inner.erase(partition, sealed, progress)
@@ -73,12 +76,25 @@ class Watched:
             return dataclasses.replace(reached, reached=Grade.L3, why_not_higher="", notes=())
         return reached
 
+    def heed(self, ask: Callable[[], None]) -> None:
+        self._inner.heed(ask)
+
     def close(self) -> None:
         self._inner.close()
 
     def _see(self, step: str) -> None:
         if self._watch is not None:
             observe(self._watch, step)
+
+
+class AtOnce(Watched):
+    """One that takes whole tables away in one step, as the real one does."""
+
+    def mend(self) -> None:
+        self._inner.mend()
+
+    def erase_whole(self, collection: Collection, parts: Iterable[Assignment]) -> Sequence[Erasure] | None:
+        return self._inner.erase_whole(collection, parts)
 
 
 class _Steps:
@@ -103,15 +119,21 @@ class _Steps:
     def _wrapped(self, step: Any, name: str) -> Any:
         def run(work: Any) -> None:
             if self._weak == "truncate":
-                tables = ", ".join(table.sql() for table in work.tables) if name == "reclaimed" else ""
-                if tables:
-                    work.writer.run(f"TRUNCATE {tables}")
+                if name == "reclaimed":
+                    _truncate(work)
             elif not name or self._weak != name:
                 step.run(_without(work, self._weak))
             if name:
                 self._see(name)
 
         return step._replace(run=run)
+
+
+def _truncate(work: Any) -> None:
+    """Tables of which nothing stays, and no catalogs (large objects)."""
+    whole = [t.sql() for t in reclaim.overwrite._whole(work.tables, work.selection)]
+    if whole:
+        work.writer.run(Command(f"TRUNCATE {', '.join(whole)}", "What many call erasing."))
 
 
 def _without(work: Any, kind: str) -> Any:
@@ -130,9 +152,11 @@ def open_watched(
 ) -> Eraser:
     """The real eraser; watched where it is of the whole tables, weakened everywhere."""
     inner = _open_eraser(url, selection, shared, around)
+    assert isinstance(inner, PostgresEraser)
     watch, weak = os.environ.get(WATCH, ""), os.environ.get(WEAK, "")
     of_some_rows = selection.rows is not None if hasattr(selection, "rows") else False
-    return Watched(inner, Path(watch) if watch and not of_some_rows else None, weak)
+    deletes = weak in ("delete", "truncate")
+    return (Watched if deletes else AtOnce)(inner, Path(watch) if watch and not of_some_rows else None, weak)
 
 
 if __name__ == "__main__":
