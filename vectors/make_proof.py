@@ -526,10 +526,12 @@ def _second_batch(now: int) -> Destruction:
 
 
 def _probe(against: CheckpointRef, now: int) -> Probe:
-    def searched(name: str, reached: GradeName, why: str, unreachable: tuple[str, ...]) -> ProbedStore:
+    def searched(
+        name: str, reached: GradeName, why: str, unreachable: tuple[str, ...], kept: int
+    ) -> ProbedStore:
         recall = (Recall(name, "any place", "any", 12, 12),)
         return ProbedStore(
-            name, "L2", reached, why, 3, 1_000_000, 0, 0, 0, (), recall, unreachable, read=True
+            name, "L2", reached, why, 3, 1_000_000, 0, kept, 0, (), recall, unreachable, read=True
         )
 
     return Probe(
@@ -540,8 +542,8 @@ def _probe(against: CheckpointRef, now: int) -> Probe:
         next_nonce=draw.commitment("probe nonce", _secret("next probe")),
         needles=27_000,
         stores=(
-            searched("health", "L2", "raw volumes are not read", ()),
-            searched("hotline", "L1", "a backup was not reached", ("1 × backup",)),
+            searched("health", "L2", "raw volumes are not read", (), 0),
+            searched("hotline", "L1", "a backup was not reached", ("1 × backup",), 3),
         ),
         tool="a vector",
         share_destroyed=True,

@@ -339,7 +339,8 @@ function unknownRunners(book) {
   return runs.length ? [fact("not-shown.runners-unknown", { names: asList(runs) }, "verify 2")] : [];
 }
 
-function storeNotShown({ name, reached, asked, why_not_higher: why, unreachable, collections }) {
+function storeNotShown(store) {
+  const { name, reached, asked, why_not_higher: why, unreachable, collections, kept_elsewhere: values } = store;
   const lines = [];
   if (reached !== asked) {
     lines.push(fact("not-shown.store-below", { store: name, reached, asked, why: asText(why) }, "verify 7"));
@@ -356,6 +357,7 @@ function storeNotShown({ name, reached, asked, why_not_higher: why, unreachable,
     };
     lines.push(fact("not-shown.collection", args, "verify 7"));
   }
+  if (values) lines.push(fact("not-shown.store-kept", { store: name, values }, "verify 7"));
   return lines;
 }
 

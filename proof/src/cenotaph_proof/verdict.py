@@ -300,6 +300,9 @@ def _below(certificate: Certificate) -> list[Fact]:
                     "remain": c.sealed - c.destroyed,
                 }
                 lines.append(Fact("not-shown.collection", parts, "verify 7"))
+        if s.kept_elsewhere:
+            kept = {"store": s.name, "values": s.kept_elsewhere}
+            lines.append(Fact("not-shown.store-kept", kept, "verify 7"))
     return lines
 
 
