@@ -1,6 +1,9 @@
 /* PostgreSQL's COPY BINARY, cut into rows and fields (PostgreSQL, COPY, "Binary Format"; protocol message CopyData). */
 #include "kernel.h"
 
+#include <errno.h>
+#include <sys/socket.h>
+
 static inline uint32_t big32(const uint8_t *at) { return __builtin_bswap32(load32(at)); }
 static inline uint16_t big16(const uint8_t *at) { return __builtin_bswap16(load16(at)); }
 
@@ -111,4 +114,25 @@ int cenotaph_field_octets(const uint8_t *octets, uint64_t size, const int64_t *p
     }
     offsets[rows] = (int32_t)end;
     return DONE;
+}
+
+static const uint8_t ready[5] = {'Z', 0, 0, 0, 5}; /* "ready for query", but for its last byte */
+
+/* Receive behind the `size` bytes that came before, until there is no more room, the other side has ended, or it may be
+ * waiting: the last bytes look like "ready for query", which a value may, too. Returns where they end. */
+size_t cenotaph_receive(int from, uint8_t *into, size_t size, size_t room) {
+    while (size < room) {
+        ssize_t more = recv(from, into + size, room - size, 0);
+        if (more < 0 && errno == EINTR) {
+            continue;
+        }
+        if (more <= 0) {
+            break;
+        }
+        size += (size_t)more;
+        if (size > sizeof ready && !memcmp(into + size - 1 - sizeof ready, ready, sizeof ready)) {
+            break;
+        }
+    }
+    return size;
 }

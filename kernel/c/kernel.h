@@ -84,12 +84,13 @@ int cenotaph_field_numbers(const uint8_t *octets, uint64_t size, const int64_t *
                            size_t rows, size_t width, uint8_t *numbers);
 int cenotaph_field_octets(const uint8_t *octets, uint64_t size, const int64_t *places, const int64_t *lengths,
                           size_t rows, int32_t *offsets, uint8_t *data, uint64_t room);
+size_t cenotaph_receive(int from, uint8_t *into, size_t size, size_t room);
 
 /* needles.c */
 enum { MOST_FORMS = 8 };
 int cenotaph_fingerprints(int level, const uint8_t *key, const uint8_t *person, int fold, const column *c,
                           int64_t rows, uint64_t *words, uint8_t *there);
-int cenotaph_numbers(const column *c, int64_t rows, uint64_t *words, uint8_t *there);
+int cenotaph_numbers(const column *c, int fold, int64_t rows, uint64_t *words, uint8_t *there);
 int cenotaph_forms(int level, const uint8_t *key, const uint8_t *person, const uint64_t *secrets, int kind,
                    int from_start, int postgres, const column *c, int64_t rows, const int64_t *wanted,
                    size_t count, const uint64_t *names, uint8_t *forms, size_t *made, uint64_t *skipped, uint8_t *done);

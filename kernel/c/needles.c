@@ -117,6 +117,83 @@ static int has_values(const column *c, int64_t rows) {
 
 static inline int is_space(uint8_t byte) { return byte == ' ' || (byte >= '\t' && byte <= '\r'); }
 
+enum { MOST_DIGITS = 18 }; /* so that a mark before them leaves them below 2**63 */
+
+/* Eight digits at once (Lemire, "Quickly parsing eight digits"); -1 where one is none. */
+static inline int64_t eight_digits(const uint8_t *text) {
+    uint64_t word = load64(text), high = 0xf0f0f0f0f0f0f0f0, zeros = 0x3030303030303030;
+    if ((word & high) != zeros || ((word + 0x0606060606060606) & high) != zeros) {
+        return -1;
+    }
+    word -= zeros;
+    word = word * 10 + (word >> 8);
+    uint64_t even = (word & 0x000000ff000000ff) * 0x000f424000000064;
+    uint64_t odd = (word >> 16 & 0x000000ff000000ff) * 0x0000271000000001;
+    return (int64_t)((even + odd) >> 32);
+}
+
+/* Digits, the last of which may be an X, behind a mark: 1 digits alone, 2 X, 3 x. 0 for anything else. */
+static uint64_t as_number(const uint8_t *text, uint64_t count, int fold) {
+    uint64_t number = 0, mark = 1, power = 1, at = 0;
+    if (!count || count > MOST_DIGITS) {
+        return 0;
+    }
+    for (; count - at > 8; at += 8, power *= 100000000) {
+        int64_t digits = eight_digits(text + at);
+        if (digits < 0) {
+            return 0;
+        }
+        number = 100000000 * number + (uint64_t)digits;
+    }
+    for (; at < count; at++, power *= 10) {
+        uint8_t digit = (uint8_t)(text[at] - '0');
+        if (digit > 9) {
+            if (!at || at + 1 < count || (text[at] != 'X' && text[at] != 'x')) {
+                return 0;
+            }
+            mark = text[at] == 'X' || fold ? 2 : 3;
+            digit = 0;
+        }
+        number = 10 * number + digit;
+    }
+    return mark * power + number;
+}
+
+static void without_space(rest *r) {
+    for (; r->raw_bytes && is_space(r->raw[0]); r->raw_bytes--) {
+        r->raw++;
+    }
+    for (; r->raw_bytes && is_space(r->raw[r->raw_bytes - 1]); r->raw_bytes--) {
+    }
+}
+
+/* Each value that is a number (cenotaph.residue.sought) as one word, and whether it is: 0 null or empty, 1 something
+ * else, 2 a number. Where `fold` is set, a value is taken without the white space around it, and in capitals. */
+int cenotaph_numbers(const column *c, int fold, int64_t rows, uint64_t *words, uint8_t *there) {
+    if (rows < 0 || (rows && !has_values(c, rows))) {
+        return MALFORMED;
+    }
+    for (uint64_t row = 0; row < (uint64_t)rows; row++) {
+        uint8_t written[20];
+        rest r;
+        words[row] = 0;
+        there[row] = 0;
+        if (!is_valid(c, (uint64_t)c->first + row)) {
+            continue;
+        }
+        if (!value(c, row, written, &r)) {
+            return MALFORMED;
+        }
+        there[row] = r.raw_bytes ? 1 : 0;
+        if (fold) {
+            without_space(&r);
+        }
+        words[row] = as_number(r.raw, r.raw_bytes, fold);
+        there[row] = words[row] ? 2 : there[row];
+    }
+    return DONE;
+}
+
 /* The keyed hash of each value, and whether there is one: 0 null, 1 empty, 2 more. Where `fold` is set, a value is
  * taken without the white space around it, and in capitals, as far as ASCII has them. */
 int cenotaph_fingerprints(int level, const uint8_t *key, const uint8_t *person, int fold, const column *c,
@@ -142,11 +219,7 @@ int cenotaph_fingerprints(int level, const uint8_t *key, const uint8_t *person, 
         }
         there[row] = r.raw_bytes ? 2 : 1;
         if (fold) {
-            for (; r.raw_bytes && is_space(r.raw[0]); r.raw_bytes--) {
-                r.raw++;
-            }
-            for (; r.raw_bytes && is_space(r.raw[r.raw_bytes - 1]); r.raw_bytes--) {
-            }
+            without_space(&r);
             if (r.raw_bytes > room) {
                 free(folded);
                 room = 2 * r.raw_bytes;
@@ -170,51 +243,6 @@ int cenotaph_fingerprints(int level, const uint8_t *key, const uint8_t *person, 
     free(folded);
     free(h);
     return outcome;
-}
-
-enum { MOST_DIGITS = 18 }; /* so that a mark before them leaves them below 2**63 */
-
-/* Digits, the last of which may be an X, behind a mark: 1 digits alone, 2 X, 3 x. 0 for anything else. */
-static uint64_t as_number(const uint8_t *text, uint64_t count) {
-    uint64_t number = 0, mark = 1, power = 1;
-    if (!count || count > MOST_DIGITS) {
-        return 0;
-    }
-    for (uint64_t i = 0; i < count; i++, power *= 10) {
-        uint8_t digit = (uint8_t)(text[i] - '0');
-        if (digit > 9) {
-            if (!i || i + 1 < count || (text[i] != 'X' && text[i] != 'x')) {
-                return 0;
-            }
-            mark = text[i] == 'X' ? 2 : 3;
-            digit = 0;
-        }
-        number = 10 * number + digit;
-    }
-    return mark * power + number;
-}
-
-/* Each value that is a number (cenotaph.residue.sought) as one word, and whether it is: 0 null or empty, 1 something
- * else, 2 a number. */
-int cenotaph_numbers(const column *c, int64_t rows, uint64_t *words, uint8_t *there) {
-    if (rows < 0 || (rows && !has_values(c, rows))) {
-        return MALFORMED;
-    }
-    for (uint64_t row = 0; row < (uint64_t)rows; row++) {
-        uint8_t written[20];
-        rest r;
-        words[row] = 0;
-        there[row] = 0;
-        if (!is_valid(c, (uint64_t)c->first + row)) {
-            continue;
-        }
-        if (!value(c, row, written, &r)) {
-            return MALFORMED;
-        }
-        words[row] = as_number(r.raw, r.raw_bytes);
-        there[row] = words[row] ? 2 : r.raw_bytes ? 1 : 0;
-    }
-    return DONE;
 }
 
 static uint32_t distinct(const uint8_t *bytes, uint32_t count) {

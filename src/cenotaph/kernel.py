@@ -74,11 +74,13 @@ class Kernel:
         native.fingerprints(key, person, values(array), len(array), words, there, self.level, fold=fold)
         return words, there
 
-    def numbers(self, array: pa.Array) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint8]]:
+    def numbers(
+        self, array: pa.Array, *, fold: bool = False
+    ) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint8]]:
         """Each value that is a number, as `cenotaph.residue.sought` keeps it, and whether it is: 0 null or
-        empty, 1 something else, 2 a number."""
+        empty, 1 something else, 2 a number; with `fold` as `fingerprints`."""
         words, there = np.empty(len(array), np.uint64), np.empty(len(array), np.uint8)
-        native.numbers(values(array), len(array), words, there)
+        native.numbers(values(array), len(array), words, there, fold=fold)
         return words, there
 
     def forms(
@@ -160,6 +162,11 @@ class Kernel:
         except native.MalformedError:
             raise PermanentStoreError("a block of rows has fields outside of its memory") from None
         return offsets, data
+
+    def receive(self, socket: int, room: memoryview, size: int) -> int:
+        """As much as there is room for behind the first `size` bytes, or as comes before the other side ends
+        or may be waiting; where it ends. Other threads work meanwhile as if it were not there."""
+        return native.receive(socket, room, size)
 
 
 _SHORTEST_ROW: Final = 7  # bytes, with its message's head

@@ -81,7 +81,7 @@ class SealTask:
 class PartitionResult:
     chunks: tuple[Chunk, ...]
     needles: str  # digest of the part
-    subjects: bytes = field(repr=False)  # sorted distinct uint64 fingerprints of subjects
+    subjects: bytes = field(repr=False)  # sorted distinct uint64, one a subject
 
 
 def needle_key(case_key: bytes) -> bytes:
@@ -330,7 +330,8 @@ def _counted(digests: bytes) -> Counter[bytes]:
 
 
 class Subjects:
-    """Distinct persons, as keyed 64-bit fingerprints of the column that names them."""
+    """Distinct persons, by the column that names them: numbers as words (`sought`), others as keyed 64-bit
+    fingerprints."""
 
     def __init__(self, case_key: bytes) -> None:
         self._key = HKDFExpand(SHA256(), 32, b"cenotaph/v1 subjects").derive(case_key)
@@ -339,9 +340,9 @@ class Subjects:
 
     def add(self, column: pa.Array) -> None:
         for part in leaves(column):
-            words = self._fingerprints(part)
-            self._seen.append(words)
-            self._waiting += len(words)
+            numbers, others = sought.split(part, fold=True)
+            self._seen += [numbers, self._fingerprints(others)]
+            self._waiting += len(numbers) + len(others)
         if self._waiting > PENDING_VALUES:
             self._settle()
 

@@ -28,6 +28,7 @@ OTHERS = [
 ]
 DIGITS = st.text("0123456789", min_size=1, max_size=20)
 TEXTS = DIGITS | DIGITS.map(lambda d: d + "X") | DIGITS.map(lambda d: d + "x") | st.text(max_size=20)
+BLANKS = st.text(" \t\n\v\f\r", max_size=2)
 TYPES = [pa.string(), pa.large_string(), pa.binary(), pa.large_binary(), pa.string_view()]
 
 
@@ -100,6 +101,24 @@ def test_numbers_are_told_the_same_with_and_without_the_kernel(
     assert rest.to_pylist() == other.to_pylist()
     wanted = [t for t in texts if t and len(t) <= 18 and _is_number(t)]
     assert sought.texts(words).to_pylist() == wanted
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(st.tuples(BLANKS, TEXTS, BLANKS).map("".join) | st.none(), max_size=12), st.sampled_from(TYPES)
+)
+def test_white_space_and_capitals_make_no_other_person(texts: list[str | None], kind: pa.DataType) -> None:
+    """As far as ASCII has them, with and without the kernel; others are left as they are."""
+    values = pa.array(texts if "string" in str(kind) else [t and t.encode() for t in texts], kind)
+    with pytest.MonkeyPatch.context() as patch:
+        words, rest = sought.split(values, fold=True)
+        patch.setattr(kernel, "found", lambda: None)
+        plain, other = sought.split(values, fold=True)
+    folded = [t.strip(" \t\n\v\f\r").upper() for t in texts if t]
+
+    assert words.tolist() == plain.tolist()
+    assert rest.to_pylist() == other.to_pylist()
+    assert sought.texts(words).to_pylist() == [t for t in folded if t and len(t) <= 18 and _is_number(t)]
 
 
 @pytest.mark.parametrize("kind", [pa.int64(), pa.uint64(), pa.int16()])

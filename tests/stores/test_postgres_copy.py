@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import socket
 import struct
 from collections.abc import Iterator, Sequence
 
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 import postgres_server
 from cenotaph import kernel
 from cenotaph.errors import PermanentStoreError
+from cenotaph.stores.postgres import session
 from cenotaph.stores.postgres.wire import copy, types
 
 assert postgres_server.psycopg  # the store is imported with its driver, or not at all
@@ -170,3 +172,23 @@ def test_broken_arrays_and_numerics_are_refused_within_their_bytes() -> None:
                 decode(block.columns(1)[0]).validate(full=True)
             except PermanentStoreError:
                 continue
+
+
+@pytest.mark.parametrize("piece", range(1, 9))
+def test_an_answer_that_lies_across_pieces_is_waited_for_no_longer(
+    monkeypatch: pytest.MonkeyPatch, piece: int
+) -> None:
+    """The server says nothing more until it is asked: whoever receives on would wait for ever."""
+    monkeypatch.setattr(session, "_RECEIVE", piece)
+    server, client = socket.socketpair()
+    sent = stream([[b"Z\0\0\0\5", b"b"]])
+    with server, client:
+        server.sendall(sent)
+        pieces = session._Ahead(client)
+        try:
+            got = b""
+            while len(got) < len(sent):
+                got += bytes(pieces._pieces.get(timeout=5))
+        finally:
+            pieces.stop()
+    assert got == sent

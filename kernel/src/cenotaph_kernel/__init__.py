@@ -33,6 +33,7 @@ __all__ = [
     "forms",
     "levels",
     "numbers",
+    "receive",
 ]
 
 Buffer: TypeAlias = Any  # collections.abc.Buffer from Python 3.12 on
@@ -167,18 +168,18 @@ def fingerprints(
     _done(_lib.cenotaph_fingerprints(level, key, person, fold, given, rows, words, there))
 
 
-def numbers(column: Column, rows: int, words: Buffer, there: Buffer) -> None:
+def numbers(column: Column, rows: int, words: Buffer, there: Buffer, *, fold: bool = False) -> None:
     """Write each value that is a number of at most 18 digits, the last of which may be an X, as a uint64, and
     a byte that says whether it is: 0 null or empty, 1 something else, 2 a number.
 
     A word is the digits behind a mark: 1 digits alone, 2 with an X, 3 with an x for the last one, in whose
-    place is 0. Raises MalformedError as `fingerprints`.
+    place is 0. With `fold`, a value is taken as `fingerprints` takes it. Raises MalformedError as that does.
     """
     held: list[Any] = []
     given = _ffi.new("column *")
     _fill(given, column, held)
     words, there = _room(words, "uint64_t[]", rows), _room(there, "uint8_t[]", rows)
-    _done(_lib.cenotaph_numbers(given, rows, words, there))
+    _done(_lib.cenotaph_numbers(given, fold, rows, words, there))
 
 
 class Forms(NamedTuple):
@@ -296,6 +297,13 @@ def field_octets(octets: Buffer, places: Buffer, lengths: Buffer, offsets: Buffe
     data, where, long = _fields(octets, places, lengths)
     bounds, room = _room(offsets, "int32_t[]", len(where) + 1), _room(into, "uint8_t[]", 0)
     _done(_lib.cenotaph_field_octets(data, len(data), where, long, len(where), bounds, room, len(room)))
+
+
+def receive(socket: int, into: Buffer, size: int) -> int:
+    """Receive behind the `size` bytes that came before, until there is no more room, the other side has
+    ended, or its last bytes look like PostgreSQL's "ready for query". Returns where they end."""
+    room = _room(into, "uint8_t[]", size)
+    return int(_lib.cenotaph_receive(socket, room, size, len(room)))
 
 
 _DONE, _MALFORMED, _TOO_LONG = range(3)

@@ -36,6 +36,7 @@ _MAGIC = b"cenotaph sought v1\n"
 _LARGEST = 4 * 10**MOST_DIGITS  # every word is below it
 _POWERS = 10 ** np.arange(1, MOST_DIGITS + 1, dtype=np.uint64)
 _SHAPE = rf"^(?:[0-9]{{1,{MOST_DIGITS}}}|[0-9]{{1,{MOST_DIGITS - 1}}}[Xx])$"
+_FOLDED = _SHAPE.replace("^", r"^[ \t-\r]*").replace("$", r"[ \t-\r]*$")
 _MARKS = {"X": "2", "x": "3"}
 
 _Words: TypeAlias = npt.NDArray[np.uint64]
@@ -69,12 +70,16 @@ class SoughtBuilder:
         return b"".join([_MAGIC, *pieces, self._rest.finish().to_bytes()])
 
 
-def split(values: pa.Array) -> tuple[_Words, pa.Array]:
-    """The numbers among some values, as words, and the values that are none; nulls are neither."""
+def split(values: pa.Array, *, fold: bool = False) -> tuple[_Words, pa.Array]:
+    """The numbers among some values, as words, and the values that are none; nulls are neither.
+
+    With `fold`, values are taken without the white space around them and in capitals, as far as ASCII has
+    them; the others come as they are.
+    """
     by = kernel.found()
     if by is None or not kernel.has_values(values.type):
-        return _split(values)
-    words, there = by.numbers(values)
+        return _split(values, fold)
+    words, there = by.numbers(values, fold=fold)
     is_number = there == kernel.NUMBER
     if is_number.all():
         return words, values.slice(0, 0)
@@ -182,15 +187,17 @@ def distinct(words: _Words) -> _Words:
     return words if new.all() else words[new]
 
 
-def _split(values: pa.Array) -> tuple[_Words, pa.Array]:
+def _split(values: pa.Array, fold: bool) -> tuple[_Words, pa.Array]:
     """What `split` gives, without the kernel."""
     if pa.types.is_dictionary(values.type):
         values = values.dictionary_decode()
     text = _as_written(values)
     if text is None:
         return _NO_WORDS, values
-    is_number = pc.match_substring_regex(text, _SHAPE)
+    is_number = pc.match_substring_regex(text, _FOLDED if fold else _SHAPE)
     found = text.filter(is_number).cast(pa.string())
+    if fold:
+        found = pc.ascii_upper(pc.ascii_trim_whitespace(found))
     last = pc.utf8_slice_codeunits(found, -1)
     marks = pa.array(["1"] * len(found), pa.string())
     for letter, mark in _MARKS.items():

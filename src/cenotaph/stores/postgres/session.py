@@ -20,6 +20,7 @@ from typing import Any
 import psycopg
 from psycopg import conninfo, pq
 
+from cenotaph import kernel
 from cenotaph.errors import PermanentStoreError, StoreError, TransientStoreError, UsageError
 from cenotaph.stores.postgres.wire.copy import READY_BYTES, Block, Stream, may_be_answered
 
@@ -360,6 +361,7 @@ class _Ahead(threading.Thread):
         self._stream = stream
         self._pieces: queue.Queue[memoryview] = queue.Queue(_AHEAD)
         self._stopped = False
+        self._tail = b""
         self.start()
 
     def run(self) -> None:
@@ -371,12 +373,21 @@ class _Ahead(threading.Thread):
 
     def _gather(self) -> memoryview:
         """About as much as is asked for at once; less where nothing more may come until it is."""
-        room, size = memoryview(bytearray(_RECEIVE)), 0
-        while size < _RECEIVE and (more := self._receive(room[size:])):
+        begin = len(self._tail)  # an answer may lie across pieces
+        room = memoryview(bytearray(begin + _RECEIVE))
+        room[:begin] = self._tail
+        size = self._fill(room, begin)
+        self._tail = room[max(0, size - READY_BYTES) : size].tobytes()
+        return room[begin:size]
+
+    def _fill(self, room: memoryview, size: int) -> int:
+        if (by := kernel.found()) is not None:
+            return by.receive(self._stream.fileno(), room, size)
+        while size < len(room) and (more := self._receive(room[size:])):
             size += more
-            if may_be_answered(bytes(room[max(0, size - READY_BYTES) : size])):
+            if may_be_answered(room[max(0, size - READY_BYTES) : size].tobytes()):
                 break
-        return room[:size]
+        return size
 
     def _receive(self, room: memoryview) -> int:
         try:
