@@ -22,6 +22,7 @@ BIN = $(VENV)/bin
 KERNEL = $(wildcard kernel/*.py kernel/*.toml kernel/c/* kernel/src/cenotaph_kernel/*.py)
 PIP = $(BIN)/python -m pip --disable-pip-version-check --quiet
 PYTEST = $(BIN)/python -m pytest
+ALONG = -n $(WORKERS) --dist worksteal # tests of one file mostly stay together, and share what took long to make
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -34,11 +35,11 @@ demo: $(VENV)/run.stamp $(VENV)/kernel.stamp ## build a small city, destroy its 
 	@$(BIN)/cenotaph demo $(ARGS)
 
 test: lint ## pass every check, and every test but the slow ones (TESTS=tests/stores WORKERS=4)
-	$(PYTEST) -n $(WORKERS) $(TESTS)
+	$(PYTEST) $(ALONG) $(TESTS)
 
 slow: $(VENV)/dev.stamp $(VENV)/kernel.stamp ## the proofs that take longer: whole cases on volumes, a ceremony of many machines
-	$(PYTEST) -m slow -n $(WORKERS) $(TESTS)
-	CENOTAPH_COMMANDS=real $(PYTEST) -n $(WORKERS) tests/cli tests/acceptance # each from its script
+	$(PYTEST) -m slow $(ALONG) $(TESTS)
+	CENOTAPH_COMMANDS=real $(PYTEST) $(ALONG) tests/cli tests/acceptance # each from its script
 
 lint: $(VENV)/dev.stamp $(VENV)/kernel.stamp ## style, types, and who may import whom
 	$(BIN)/ruff check
@@ -51,10 +52,10 @@ format: $(VENV)/dev.stamp ## let ruff lay out the code
 	$(BIN)/ruff format
 
 crash: $(VENV)/dev.stamp $(VENV)/kernel.stamp ## kill a full case at every change it makes to the disk, resume, compare
-	CENOTAPH_CRASH=every $(PYTEST) -m "" -n $(WORKERS) -v tests/crash
+	CENOTAPH_CRASH=every $(PYTEST) -m "" $(ALONG) -v tests/crash
 
 attacks: $(VENV)/dev.stamp $(VENV)/kernel.stamp ## let a lying operator try every lie we know
-	$(PYTEST) -m "" -n $(WORKERS) -v tests/attacks
+	$(PYTEST) -m "" $(ALONG) -v tests/attacks
 
 volume: $(VENV)/dev.stamp $(VENV)/kernel.stamp ## wipe volumes of 1 GiB and let outside tools look for what is left (root, loop devices)
 	CENOTAPH_VOLUME_MIB=1024 CENOTAPH_VOLUME_PEOPLE=1000 $(PYTEST) -m "" -v -s $(wildcard tests/acceptance/test_volume_*.py)
