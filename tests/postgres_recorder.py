@@ -24,6 +24,8 @@ LOOKING = {  # volatile, and change nothing
     "pg_is_in_recovery",
     "pg_ls_archive_statusdir",
     "pg_ls_waldir",
+    "pg_partition_ancestors",
+    "pg_partition_tree",
     "pg_relation_size",
     "pg_total_relation_size",
 }

@@ -155,9 +155,9 @@ class CopyTable(_Table):
     """A copy of a store that a server keeps, where nobody but its owner knows of it."""
 
     store: ShortText
-    kind: Literal["dump", "base backup", "wal archive", "server log", "standby"]
+    kind: Literal["dump", "base backup", "wal archive", "server log", "standby", "logical subscriber"]
     path: str | None = Field(default=None, repr=False)
-    url: str | None = Field(default=None, repr=False)  # of a standby
+    url: str | None = Field(default=None, repr=False)  # of a standby, or a logical subscriber
     renew: str | None = Field(default=None, repr=False)
 
 
@@ -632,8 +632,11 @@ def _check_copies(case: CaseFile) -> None:
                 f"a [[copy]] names {copy.store}, which is no store of the case that a server keeps",
                 hint="a copy of files or of a SQLite database is a [[store]] of its own",
             )
-        if (copy.kind == "standby") != (copy.url is not None) or (copy.url is None) == (copy.path is None):
-            raise UsageError(f"[[copy]] of {copy.store}: a standby has a url, every other copy a path")
+        is_server = copy.kind in ("standby", "logical subscriber")
+        if is_server != (copy.url is not None) or (copy.url is None) == (copy.path is None):
+            raise UsageError(
+                f"[[copy]] of {copy.store}: a standby or a subscriber has a url, every other copy a path"
+            )
         if copy.url is not None and _tells_password(copy.url):
             raise UsageError(
                 f"[[copy]] of {copy.store}: a password stands in its url, which is no place for one",

@@ -34,7 +34,7 @@ OF_SERVER: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         "wal": ("wal",),
         "wal_archive": ("wal archive",),
         "logs": ("server log", "statement statistics"),
-        "replicas": ("standby",),
+        "replicas": ("standby", "logical subscriber"),
         "backups": ("dump", "base backup"),
         "restart": (),
     },
@@ -66,7 +66,7 @@ class GivenCopy:
     """A copy of a store that the case names (`[[copy]]`)."""
 
     kind: str  # as `Copy.kind`
-    place: str = field(repr=False)  # an absolute path; of a standby its URL
+    place: str = field(repr=False)  # an absolute path; of a standby or subscriber its URL
     renew: str | None = field(default=None, repr=False)  # where a new copy of what stays goes first
 
 

@@ -89,7 +89,7 @@ def test_a_copy_that_the_server_tells_of_keeps_the_grade_down(task: ProbeTask, d
 
     assert (found.reached, found.why_not_higher) == (
         "L1",
-        "not reached, as this auditor sees: logical subscriber",
+        "not reached, as this auditor sees: logical subscriber, not named in the case",
     )
 
 

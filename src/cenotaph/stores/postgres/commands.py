@@ -61,7 +61,7 @@ def forget(version: int) -> tuple[Command, ...]:
 
 REWRITE_CATALOGS = tuple(
     Command(
-        f"VACUUM (FULL) {name}",
+        f"VACUUM (FULL, VERBOSE) {name}",
         "Writes the catalog anew, without what was deleted.",
         "ACCESS EXCLUSIVE on the catalog while it runs: who plans a query anew waits.",
         "The catalog's own file, where deleted statistics still are.",

@@ -39,7 +39,7 @@ from cenotaph.store import (
     Surroundings,
 )
 from cenotaph.stores.postgres import commands, rows, whole
-from cenotaph.stores.postgres.catalog import identity, large_objects, references, schema
+from cenotaph.stores.postgres.catalog import identity, large_objects, publications, references, schema
 from cenotaph.stores.postgres.catalog.schema import Schema, Table
 from cenotaph.stores.postgres.reclaiming import overwrite, reclaim, retire
 from cenotaph.stores.postgres.session import TID, Denied, Place, Referred, Session, Tids, driver_errors
@@ -259,6 +259,11 @@ class _Rest:
             PermanentStoreError: something would.
         """
         self._refuse_rules()
+        if publications.refuses_deletion(self._writer, self._table.oid):
+            raise PermanentStoreError(
+                f"{self._what} is published, and has no key by which subscribers could tell what was deleted",
+                hint="its owner can say: ALTER TABLE … REPLICA IDENTITY FULL; or drop the publication",
+            )
         found = references.read(self._writer)
         if not self._goes_without_checks(known, found):
             self._refuse_referring([r for r in found if r.parent == self._table.oid and r.follows])

@@ -23,6 +23,7 @@ from cenotaph.stores.postgres.beneath import raw
 from cenotaph.stores.postgres.catalog import references, views
 from cenotaph.stores.postgres.catalog.schema import LARGE_OBJECTS, Schema, Table
 from cenotaph.stores.postgres.catalog.views import View
+from cenotaph.stores.postgres.outside import subscriber
 from cenotaph.stores.postgres.session import Session, literal
 from cenotaph.stores.postgres.session import quoted as plainly
 from cenotaph.stores.postgres.work import Outlook
@@ -447,8 +448,9 @@ _ALWAYS = ("statistics", "wal")  # what a table that was deleted from leaves on 
 def _hint(kind: str, places: Sequence[str]) -> str:
     if kind == "replication slot":
         return " ".join(f"SELECT pg_drop_replication_slot({literal(place)});" for place in places)
-    if kind == "logical subscriber":
-        return "drop the subscription at each subscriber, then here: " + " ".join(
+    if kind == subscriber.OTHER:
+        named = 'add each subscriber to case.toml ([[copy]] kind = "logical subscriber", url); or drop the'
+        return f"{named} subscription there, then here: " + " ".join(
             f"DROP PUBLICATION {quoted(place)};" for place in places
         )
     if kind == "history table":
@@ -467,6 +469,8 @@ HINTS = {
     "standby of a standby": "take it out of service, and make it anew afterwards",
     "wal archive of a standby": "on the standby: ALTER SYSTEM SET archive_mode = 'on'; restart it, and see to"
     " its archive",
+    "logical subscriber, not reached": "see that its url leads to a database that subscribes here",
+    "logical subscriber, its files not reached": "run where its files are, as its user or root",
     "dump, kept for a hold": "nothing: it goes once the hold has ended",
     "base backup, kept for a hold": "nothing: it goes once the hold has ended",
     "wal archive, place not known": 'add a [[copy]] with kind = "wal archive" and its path to case.toml; to'

@@ -1,7 +1,7 @@
 """Which tables can go with one TRUNCATE, and together with which.
 
 What surprised the author: a table to which another refers cannot be truncated even where both are empty, but
-together with that one it can; and a subscriber follows a TRUNCATE only if its publication says so.
+together with that one it can.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from cenotaph.scope import Selection
 from cenotaph.store import Collection
 from cenotaph.stores.postgres import rows
+from cenotaph.stores.postgres.catalog.publications import published
 from cenotaph.stores.postgres.catalog.references import Reference
 from cenotaph.stores.postgres.catalog.schema import Schema, Table
 from cenotaph.stores.postgres.reclaiming.overwrite import USERS
@@ -36,7 +37,7 @@ def group(
         return None
     if not all(oid in tables and _goes(tables[oid], selection) for oid in together):
         return None
-    if session.one(_HINDERED, together):
+    if session.one(_HINDERED, together) or published(session, together):
         return None
     return [tables[oid] for oid in together]
 
@@ -60,12 +61,9 @@ def _referring(oid: int, found: Sequence[Reference]) -> list[int]:
 
 
 # A right that this role does not have; a partitioned table that refers to one of them, which cannot be named
-# without its partitions; a publication whose subscribers are told of deletions, and not of this.
+# without its partitions.
 _HINDERED = """
 SELECT NOT (SELECT bool_and(has_table_privilege(oid, 'TRUNCATE')) FROM unnest($1::int8[]::oid[]) AS t (oid))
     OR EXISTS (SELECT FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid
         WHERE k.contype = 'f' AND c.relkind <> 'r' AND k.confrelid = ANY ($1::int8[]::oid[]))
-    OR EXISTS (SELECT FROM pg_publication p JOIN pg_publication_tables t ON t.pubname = p.pubname
-        WHERE NOT p.pubtruncate AND format('%I.%I', t.schemaname, t.tablename)::regclass::oid
-            = ANY ($1::int8[]::oid[]))
 """

@@ -11,14 +11,13 @@ from cenotaph.scope import Selection
 from cenotaph.store import Capabilities, Copy, Disposition, Extent, Grade, Surroundings
 from cenotaph.stores.postgres.beneath import raw
 from cenotaph.stores.postgres.catalog.schema import Table
-from cenotaph.stores.postgres.outside import archive, backups, logs, standby
+from cenotaph.stores.postgres.outside import archive, backups, logs, standby, subscriber
 from cenotaph.stores.postgres.session import Session
 from cenotaph.stores.postgres.work import Step
 
 STEPS: Mapping[str, Step] = {
     "wal_archive": Step(archive.destroy, archive.destroying),
     "logs": Step(logs.forget, logs.forgetting),
-    "replicas": Step(standby.follow, standby.following),
     "backups": Step(backups.destroy, backups.destroying),
 }
 """By shared action, what is done to copies outside the server."""
@@ -43,11 +42,14 @@ def of_table(session: Session, table: Table) -> Iterator[Copy]:
 
 
 def of_server(session: Session, selection: Selection, around: Surroundings) -> Iterator[Copy]:
-    """Places that may hold rows of any table of the server. Standbys are asked, backups looked into."""
+    """Places that may hold rows of any table of the server. Standbys and subscribers are asked, backups are
+    looked into."""
     yield _not_reached("wal", "pg_wal", _wal_bytes(session))
     yield from archive.found(session, around)
     yield from logs.found(session, around)
-    yield from standby.found(session, around)
+    subscribers = subscriber.look(session, around)
+    yield from subscriber.found(session, selection, subscribers)
+    yield from standby.found(session, around, frozenset(slot for one in subscribers for slot in one.slots))
     yield from backups.found(session, selection, around)
 
 
@@ -56,6 +58,7 @@ def extents(session: Session, selection: Selection, around: Surroundings) -> Ite
     yield from archive.extents(session, around)
     yield from logs.extents(session, around)
     yield from standby.extents(session, selection, around)
+    yield from subscriber.extents(session, selection, around)
     yield from backups.extents(around)
 
 
@@ -85,9 +88,4 @@ _OF_TABLE = {
     "extended statistics": """
         SELECT 'pg_statistic_ext_data', pg_total_relation_size('pg_statistic_ext_data')
         WHERE EXISTS (SELECT FROM pg_statistic_ext WHERE stxrelid = $1::int8)""",
-    "logical subscriber": """
-        SELECT p.pubname::text, 0::int8 FROM pg_publication_tables p
-        JOIN pg_class c ON c.relname = p.tablename
-        JOIN pg_namespace n ON n.oid = c.relnamespace AND n.nspname = p.schemaname
-        WHERE c.oid = $1::int8 ORDER BY 1""",
 }

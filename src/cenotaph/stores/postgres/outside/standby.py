@@ -20,7 +20,7 @@ from cenotaph.store import NOTHING_AROUND, Command, Copy, Disposition, Extent, S
 from cenotaph.stores.postgres.beneath import raw
 from cenotaph.stores.postgres.catalog import schema
 from cenotaph.stores.postgres.commands import CHECKPOINT, SWITCH
-from cenotaph.stores.postgres.outside import logs
+from cenotaph.stores.postgres.outside import logs, subscriber
 from cenotaph.stores.postgres.session import Denied, Place, Session, driver_errors
 from cenotaph.stores.postgres.work import Outlook, Work
 from cenotaph.stores.postgres.writing import Writer
@@ -50,8 +50,9 @@ class _Seen:
     more: tuple[str, ...] = ()  # kinds of copies that it has of its own
 
 
-def found(session: Session, around: Surroundings) -> Iterator[Copy]:
-    """The standbys that the case names, those that it does not, and slots that nobody named reads from."""
+def found(session: Session, around: Surroundings, known: frozenset[str] = frozenset()) -> Iterator[Copy]:
+    """The standbys that the case names, those that it does not, and slots from which nobody reads who is
+    named. `known`: slots of subscribers."""
     seen = [_look(session, copy.place) for copy in around.copies if copy.kind == KIND]
     for one in seen:
         yield Copy(one.kind, one.place, 0, Disposition.REACH_NOT)
@@ -59,27 +60,27 @@ def found(session: Session, around: Surroundings) -> Iterator[Copy]:
     reading = int(session.one(_READING))
     for _ in range(reading - sum(one.reads for one in seen)):
         yield Copy(OTHER, "pg_stat_replication", 0, Disposition.REACH_NOT)
-    known = {one.slot for one in seen}
-    for (slot,) in session.rows("SELECT slot_name::text FROM pg_replication_slots ORDER BY 1"):
-        if slot not in known:
+    for (slot,) in session.rows(_OF_THIS):
+        if slot not in known | {one.slot for one in seen}:
             yield Copy("replication slot", str(slot), 0, Disposition.REACH_NOT)
 
 
 def why_not_wiped(session: Session, around: Surroundings) -> str:
-    """Why free blocks of a standby stay as they are; empty where there is none, or it lies on the same volume
-    as its primary."""
+    """Why free blocks of a standby or subscriber stay as they are; empty where there is none, or it lies on
+    the same volume as its primary."""
     for copy in around.copies:
-        if copy.kind != KIND:
+        if copy.kind not in (KIND, subscriber.KIND):
             continue
+        opened = _opened if copy.kind == KIND else subscriber.opened
         try:
-            with _opened(session, copy.place, Session) as standby:
-                place = raw.data_directory(standby, NOTHING_AROUND)
+            with opened(session, copy.place, Session) as other:
+                place = raw.data_directory(other, NOTHING_AROUND)
             here = around.data_dir
             if isinstance(place, str) and here and os.stat(place).st_dev == os.stat(here).st_dev:
                 continue
         except (StoreError, OSError):
             pass
-        return "free blocks of a standby are not wiped"
+        return f"free blocks of a {copy.kind} are not wiped"
     return ""
 
 
@@ -184,6 +185,11 @@ def _look(primary: Session, url: str) -> _Seen:
 
 _IDENTIFIER = "SELECT system_identifier FROM pg_control_system()"
 _RECEIVER = "SELECT nullif(slot_name, '')::text FROM pg_stat_wal_receiver WHERE pid IS NOT NULL"
+# A logical slot of another database sends nothing of this one; what it holds back of the log, `wal` sees.
+_OF_THIS = """
+SELECT slot_name::text FROM pg_replication_slots
+WHERE slot_type = 'physical' OR database = current_database() ORDER BY 1
+"""
 _READING = """
 SELECT count(*) FROM pg_stat_replication r WHERE NOT EXISTS (
     SELECT FROM pg_replication_slots s WHERE s.active_pid = r.pid AND s.slot_type = 'logical')

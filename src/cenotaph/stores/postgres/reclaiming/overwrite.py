@@ -19,6 +19,7 @@ from cenotaph.stores.postgres import commands
 from cenotaph.stores.postgres.beneath import aside, underneath
 from cenotaph.stores.postgres.beneath.underneath import Directory, File
 from cenotaph.stores.postgres.catalog import references, schema
+from cenotaph.stores.postgres.catalog.publications import published
 from cenotaph.stores.postgres.catalog.references import Reference
 from cenotaph.stores.postgres.catalog.schema import Table
 from cenotaph.stores.postgres.session import Denied, Locked, Session
@@ -54,14 +55,15 @@ def run(work: Work) -> None:
         work.notes.append(f"no table was overwritten beneath the server: {why}")
         return
     left = len(work.tables)
-    for group in groups(_whole(work.tables, work.selection), references.read(writer)):
+    for group in groups(_whole(writer, work.tables, work.selection), references.read(writer)):
         left -= len(group) if _together(work, where, group) else 0
     with aside.found(writer, where) as files:
         work.overwritten += sum(file.destroy() for file in files)
     _checkpoint(writer)  # the server keeps the first file of each until then, cut to nothing
     if left:
         work.notes.append(
-            f"{left} tables were rewritten and not overwritten: rows stay, or others refer to them"
+            f"{left} tables were rewritten and not overwritten: rows stay, others refer to them, or they are"
+            " published"
         )
 
 
@@ -69,10 +71,11 @@ def telling(outlook: Outlook) -> Iterator[Command]:
     """What `run` runs; of which tables nothing stays shows only then."""
     if not outlook.around.online_overwrite:
         return
-    for group in groups(_whole(outlook.tables, outlook.selection), references.read(outlook.session)):
+    session = outlook.session
+    for group in groups(_whole(session, outlook.tables, outlook.selection), references.read(session)):
         yield commands.BEGIN
         yield from map(lock, group)
-        yield from replacing(outlook.session, group, set_aside=True)
+        yield from replacing(session, group, set_aside=True)
         yield commands.COMMIT
     yield _ZEROS
     yield commands.CHECKPOINT
@@ -140,8 +143,11 @@ def mend(writer: Writer, around: Surroundings) -> None:
                 file.put_back()
 
 
-def _whole(tables: Sequence[Table], selection: Selection) -> list[Table]:
-    return [t for t in tables if t.oid >= USERS and selection.whole(t.name, t.names())]
+def _whole(session: Session, tables: Sequence[Table], selection: Selection) -> list[Table]:
+    """Not what is published: a subscriber would empty its own table, with rows that it has of others."""
+    found = [t for t in tables if t.oid >= USERS and selection.whole(t.name, t.names())]
+    sent = published(session, [table.oid for table in found])
+    return [table for table in found if table.oid not in sent]
 
 
 def lock(table: Table) -> Command:

@@ -6,9 +6,11 @@ emptied, analysed or dropped, also those of its partitioned parents and of index
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
-from cenotaph.errors import PermanentStoreError
+from cenotaph.errors import PermanentStoreError, StoreError, TransientStoreError
 from cenotaph.scope import Selection
 from cenotaph.store import (
     AWAITS_RETIREMENT,
@@ -21,13 +23,13 @@ from cenotaph.store import (
     Surroundings,
 )
 from cenotaph.stores.postgres import commands
-from cenotaph.stores.postgres.catalog import large_objects, schema, views
+from cenotaph.stores.postgres.catalog import large_objects, publications, schema, views
 from cenotaph.stores.postgres.catalog.schema import LARGE_OBJECTS
 from cenotaph.stores.postgres.catalog.within import Within
-from cenotaph.stores.postgres.outside import copies
+from cenotaph.stores.postgres.outside import copies, standby, subscriber
 from cenotaph.stores.postgres.reclaiming import overwrite, restart, retire, wal
-from cenotaph.stores.postgres.reclaiming.rewriting import rewrite
-from cenotaph.stores.postgres.session import Denied
+from cenotaph.stores.postgres.reclaiming.rewriting import DECODED, rewrite
+from cenotaph.stores.postgres.session import Denied, Session
 from cenotaph.stores.postgres.work import Outlook, Step, Work
 from cenotaph.stores.postgres.writing import Writer
 
@@ -118,8 +120,14 @@ def _forget_statistics(work: Work) -> None:
             "the shared action statistics takes a superuser of the server",
             hint="name one in erase_url, or leave statistics out of the store's shared actions",
         ) from None
-    anew = (*map(commands.analyse, tables), *map(views.analyse, refreshed))
-    for command in (*commands.REWRITE_CATALOGS, *anew):
+    for command, oid in zip(commands.REWRITE_CATALOGS, _STATISTICS, strict=True):
+        try:
+            rewrite(writer, command, oid)
+        except TransientStoreError as error:
+            if not writer.rows(DECODED):
+                raise
+            work.limits.append(f"statistics: {error.message}")  # a subscriber lags
+    for command in (*map(commands.analyse, tables), *map(views.analyse, refreshed)):
         writer.run(command)
 
 
@@ -130,6 +138,7 @@ def _forgetting(outlook: Outlook) -> Iterator[Command]:
     yield from map(views.analyse, views.due(outlook))
 
 
+_STATISTICS = (2619, 3429)  # pg_statistic and pg_statistic_ext_data, as in `REWRITE_CATALOGS`
 # The tables, what they are partitions or children of, and the indexes of all of them.
 _RELATED = """
 WITH RECURSIVE related (oid) AS (
@@ -146,11 +155,67 @@ _OWN: tuple[Step, ...] = (
     Step(_rewrite, _rewriting),
     Step(views.refresh, views.refreshing),
 )
+
+
+def _replicate(work: Work) -> None:
+    """Standbys follow. What subscribers have of the tables is reclaimed there as it is here, once they have
+    applied everything."""
+    standby.follow(work)
+    for copy in work.around.copies:
+        if copy.kind == subscriber.KIND:
+            work.ask()
+            try:
+                _at_subscriber(work, copy.place)
+            except StoreError as error:
+                work.limits.append(f"a logical subscriber: {error.message}")
+
+
+def _at_subscriber(work: Work, url: str) -> None:
+    here = [table.oid for table in work.tables]
+    with subscriber.opened(work.writer, url, Writer) as there:
+        subscriber.catch_up(work.writer, there)
+        known = schema.read(there)
+        tables = [found for table in work.tables if (found := known.table(table.name)) is not None]
+        if publications.as_parents(work.writer, here) or subscriber.has_partitions(there):
+            raise PermanentStoreError("it has rows under other names: of partitions, or of their parent")
+        if left := subscriber.left(url, tables, work.selection):
+            raise PermanentStoreError(f"{left} rows that went here are still there")
+        names, may = [table.name for table in tables], work.shared & _AT_SUBSCRIBERS
+        said = run(there, names, work.selection, may, Surroundings(), work.ask)
+    work.overwritten += said.overwritten_bytes
+    work.freed += said.freed_bytes
+    if said.reached < Grade.L2:
+        work.limits.append(
+            f"a logical subscriber, which should be a store of its own then: {said.why_not_higher}"
+        )
+
+
+def _replicating(outlook: Outlook) -> Iterator[Command]:
+    yield from standby.following(outlook)
+    for copy in outlook.around.copies:
+        if copy.kind == subscriber.KIND:
+            with contextlib.suppress(StoreError):  # doctor tells
+                yield from _telling_of(outlook, copy.place)
+
+
+def _telling_of(outlook: Outlook, url: str) -> Iterator[Command]:
+    with subscriber.opened(outlook.session, url, Session) as there:
+        known = schema.read(there)
+        tables = tuple(found for table in outlook.tables if (found := known.table(table.name)) is not None)
+        its = Outlook(there, known, tables, outlook.selection, Surroundings())
+        for _, told in script(its, _AT_SUBSCRIBERS):
+            yield from (replace(one, does=f"At the logical subscriber: {one.does}") for one in told)
+
+
+_AT_SUBSCRIBERS = frozenset((views.SHARED, "statistics", "wal", "logs"))  # as far as the plan has them
+
+
 _SHARED: Mapping[str, Step] = {
     views.SHARED: Step(views.refresh_mixed, views.refreshing_mixed),
     "statistics": Step(_forget_statistics, _forgetting),
     "wal": Step(wal.cycle, wal.cycling),
     **copies.STEPS,
+    "replicas": Step(_replicate, _replicating),
     "restart": Step(restart.ask, restart.asking),
 }
 

@@ -1,8 +1,9 @@
 """Having the write-ahead log written over, and noticing what holds it back.
 
 What surprised the author: a switch of the log does nothing where nothing was written since the last one;
-and a segment that was not archived, or that a slot wants, stays for ever, while each further switch adds
-one more, until the disk is full.
+a segment that was not archived, or that a slot wants, stays for ever, while each further switch adds one
+more, until the disk is full; and a logical slot holds the log back, however far its subscriber is, for as
+long as no transaction takes a number: what it needs is worked out anew when the oldest number moves.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from dataclasses import replace
 from cenotaph.errors import PermanentStoreError
 from cenotaph.store import Command
 from cenotaph.stores.postgres.commands import CHECKPOINT, SWITCH
+from cenotaph.stores.postgres.reclaiming.rewriting import DECODED, NUMBER, let_slots_go
 from cenotaph.stores.postgres.session import Denied
 from cenotaph.stores.postgres.work import Outlook, Work
 from cenotaph.stores.postgres.writing import Writer
@@ -52,6 +54,8 @@ def cycling(outlook: Outlook) -> Iterator[Command]:
     """What `cycle` runs."""
     often = "once for each segment in pg_wal, and some times more"
     yield from (replace(command, often=often) for command in (CHECKPOINT, SWITCH))
+    if outlook.session.rows(DECODED):
+        yield replace(NUMBER, often="while the slot holds the log back")
     yield CHECKPOINT
 
 
@@ -65,6 +69,7 @@ def _pass(writer: Writer, before: str) -> int:
     _switch(writer)
     deadline = time.monotonic() + ARCHIVED_WITHIN
     while True:
+        let_slots_go(writer)
         writer.run(CHECKPOINT)
         if not (held := _upto(writer, before)) or time.monotonic() > deadline or _failing(writer):
             return held
