@@ -92,8 +92,9 @@ int cenotaph_fingerprints(int level, const uint8_t *key, const uint8_t *person, 
                           int64_t rows, uint64_t *words, uint8_t *there);
 int cenotaph_numbers(const column *c, int fold, int64_t rows, uint64_t *words, uint8_t *there);
 int cenotaph_forms(int level, const uint8_t *key, const uint8_t *person, const uint64_t *secrets, int kind,
-                   int from_start, int postgres, const column *c, int64_t rows, const int64_t *wanted,
-                   size_t count, const uint64_t *names, uint8_t *forms, size_t *made, uint64_t *skipped, uint8_t *done);
+                   int from_start, int postgres, const column *c, int64_t rows, const column *national,
+                   const int64_t *wanted, size_t count, const uint64_t *names, uint8_t *forms, size_t *made,
+                   uint64_t *skipped, uint8_t *done);
 
 static inline uint16_t load16(const uint8_t *at) { uint16_t v; memcpy(&v, at, 2); return v; }
 static inline uint32_t load32(const uint8_t *at) { uint32_t v; memcpy(&v, at, 4); return v; }

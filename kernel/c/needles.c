@@ -1,7 +1,7 @@
 /* Fingerprints of values, and the encoded forms that a search looks for (cenotaph.residue.needles).
  *
- * Only what nearly all identifiers are is done here: ASCII of at most LONGEST characters, and integers. What
- * is left over is said, and made in Python. */
+ * Only what nearly all values are is done here: text of at most LONGEST characters, and integers. What is left over is
+ * said, and made in Python; so is how a text is written in GB18030, which takes a table. */
 #include "blake2b.h"
 #include "columns.h"
 
@@ -15,7 +15,7 @@ enum {
     SLOT_BITS = 26,
 };
 
-enum { UTF8 = 0, UTF16_LITTLE = 1, UTF16_BIG = 2, INT64_LITTLE = 4, INT64_BIG = 5, INT48_BIG = 6, NUMERIC_LITTLE = 8, NUMERIC_BIG = 9 };
+enum { UTF8 = 0, UTF16_LITTLE = 1, UTF16_BIG = 2, GB18030 = 3, INT64_LITTLE = 4, INT64_BIG = 5, INT48_BIG = 6, NUMERIC_LITTLE = 8, NUMERIC_BIG = 9 };
 
 /* The secret multipliers, in the order of `_Hash`. */
 enum { FIRST, SECOND, MIXER, NARROW, SHORT, SLOTS };
@@ -413,12 +413,77 @@ static void forms_of(writer *w, const uint8_t *text, uint32_t count, uint64_t ne
     }
 }
 
-/* The forms of the values in these rows, whose names are given: FORM_BYTES each, at most MOST_FORMS a value. `done`
- * says which values they are of; the others are not ASCII, too long, or perhaps an address of PostgreSQL's. */
+typedef struct {
+    uint32_t bytes; /* of UTF-16 */
+    int telling;    /* of more than one character */
+    uint8_t little[4 * LONGEST];
+    uint8_t big[4 * LONGEST];
+} wide;
+
+static void put_unit(wide *w, uint32_t unit) {
+    w->little[w->bytes] = w->big[w->bytes + 1] = (uint8_t)unit;
+    w->little[w->bytes + 1] = w->big[w->bytes] = (uint8_t)(unit >> 8);
+    w->bytes += 2;
+}
+
+/* A text as UTF-16; 0 where it is not UTF-8 (RFC 3629), or too long. */
+static int widen(const uint8_t *text, uint64_t count, wide *w) {
+    static const uint32_t least[5] = {0, 0, 0x80, 0x800, 0x10000};
+    uint32_t first = 0, characters = 0;
+    w->bytes = 0;
+    w->telling = 0;
+    for (uint64_t at = 0; at < count; characters++) {
+        uint8_t lead = text[at];
+        uint32_t bytes = lead < 0x80 ? 1 : lead >> 5 == 6 ? 2 : lead >> 4 == 14 ? 3 : lead >> 3 == 30 ? 4 : 0;
+        if (!bytes || bytes > count - at || characters == LONGEST) {
+            return 0;
+        }
+        uint32_t point = bytes == 1 ? lead : lead & (0x7fu >> bytes);
+        for (uint32_t i = 1; i < bytes; i++) {
+            if ((text[at + i] & 0xc0) != 0x80) {
+                return 0;
+            }
+            point = point << 6 | (text[at + i] & 0x3f);
+        }
+        if (point < least[bytes] || point > 0x10ffff || point >> 11 == 0x1b) {
+            return 0;
+        }
+        if (point < 0x10000) {
+            put_unit(w, point);
+        } else {
+            put_unit(w, 0xd800 + ((point - 0x10000) >> 10));
+            put_unit(w, 0xdc00 + ((point - 0x10000) & 0x3ff));
+        }
+        first = at ? first : point;
+        w->telling |= point != first;
+        at += bytes;
+    }
+    return 1;
+}
+
+/* The forms of a text that is not all ASCII, which `national` has in GB18030. */
+static int text_forms(writer *w, const rest *text, const rest *national, uint64_t needle) {
+    wide as;
+    if (text->raw_bytes > 4 * LONGEST || national->raw_bytes > 4 * LONGEST
+        || !widen(text->raw, text->raw_bytes, &as)) {
+        return 0;
+    }
+    form(w, text->raw, (uint32_t)text->raw_bytes, UTF8, as.telling, needle);
+    form(w, as.little, as.bytes, UTF16_LITTLE, as.telling, needle);
+    form(w, as.big, as.bytes, UTF16_BIG, as.telling, needle);
+    form(w, national->raw, (uint32_t)national->raw_bytes, GB18030, as.telling, needle);
+    return 1;
+}
+
+/* The forms of the values in these rows, whose names are given: FORM_BYTES each, at most MOST_FORMS a value. `national`
+ * has those that are not ASCII in GB18030, one for each that is wanted. `done` says which values the forms are of; the
+ * others are no text, too long, not in `national`, or perhaps an address of PostgreSQL's. */
 int cenotaph_forms(int level, const uint8_t *key, const uint8_t *person, const uint64_t *secrets, int kind,
-                   int from_start, int postgres, const column *c, int64_t rows, const int64_t *wanted, size_t count,
-                   const uint64_t *names, uint8_t *forms, size_t *made, uint64_t *skipped, uint8_t *done) {
-    if (rows < 0 || !cenotaph_level(level) || (rows && !has_values(c, rows))) {
+                   int from_start, int postgres, const column *c, int64_t rows, const column *national,
+                   const int64_t *wanted, size_t count, const uint64_t *names, uint8_t *forms, size_t *made,
+                   uint64_t *skipped, uint8_t *done) {
+    if (rows < 0 || !cenotaph_level(level) || (rows && !has_values(c, rows))
+        || (count && !has_values(national, (int64_t)count))) {
         return MALFORMED;
     }
     hasher *h = new_hasher(level, key, person);
@@ -436,13 +501,19 @@ int cenotaph_forms(int level, const uint8_t *key, const uint8_t *person, const u
             outcome = MALFORMED;
             break;
         }
-        if (!r.raw_bytes || r.raw_bytes > LONGEST) {
+        if (!r.raw_bytes || r.raw_bytes > 4 * LONGEST) {
             continue;
         }
         for (uint64_t j = 0; j < r.raw_bytes; j++) {
             high |= r.raw[j];
         }
-        if (high < 0x80 && !(postgres && may_be_address(r.raw, r.raw_bytes))) {
+        if (high >= 0x80) {
+            uint8_t unused[20];
+            rest encoded;
+            if (is_valid(national, (uint64_t)national->first + i) && value(national, i, unused, &encoded)) {
+                done[i] = (uint8_t)text_forms(&w, &r, &encoded, names[i]);
+            }
+        } else if (r.raw_bytes <= LONGEST && !(postgres && may_be_address(r.raw, r.raw_bytes))) {
             done[i] = 1;
             forms_of(&w, r.raw, (uint32_t)r.raw_bytes, names[i]);
         }

@@ -31,7 +31,7 @@ VARIABLE: Final = "CENOTAPH_KERNEL"
 OFF: Final = "off"
 NOT_EMPTY: Final = 2  # what `fingerprints` says of a value that is neither null nor empty
 OTHER, NUMBER = 1, 2  # what `numbers` says of values
-INTERFACE: Final = 4  # of the kernel that this was written for
+INTERFACE: Final = 5  # of the kernel that this was written for
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +86,7 @@ class Kernel:
     def forms(
         self,
         array: pa.Array,
+        national: pa.Array,
         rows: npt.NDArray[np.int64],
         names: npt.NDArray[np.uint64],
         kind: int,
@@ -94,7 +95,8 @@ class Kernel:
         from_start: bool,
         postgres: bool,
     ) -> native.Forms:
-        """What the values in these rows are searched for as, but for the few that are left to the caller."""
+        """What the values in these rows are searched for as, but for the few that are left to the caller.
+        `national` has those that are not ASCII in GB18030."""
         return native.forms(
             secrets.key,
             secrets.person,
@@ -102,6 +104,7 @@ class Kernel:
             kind,
             values(array),
             len(array),
+            values(national),
             rows,
             names,
             self.level,

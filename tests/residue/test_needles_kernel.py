@@ -19,6 +19,18 @@ native = pytest.importorskip("cenotaph_kernel", reason="cenotaph-kernel is not i
 
 KEY = bytes(range(32))
 ADDRESSES = ["6ba7b810-9dad-11d1-80b4-00c04fd430c8", "08:00:2b:01:02:03", "192.168.1.1", "::1", "fe80::1"]
+NO_TEXTS = [  # surrogates, longer than need be, beyond the last character, cut off, without a beginning
+    b"abcdef" + end
+    for end in (
+        b"\xed\xa0\x80",
+        b"\xc0\x80",
+        b"\xe0\x80\x80",
+        b"\xf4\x90\x80\x80",
+        b"\xe6\x9d",
+        b"\x80",
+        b"\xff",
+    )
+]
 DIGITS = st.text("0123456789", max_size=70) | st.sampled_from(
     ["0" * 20, "9223372036854775807", "1" + "0" * 40]
 )
@@ -26,12 +38,13 @@ TEXTS = st.one_of(
     DIGITS,
     st.text(max_size=70),
     st.text(st.characters(max_codepoint=127), max_size=66),
-    st.sampled_from(["", "aaaaaaa", "a@example.org", "Ab 7", *ADDRESSES]),
+    st.text("李小明住在里𠀀𪛖é\n", max_size=66),
+    st.sampled_from(["", "aaaaaaa", "a@example.org", "Ab 7", "\U0010ffff" * 64, *ADDRESSES]),
 )
 VALUES = [
     (pa.string(), TEXTS),
     (pa.large_string(), TEXTS),
-    (pa.binary(), st.binary(max_size=200) | TEXTS.map(str.encode)),
+    (pa.binary(), st.binary(max_size=200) | TEXTS.map(str.encode) | st.sampled_from(NO_TEXTS)),
     (pa.large_binary(), DIGITS.map(str.encode)),
     (pa.binary(8), st.binary(min_size=8, max_size=8)),
     (pa.int64(), st.integers(-(2**63), 2**63 - 1)),

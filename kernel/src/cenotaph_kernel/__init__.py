@@ -39,7 +39,7 @@ __all__ = [
 Buffer: TypeAlias = Any  # collections.abc.Buffer from Python 3.12 on
 
 CHUNK_RECORDS: Final = 4096
-INTERFACE: Final = 4  # counts up when a caller that was not changed would go wrong
+INTERFACE: Final = 5  # counts up when a caller that was not changed would go wrong
 KEY_BYTES: Final = 64
 DIGEST_BYTES: Final = 32
 FORM_BYTES: Final = 34
@@ -197,6 +197,7 @@ def forms(
     kind: int,
     column: Column,
     rows: int,
+    national: Column,
     wanted: Buffer,
     names: Buffer,
     level: Level,
@@ -206,12 +207,16 @@ def forms(
 ) -> Forms:
     """The encoded forms of the values in the rows `wanted` (int64), whose fingerprints are `names`.
 
+    `national` has, for each of these that is not ASCII and is to be done, how it is written in GB18030.
+
     As `cenotaph.residue.needles` makes them, whose secret multipliers these are (six uint64). Raises
     MalformedError as `digest`.
     """
     held: list[Any] = []
     given = _ffi.new("column *")
     _fill(given, column, held)
+    other = _ffi.new("column *")
+    _fill(other, national, held)
     which, known = _ffi.from_buffer("int64_t[]", wanted), _ffi.from_buffer("uint64_t[]", names)
     multipliers = _ffi.from_buffer("uint64_t[]", secrets)
     if len(which) != len(known) or len(multipliers) != 6:
@@ -229,6 +234,7 @@ def forms(
             postgres,
             given,
             rows,
+            other,
             which,
             len(which),
             known,

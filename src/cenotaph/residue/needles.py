@@ -28,6 +28,7 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from cenotaph import kernel
 from cenotaph.errors import UsageError
@@ -181,6 +182,7 @@ class NeedleBuilder:
         rows, names = rows[first[new]], names[new]
         made = by.forms(
             values,
+            _national(values.take(pa.array(rows))),
             rows,
             names,
             kind,
@@ -435,6 +437,23 @@ def _forms_of(plain: bytes, text: str | None) -> Iterator[tuple[int, bytes | Non
         yield 3, text.encode("gb18030") if telling else None
     elif text.isdigit() and len(text) < 20:
         yield from _integers(int(text))
+
+
+def _national(values: pa.Array) -> pa.Array:
+    """Texts that are not ASCII, in GB18030; null for others, and for those of which the middle is sought."""
+    if pa.types.is_integer(values.type) or pa.types.is_fixed_size_binary(values.type):
+        return pa.nulls(len(values), pa.binary())
+    try:
+        values = values.cast(pa.string())
+    except pa.ArrowInvalid:  # some are no text
+        return pa.nulls(len(values), pa.binary())
+    wanted = pc.and_(pc.invert(pc.string_is_ascii(values)), pc.less_equal(pc.utf8_length(values), LONGEST))
+    texts = values.filter(wanted)
+    joined = pc.binary_join(pa.ListArray.from_arrays([0, len(texts)], texts), "\n")[0].as_py()
+    encoded = joined.encode("gb18030").split(b"\n")  # of which no letter has a byte
+    if len(encoded) != len(texts):
+        encoded = [text.encode("gb18030") for text in texts.to_pylist()]
+    return pc.replace_with_mask(pa.nulls(len(values), pa.binary()), wanted, pa.array(encoded, pa.binary()))
 
 
 def _integers(value: int) -> Iterator[tuple[int, bytes | None]]:
