@@ -349,7 +349,14 @@ class CaseFile(_Table):
             online_overwrite=store.online_overwrite,
             retire_server=store.retire_server,
             held_beside=tuple(self._held_beside(store)),
+            retired_with=self._retired_with(store),
         )
+
+    def _retired_with(self, store: StoreTable) -> tuple[str, ...]:
+        """Addresses of the stores that go with the server of this one."""
+        if not store.retire_server:
+            return ()
+        return tuple(self.url(other) for other in self.store if self.home(other) == self.home(store))
 
     def _held_beside(self, store: StoreTable) -> Iterator[HeldBeside]:
         for other in self.store:

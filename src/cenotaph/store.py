@@ -12,6 +12,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import BinaryIO, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
@@ -89,6 +90,7 @@ class Surroundings:
     keeper: str | None = None  # the identity of the server that was surveyed; only of it is anything touched
     beside: frozenset[str] | None = None  # databases that its server had besides; None: whatever it has now
     held_beside: tuple[HeldBeside, ...] = ()  # some may be of the same server, and so of its base backups
+    retired_with: tuple[str, ...] = field(default=(), repr=False)  # addresses of what goes with its server
 
     @property
     def sets_aside(self) -> bool:
@@ -383,6 +385,30 @@ class Retiring(Protocol):
 
         `begin` is told, before the first change, what `known` has to be then; durable on return.
         """
+
+
+@dataclass(frozen=True, slots=True)
+class Restoration:
+    """One attempt to bring records back from what is left of a store's copies."""
+
+    method: str
+    tool: str
+    version: str
+    rows: int  # that came back
+    records: int  # of those, records of the scope
+    note: str = ""
+
+
+@runtime_checkable
+class Restorable(Protocol):
+    """A reader that can try to restore what is left of its store's copies."""
+
+    def restorations(
+        self, erased: frozenset[str], scratch: Path, volume: int
+    ) -> tuple[Sequence[Restoration], Sequence[str]]:
+        """What came back, and what was not tried, with the reason. `erased`: names of collections whose
+        selected records should not come back. Works in a folder of `scratch`, which is overwritten in the
+        end, and not on the device `volume`."""
 
 
 @runtime_checkable

@@ -20,12 +20,13 @@ import zstandard
 
 import postgres_server
 from cenotaph import durable
+from cenotaph.errors import PermanentStoreError
 from cenotaph.residue.needles import NeedleBuilder
 from cenotaph.residue.scan import scan
 from cenotaph.scope import EVERYTHING, Hold, Selection, parse_predicate
 from cenotaph.store import GivenCopy, Grade, HeldBeside, Reclamation, Surroundings
 from cenotaph.stores.postgres import open_eraser, open_reader
-from cenotaph.stores.postgres.outside import archive, logs, renewal, standby
+from cenotaph.stores.postgres.outside import archive, backups, beside, logs, renewal, standby
 from cenotaph.stores.postgres.reader import Retired
 from cenotaph.testing.contract import Log, Rows
 
@@ -306,6 +307,18 @@ def test_what_waits_for_a_failing_archiver_is_told(place: Place, monkeypatch: py
     assert reclaimed.reached is Grade.L1
     assert "wait for the archiver: its command fails" in f"{reclaimed.why_not_higher} {reclaimed.notes}"
     assert before <= set(place.archive.iterdir())
+
+
+def test_the_archive_that_a_silent_standby_may_need_stays(place: Place) -> None:
+    """The case names a standby that takes its log from the archive, and does not answer now."""
+    silent = GivenCopy("standby", place.server.url().replace("port=5432", "port=5999"))
+    segments = set(place.archive.iterdir())
+
+    reclaimed = place.reclaim("public.patient", copies=(silent,))
+
+    told = f"{reclaimed.why_not_higher} {reclaimed.notes}"
+    assert "the wal archive stays: a standby that the case names may need" in told
+    assert segments <= set(place.archive.iterdir())
 
 
 @pytest.mark.parametrize(
@@ -713,6 +726,8 @@ def test_a_dump_that_a_hold_may_need_stays(place: Place) -> None:
         ("another file", "no dump that pg_dump wrote"),
         ("another database", "a dump of another database"),
         ("another database, plain", "no table of this database"),
+        ("another database, its rows alone", "no table of this database"),
+        pytest.param("another server's of that name", "no table of this database", marks=pytest.mark.slow),
         ("cut off", "broken off"),
         ("link", "is a symlink"),
     ],
@@ -724,8 +739,14 @@ def test_what_is_no_dump_of_the_database_is_left_alone(place: Place, wrong: str,
         path.write_bytes(b"another's")
     elif wrong.startswith("another database"):
         place.server.run("CREATE TABLE IF NOT EXISTS foreigners (id int8)")
-        form = "-Fp" if wrong.endswith("plain") else "-Fc"
+        form = "-Fc" if wrong == "another database" else "-Fp" if wrong.endswith("plain") else "-a"
         subprocess.run([BIN / "pg_dump", form, "-f", path, "-d", place.server.url()], check=True)
+    elif wrong.startswith("another server"):
+        place.server.run(f"ALTER DATABASE {place.name} RENAME TO aside", f"CREATE DATABASE {place.name}")
+        place.sql("CREATE TABLE foreigners (id int8)")
+        subprocess.run([BIN / "pg_dump", "-Fc", "-f", path, "-d", place.url], check=True)
+        place.server.drop(place.name)
+        place.server.run(f"ALTER DATABASE aside RENAME TO {place.name}")
     elif wrong == "cut off":
         whole = dump(place, place.folder / "whole", "-Fc")
         path.write_bytes(whole.read_bytes()[:200])
@@ -740,6 +761,39 @@ def test_what_is_no_dump_of_the_database_is_left_alone(place: Place, wrong: str,
     assert why in f"{reclaimed.why_not_higher} {reclaimed.notes}"
     assert os.lstat(path).st_size == before.st_size
     path.unlink()
+
+
+def test_what_came_to_the_place_while_a_new_one_was_made_stays(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A nightly job writes the next dump over the one that was looked at: nobody looked at that."""
+    old, tonight = dump(place, place.folder / "nightly", "-Fc"), place.folder / "tonight"
+    given = GivenCopy("dump", str(old), str(place.folder / "unused"))
+    tonight.write_bytes(old.read_bytes())
+    monkeypatch.setattr(renewal, "renew", lambda *_: tonight.rename(old))
+
+    told = renewed(place.url, given)
+
+    assert "something else came to lie at its place" in told
+    assert old.exists()
+    old.unlink()
+
+
+@pytest.mark.parametrize(
+    "other", ["notes.txt", "pg_wal/notes.txt", "base/5/mine", "base/mine/1", "pg_xact/x"]
+)
+def test_a_base_backup_without_a_list_has_only_names_that_a_cluster_has(place: Place, other: str) -> None:
+    """Whatever else lies there is somebody's: all names of a server's own directory, and no other."""
+    names = [path.relative_to(place.server.data) for path in place.server.data.rglob("*") if path.is_file()]
+    own = [str(name) for name in names if str(name) not in ("postmaster.pid", "backup_manifest")]
+
+    def found(*more: str) -> backups.Backup:
+        files = tuple(beside.Found(os.fsencode(name), 1) for name in (*own, *more))
+        return backups.Backup("base backup", "/nowhere", True, files, None)
+
+    backups._only_of_a_cluster(found())
+    with pytest.raises(PermanentStoreError, match="move them elsewhere"):
+        backups._only_of_a_cluster(found(other))
 
 
 @pytest.mark.slow

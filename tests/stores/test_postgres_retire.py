@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,9 @@ from cenotaph.errors import PermanentStoreError, StoreError, TransientStoreError
 from cenotaph.scope import Selection
 from cenotaph.store import Grade, Reclamation, Retiring, Served, State, Surroundings
 from cenotaph.stores.postgres import open_eraser, open_reader
+from cenotaph.stores.postgres.catalog import schema
 from cenotaph.stores.postgres.reclaiming import retire
+from cenotaph.stores.postgres.session import Place
 from postgres_server import Server
 
 PERSON = b"Person-"
@@ -222,6 +225,54 @@ def test_a_file_that_is_somebody_elses_too_keeps_the_server(server: Server) -> N
     _stays(server, PermanentStoreError, "another name elsewhere")
 
     kept.unlink()
+
+
+def test_a_cluster_inside_its_directory_keeps_the_server(server: Server) -> None:
+    """Somebody keeps a base backup there, or the cluster from before an upgrade."""
+    inner = server.data / "old" / "global"
+    inner.mkdir(parents=True)
+    (inner / "pg_control").write_bytes(bytes(8192))
+
+    with pytest.raises(PermanentStoreError, match="another cluster, or a base backup, lies inside"):
+        _retire(server)
+
+    shutil.rmtree(server.data / "old")
+
+
+def test_a_link_to_what_is_not_its_own_keeps_the_server(server: Server, tmp_path: Path) -> None:
+    """A link in pg_tblspc that no tablespace of it has; and one to files that another server has open."""
+    link = server.data / "pg_tblspc" / "99999"
+    link.symlink_to(tmp_path)
+    with pytest.raises(PermanentStoreError, match="a link in pg_tblspc is none of its tablespaces"):
+        _retire(server)
+    link.unlink()
+
+    theirs = server.data / "base" / "theirs"
+    with theirs.open("wb") as output:
+        other = subprocess.Popen(["sleep", "60"], stdout=output, cwd="/")
+    try:
+        with pytest.raises(PermanentStoreError, match="another program has files open"):
+            _retire(server)
+    finally:
+        other.kill()
+        other.wait()
+        theirs.unlink()
+
+
+def test_a_view_with_rows_in_a_database_that_is_no_store_keeps_the_server(server: Server) -> None:
+    """Its tables are empty, and what they had is still shown. One in a store's own database does not."""
+    name = server.database(
+        "CREATE TABLE person (name text)",
+        "INSERT INTO person VALUES ('Somebody')",
+        "CREATE MATERIALIZED VIEW shown AS TABLE person",
+        "DELETE FROM person",
+    )
+    try:
+        with pytest.raises(PermanentStoreError, match="1 of its databases have rows that stay"):
+            _retire(server)
+        assert not schema.has_rows(Place.of(server.url(name)), views=False)
+    finally:
+        server.drop(name)
 
 
 def test_a_standby_that_nobody_listed_keeps_the_server(server: Server) -> None:

@@ -46,6 +46,7 @@ class Head:
     length: int  # bytes
     int_size: int
     blocks: int  # of data that follow
+    tables: frozenset[tuple[bytes, bytes]]  # schema and name, never shown either
 
 
 def head(data: bytes) -> Head | None:
@@ -237,18 +238,26 @@ def _head(reader: _Bytes) -> Head:
     database = (reader.text() or b"").decode("utf-8", "replace")
     for _ in range(2):  # versions of the server and of pg_dump
         reader.text()
-    blocks = sum(_entry(reader, version, offset_size, form) for _ in range(reader.number()))
-    return Head(form, database, reader.at, reader.int_size, blocks)
+    blocks, tables = 0, set()
+    for _ in range(reader.number()):
+        has_data, table = _entry(reader, version, offset_size, form)
+        blocks += has_data
+        tables |= {table} if table else set()
+    return Head(form, database, reader.at, reader.int_size, blocks, frozenset(tables))
 
 
-def _entry(reader: _Bytes, version: tuple[int, int], offset_size: int, form: int) -> bool:
-    """Pass over one entry; whether it has data."""
+def _entry(
+    reader: _Bytes, version: tuple[int, int], offset_size: int, form: int
+) -> tuple[bool, tuple[bytes, bytes] | None]:
+    """Pass over one entry; whether it has data, and which table it is, if one."""
     reader.number()  # its own number
     has_data = reader.number() != 0
-    for _ in range(4):  # catalog, oid, name, kind
-        reader.text()
+    _, _, name, kind = (reader.text() for _ in range(4))  # catalog, oid before them
     reader.number()  # section
-    for _ in range(3 + 2 + (version >= (1, 14))):  # statements; schema, tablespace, access method
+    for _ in range(3):  # statements
+        reader.text()
+    schema = reader.text()
+    for _ in range(1 + (version >= (1, 14))):  # tablespace, access method
         reader.text()
     if version >= (1, 16):
         reader.number()  # kind of relation
@@ -260,4 +269,4 @@ def _entry(reader: _Bytes, version: tuple[int, int], offset_size: int, form: int
         reader.take(1 + offset_size)
     else:
         reader.text()  # the name of its file
-    return has_data
+    return has_data, (schema or b"", name or b"") if kind == b"TABLE" else None

@@ -98,15 +98,17 @@ def read(session: Session, only: str | None = None) -> Schema:
     return Schema(tuple(sorted(tables, key=lambda table: table.name)))
 
 
-def has_rows(place: Place) -> bool:
-    """Whether a database has a row in any table, or a large object. Raises: StoreError where it cannot be
-    told."""
+def has_rows(place: Place, *, views: bool = True) -> bool:
+    """Whether a database has a row in any table or, `views`, materialized view; or a large object.
+
+    Raises: StoreError where it cannot be told.
+    """
     with driver_errors("a database of the server"), closing(Session(place)) as session:
         if session.one("SELECT EXISTS (SELECT FROM pg_largeobject_metadata)"):
             return True
         return any(
             session.one(f"SELECT EXISTS (SELECT FROM ONLY {quoted(schema)}.{quoted(table)})")
-            for schema, table in session.rows(_USERS_TABLES)
+            for schema, table in session.rows(_USERS_TABLES, views)
         )
 
 
@@ -117,7 +119,8 @@ _NAMED = """CASE WHEN n.nspname LIKE '%.%' OR c.relname LIKE '%.%'
     ELSE n.nspname || '.' || c.relname END"""  # as `collection_name`
 _USERS_TABLES = f"""
 SELECT n.nspname::text, c.relname::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE c.relkind = 'r' AND c.relpersistence <> 't' AND {USERS_OWN}
+WHERE (c.relkind = 'r' OR $1 AND c.relkind = 'm' AND c.relispopulated) AND c.relpersistence <> 't'
+    AND {USERS_OWN}
 """
 _READ = f"({USERS_OWN} OR c.oid = {LARGE_OBJECTS}) AND ($1::text IS NULL OR $1::text = {_NAMED})"
 

@@ -22,7 +22,7 @@ from cenotaph.residue import lanes
 from cenotaph.store import Command, Copy, Disposition, Extent, Surroundings
 from cenotaph.stores.postgres.beneath import raw
 from cenotaph.stores.postgres.commands import CHECKPOINT, SWITCH
-from cenotaph.stores.postgres.outside import backups, beside
+from cenotaph.stores.postgres.outside import backups, beside, standby
 from cenotaph.stores.postgres.session import Denied, Session
 from cenotaph.stores.postgres.work import Outlook, Work
 
@@ -41,7 +41,7 @@ def found(session: Session, around: Surroundings) -> Iterator[Copy]:
     for path in places(session, around):
         if path is None:
             yield Copy(UNKNOWN, "archive_command", 0, Disposition.REACH_NOT)
-        elif (size := sum(file.size for file in _files(path))) or _archives(session):
+        elif (size := sum(file.size for file in files(path))) or _archives(session):
             yield Copy(KIND, path, size, Disposition.REACH_NOT)
 
 
@@ -58,8 +58,15 @@ def remains(around: Surroundings) -> Iterator[Extent]:
 
 
 def _extents(path: str) -> Iterator[Extent]:
-    for file in _files(path):
+    for file in files(path):
         yield beside.extent(KIND, os.path.join(path, os.fsdecode(file.name)), file.size)
+
+
+def restored_name(name: bytes) -> str | None:
+    """As what a server asks for a file of an archive, packed or not; None for what it does not ask for."""
+    if _SEGMENT.fullmatch(name):
+        return os.fsdecode(name[:24])
+    return os.fsdecode(name[:16]) if _HISTORY.fullmatch(name) else None
 
 
 def places(session: Session, around: Surroundings) -> list[str | None]:
@@ -94,6 +101,9 @@ def destroy(work: Work) -> None:
         return
     if behind := _standbys_behind(work.writer):
         work.limits.append(f"the wal archive stays: {behind} standbys have not yet read what lies in it")
+        return
+    if needed := standby.not_yet(work, _end_of(work.writer, mark)):
+        work.limits.append(f"the wal archive stays: {needed}")
         return
     identifier = int(work.writer.one("SELECT system_identifier FROM pg_control_system()"))
     left = _left(work, mark)
@@ -193,6 +203,15 @@ def _settle(work: Work) -> tuple[str, str | None, str]:
     return mark, last, told
 
 
+def _end_of(session: Session, segment: str) -> str:
+    """The place in the log at which a segment ends, or up to which there is any of it."""
+    now = str(session.one("SELECT pg_current_wal_flush_lsn()::text"))
+    size = int(session.one("SELECT setting FROM pg_settings WHERE name = 'wal_segment_size'"))
+    end = (int(segment[8:16], 16) << 32) + (int(segment[16:24], 16) + 1) * size
+    written = int("".join(f"{int(part, 16):08X}" for part in now.split("/")), 16)
+    return f"{min(end, written) >> 32:X}/{min(end, written) & 0xFFFFFFFF:X}"
+
+
 def _last(session: Session) -> str:
     """What the server says it archived last; empty where it says nothing."""
     return str(session.one("SELECT coalesce(last_archived_wal, '') FROM pg_stat_archiver"))
@@ -260,7 +279,8 @@ def _decoded(head: bytes) -> bytes:
     return b""
 
 
-def _files(path: str) -> list[beside.Found]:
+def files(path: str) -> list[beside.Found]:
+    """What lies directly in an archive and is of one, by its name; nothing where it cannot be read."""
     try:
         with beside.folder(path) as place:
             return list(beside.listed(place, _is_ours))

@@ -16,8 +16,9 @@ import io
 import json
 import os
 import re
+import stat
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from typing import BinaryIO, cast
@@ -39,7 +40,7 @@ DUMP, BASE = "dump", "base backup"
 HELD = "kept for a hold"
 _HELD = "it may hold records that are held"
 _BEGUN = ".cenotaph-old"  # behind the name of what is being destroyed
-_CUSTOM, _PLAIN, _CLUSTER = "custom", "plain", "of all databases"
+CUSTOM, _PLAIN, _CLUSTER = "custom", "plain", "of all databases"
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,14 +160,35 @@ def _go(work: Work, backup: Backup, tally: beside.Tally) -> None:
     if _held(work, backup.kind):  # also of what was begun: the hold may be newer
         raise PermanentStoreError(_HELD)
     if not backup.begun:
+        seen = _seen(backup.path)
         _make_dispensable(work, backup)
     with beside.folder(parent) as place:
         if not backup.begun:
             beside.begin(place, name, begun)
+            if _seen(backup.path + _BEGUN) != seen:  # making a new one may have taken hours
+                beside.begin(place, begun, name)
+                raise PermanentStoreError(
+                    "something else came to lie at its place, or in it, since it was looked at"
+                )
         if backup.folder:
             beside.destroy_folder(place, begun, tally)
         else:
             beside.destroy(place, begun, tally, begun=True)
+
+
+def _seen(path: str) -> frozenset[tuple[object, ...]]:
+    """What lies there, as it is: every file and folder of it by inode, size and time of change."""
+    return frozenset(_marks(path))
+
+
+def _marks(path: str) -> Iterator[tuple[object, ...]]:
+    top = os.lstat(path)
+    yield (stat.S_IFMT(top.st_mode), top.st_dev, top.st_ino, top.st_size, top.st_mtime_ns)
+    for here, folders, files in os.walk(path):
+        for name in (*folders, *files):
+            info = os.lstat(os.path.join(here, name))
+            place = os.path.relpath(os.path.join(here, name), path)
+            yield (place, info.st_dev, info.st_ino, info.st_size, info.st_mtime_ns)
 
 
 def _make_dispensable(work: Work, backup: Backup) -> None:
@@ -181,16 +203,16 @@ def _make_dispensable(work: Work, backup: Backup) -> None:
                 pass
     if os.path.islink(backup.path):
         raise PermanentStoreError("it is a symlink: nothing is done to it")
-    what = _base(work.writer, backup) if backup.kind == BASE else _dump(work.writer, backup)
-    if _held(work, what):
+    found = what(work.writer, backup)
+    if _held(work, found):
         raise PermanentStoreError(_HELD)
-    if what == _CLUSTER and _stays(work, others=True):
+    if found == _CLUSTER and _stays(work, others=True):
         raise PermanentStoreError("it is a dump of all databases, of which parts stay, and is not made anew")
     if backup.renew is not None:
         if os.path.realpath(backup.renew).startswith(os.path.realpath(backup.path) + "/"):
             raise PermanentStoreError("the place of the new one lies inside it")
         renewal.renew(work, backup.kind, backup.renew)
-    elif stays := _stays(work, others=what in (BASE, _CLUSTER)):
+    elif stays := _stays(work, others=found in (BASE, _CLUSTER)):
         raise PermanentStoreError(f"{stays}, and the case names no place for a new one (renew)")
 
 
@@ -222,6 +244,14 @@ def _files(path: str, folder: bool) -> Iterator[beside.Found]:
 # --- what a given copy is --------------------------------------------------------------------
 
 
+def what(session: Session, backup: Backup) -> str:
+    """Which kind of dump it is (`CUSTOM`: one that pg_restore reads), or that it is a base backup.
+
+    Raises: PermanentStoreError where it is none, or one of another database or server.
+    """
+    return _base(session, backup) if backup.kind == BASE else _dump(session, backup)
+
+
 def _dump(session: Session, backup: Backup) -> str:
     """Which kind of dump it is.
 
@@ -235,7 +265,7 @@ def _dump(session: Session, backup: Backup) -> str:
         path = tables
     else:
         path = backup.path
-    with _unpacked(path) as stream:
+    with unpacked(path) as stream:
         begin = stream.read(512)
         if begin[257:262] == b"ustar" and begin.startswith(b"toc.dat\0"):
             begin = b""
@@ -246,7 +276,7 @@ def _dump(session: Session, backup: Backup) -> str:
     if b"-- PostgreSQL database cluster dump" in text:
         return _CLUSTER
     if b"-- PostgreSQL database dump" in text:
-        _has_tables_of(session, begin)
+        _has_tables_of(session, {_unquoted(found) for found in _TABLES.findall(begin)})
         return _PLAIN
     raise PermanentStoreError("it is no dump that pg_dump wrote")
 
@@ -260,7 +290,8 @@ def _of_this_database(session: Session, begin: bytes) -> str:
         raise PermanentStoreError("it is broken off")
     if told.database != str(session.one("SELECT current_database()::text")):
         raise PermanentStoreError("it is a dump of another database")
-    return _CUSTOM
+    _has_tables_of(session, told.tables)  # another server may have one of that name
+    return CUSTOM
 
 
 def _base(session: Session, backup: Backup) -> str:
@@ -270,7 +301,7 @@ def _base(session: Session, backup: Backup) -> str:
         names = {file.name for file in backup.files}
         if b"backup_label" not in names or b"postmaster.pid" in names:
             raise PermanentStoreError("it is a server's data directory, or was one: it is no base backup")
-        _only_in_manifest(backup)
+        _only_of_a_cluster(backup)
         with open(os.path.join(backup.path, "global", "pg_control"), "rb") as control:
             identifier: int | None = _identifier(control.read(8))
     else:
@@ -293,8 +324,9 @@ def _only(backup: Backup, names: re.Pattern[bytes]) -> None:
         raise PermanentStoreError("its folder has files in it that are not of it: move them elsewhere")
 
 
-def _only_in_manifest(backup: Backup) -> None:
-    """As `_only`, of a base backup in files that has a list of them."""
+def _only_of_a_cluster(backup: Backup) -> None:
+    """As `_only`, of a base backup in files: by its list of them, where it has one, and else by their names.
+    The log's files are in no list."""
     try:
         with open(os.path.join(backup.path, "backup_manifest"), "rb") as stream:
             listed = json.load(stream)["Files"]
@@ -303,28 +335,37 @@ def _only_in_manifest(backup: Backup) -> None:
             for one in listed
         }
     except FileNotFoundError:
-        return  # it was made without
+        _only(backup, _OF_A_CLUSTER)  # it was made without
+        return
     except (OSError, ValueError, KeyError, TypeError):
         raise PermanentStoreError("its backup_manifest cannot be read") from None
     if any(
-        file.name not in known and file.name != b"backup_manifest" and not file.name.startswith(b"pg_wal/")
+        file.name not in known and file.name != b"backup_manifest" and not _OF_ITS_LOG.fullmatch(file.name)
         for file in backup.files
     ):
         raise PermanentStoreError("it has files that its backup_manifest does not know: move them elsewhere")
 
 
-def _has_tables_of(session: Session, begin: bytes) -> None:
-    """A plain dump does not say which database it is of; its tables do, somewhat."""
-    made = set(_CREATES.findall(begin))
-    here = {str(name).encode() for (name,) in session.rows(_NAMES)}
-    if made and not made & here:
-        raise PermanentStoreError("it has no table of this database")
+def _has_tables_of(session: Session, told: Set[tuple[bytes, bytes]]) -> None:
+    """A dump does not say which server it is of, a plain one not even which database; its tables do,
+    somewhat: one has to be here, and most of them, since tables come and go."""
+    here = {(str(schema).encode(), str(name).encode()) for schema, name in session.rows(_NAMES)}
+    if not told & here or 2 * len(told & here) < len(told):
+        what = "no table of this database, or more that are of another one" if told else "no table at all"
+        raise PermanentStoreError(f"it has {what}")
+
+
+def _unquoted(found: tuple[bytes, ...]) -> tuple[bytes, bytes]:
+    """Schema and name of a table as SQL has them."""
+    words = _WORD.findall(b"".join(found))
+    schema, name = (word[1:-1].replace(b'""', b'"') if word[:1] == b'"' else word for word in words)
+    return schema, name
 
 
 def _packed_identifier(path: str) -> int | None:
     """In the tar file of a base backup; its control file comes last."""
     try:
-        with _unpacked(path) as stream, tarfile.open(fileobj=stream, mode="r|") as archive:
+        with unpacked(path) as stream, tarfile.open(fileobj=stream, mode="r|") as archive:
             for member in archive:
                 if member.name.removeprefix("./") == "global/pg_control" and member.isreg():
                     content = archive.extractfile(member)
@@ -339,7 +380,7 @@ def _identifier(control: bytes) -> int:
 
 
 @contextlib.contextmanager
-def _unpacked(path: str) -> Iterator[BinaryIO]:
+def unpacked(path: str) -> Iterator[BinaryIO]:
     """A file's bytes, decompressed as they begin."""
     try:
         with open(path, "rb") as file:
@@ -362,9 +403,32 @@ _IDENTIFIER = "SELECT system_identifier FROM pg_control_system()"
 _PACKED = rb"(?:\.(?:gz|zst|lz4))?"
 _OF_A_DUMP = re.compile(rb"toc\.dat|(?:[0-9]+|blob_[0-9]+)\.dat" + _PACKED + rb"|blobs(?:_[0-9]+)?\.toc")
 _OF_A_BASE = re.compile(rb"(?:base|pg_wal|[0-9]+)\.tar" + _PACKED + rb"|backup_manifest")
-_CREATES = re.compile(rb"^CREATE (?:UNLOGGED )?TABLE (.+) \($", re.MULTILINE)
+_LOG_NAMES = (
+    rb"pg_wal/(?:(?:archive_status/)?(?:[0-9A-F]{24}(?:\.partial|\.[0-9A-F]{8}\.backup)?|[0-9A-F]{8}\.history)"
+    rb"(?:\.ready|\.done)?|summaries/[0-9A-F]{40}\.summary)"
+)
+_OF_ITS_LOG = re.compile(_LOG_NAMES)
+_OF_A_CLUSTER = re.compile(  # "Database File Layout", and what administrators keep there
+    _LOG_NAMES + rb"|(?:base/[0-9]+|global)/(?:(?:t[0-9]+_)?[0-9]+(?:_(?:fsm|vm|init))?(?:\.[0-9]+)?"
+    rb"|PG_VERSION|pg_filenode\.map|pg_internal\.init|pg_control)"
+    rb"|pg_(?:xact|commit_ts|subtrans|serial|notify|twophase|multixact/(?:members|offsets))/[0-9A-F]+"
+    rb"|pg_logical/(?:replorigin_checkpoint|(?:snapshots|mappings)/[-0-9A-Fa-f]+(?:\.snap)?)"
+    rb"|pg_replslot/[^/]+/(?:state|xid-[^/]+)|pg_snapshots/[-0-9A-F]+|pg_stat(?:_tmp)?/[^/]+\.stat"
+    rb"|(?:pg_)?log/[^/]+\.(?:log|csv|json)"
+    rb"|PG_VERSION|backup_label(?:\.old)?|tablespace_map(?:\.old)?|(?:standby|recovery)\.signal"
+    rb"|postgresql(?:\.auto)?\.conf|pg_(?:hba|ident)\.conf|postmaster\.opts|current_logfiles"
+    rb"|(?:server|root)\.(?:crt|key|crl)"
+)
+_IDENTIFIER_TEXT = rb"(?:\"(?:[^\"]|\"\")+\"|[^\s\".(]+)"
+_WORD = re.compile(_IDENTIFIER_TEXT)
+_TABLE = rb"(" + _IDENTIFIER_TEXT + rb"\." + _IDENTIFIER_TEXT + rb")"
+_TABLES = re.compile(
+    rb"^(?:CREATE (?:UNLOGGED )?TABLE " + _TABLE + rb" \($|COPY " + _TABLE + rb" \(.*\) FROM stdin;$"
+    rb"|INSERT INTO " + _TABLE + rb" VALUES )",
+    re.MULTILINE,
+)
 _NAMES = """
-SELECT format('%I.%I', n.nspname, c.relname) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+SELECT n.nspname::text, c.relname::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind IN ('r', 'p')
 """
 _SERVERS_OWN = ("postgres", "template1")  # every server has them; people keep tables in them all the same

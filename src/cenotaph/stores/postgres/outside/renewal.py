@@ -14,10 +14,8 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
-from cenotaph import durable
 from cenotaph.durable import Beneath, rename_new
 from cenotaph.errors import PermanentStoreError
-from cenotaph.residue import outside
 from cenotaph.stores.postgres.beneath import raw
 from cenotaph.stores.postgres.catalog import schema
 from cenotaph.stores.postgres.catalog.schema import Table
@@ -38,16 +36,8 @@ def renew(work: Work, kind: str, path: str) -> None:
     parent = Path(path).parent
     if not parent.is_dir():
         raise PermanentStoreError("the folder of the place for a new one is not there")
-    with outside.scratch_folder(parent, -1) as folder:
-        folder.chmod(0o711)
-        inner = folder / "server"
-        inner.mkdir(mode=0o700)
-        if user is not None:
-            os.chown(inner, user, -1)
-        try:
-            (_dump if kind == "dump" else _base_backup)(work, found, path, inner, user)
-        finally:
-            _wipe(inner)
+    with restoring.workplace(parent, user) as inner:
+        (_dump if kind == "dump" else _base_backup)(work, found, path, inner, user)
 
 
 def _dump(work: Work, found: Programs, path: str, inner: Path, user: int | None) -> None:
@@ -93,13 +83,10 @@ def _base_backup(work: Work, found: Programs, path: str, inner: Path, user: int 
         databases = session.rows(_DATABASES)
         (owner,) = session.rows("SELECT rolname::text FROM pg_roles WHERE oid = 10")[0]
         prepared = str(session.one("SELECT current_setting('max_prepared_transactions')"))
-    _refuse_links(new)
+    refuse_links(new)
     copy = inner / "data"
     shutil.copytree(new, copy, symlinks=True)
-    for signal in ("standby.signal", "recovery.signal"):
-        (copy / signal).unlink(missing_ok=True)
-    (copy / "postgresql.auto.conf").write_text("")
-    _give(copy, user)
+    restoring.make_startable(copy, user)
     settings = {"max_prepared_transactions": prepared}
     with programs.started(found, copy, user, str(owner), settings) as scratch:
         with closing(Session(scratch.place("template1"))) as made, driver_errors("the restored copy"):
@@ -111,7 +98,7 @@ def _base_backup(work: Work, found: Programs, path: str, inner: Path, user: int 
         _put(new, path)
 
 
-def _refuse_links(path: str) -> None:
+def refuse_links(path: str) -> None:
     """A server that is started on a copy of it would write where they lead: into a running one's log.
 
     Raises: PermanentStoreError.
@@ -120,15 +107,6 @@ def _refuse_links(path: str) -> None:
     with beside.folder(parent) as place:
         for _ in beside.walked(place, name):
             pass
-
-
-def _give(top: Path, user: int | None) -> None:
-    if user is None:
-        return
-    os.chown(top, user, -1)
-    for here, folders, names in os.walk(top):
-        for name in (*folders, *names):
-            os.chown(os.path.join(here, name), user, -1, follow_symlinks=False)
 
 
 def figures(session: Session) -> dict[str, tuple[object, ...]]:
@@ -157,21 +135,6 @@ def _compare(expected: dict[str, tuple[object, ...]], place: Place) -> None:
             f"{other} tables of a new one are not as in the database once it is restored: somebody wrote"
             " meanwhile, or something else lies at its place"
         )
-
-
-def _wipe(top: Path) -> None:
-    """Overwrite what a scratch server had, all of it before any of it is waited for."""
-    files = [path for path in top.rglob("*") if path.is_file() and not path.is_symlink()]
-    for path in files:
-        fd = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
-        try:
-            durable.overwrite(fd, os.fstat(fd).st_size, sync=False)
-        finally:
-            os.close(fd)
-    with Beneath(top) as place:
-        durable.syncfs(place.fd)
-    for path in files:
-        path.unlink()
 
 
 def _put(new: str, path: str) -> None:

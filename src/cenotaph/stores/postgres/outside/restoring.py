@@ -8,14 +8,20 @@ a restored table calls some of them, for an index on an expression, so that comp
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
 import secrets
 import tempfile
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
+from cenotaph import durable
+from cenotaph.durable import Beneath
 from cenotaph.errors import PermanentStoreError
+from cenotaph.residue import outside
 from cenotaph.store import Command
 from cenotaph.stores.postgres.outside.programs import Programs, Scratch
 from cenotaph.stores.postgres.session import Place, Session, driver_errors, quoted
@@ -91,6 +97,55 @@ def restore(
         _ENTRY.match(line) is not None for line in lines if _is_left_out(line, makings, _BEYOND)
     )
     return Restored(place, passed_over)
+
+
+@contextlib.contextmanager
+def workplace(parent: Path, user: int | None, volume: int = -1) -> Iterator[Path]:
+    """A folder in `parent` in which a scratch server can run as its user; everything in it is overwritten in
+    the end. Raises: UsageError where it would lie on the device `volume`."""
+    with outside.scratch_folder(parent, volume) as folder:
+        folder.chmod(0o711)
+        inner = folder / "server"
+        inner.mkdir(mode=0o700)
+        if user is not None:
+            os.chown(inner, user, -1)
+        try:
+            yield inner
+        finally:
+            _wipe(inner)
+
+
+def make_startable(copy: Path, user: int | None) -> None:
+    """Of a copy of a base backup: nothing that it was told to follow or archive to, and its user's."""
+    for signal in ("standby.signal", "recovery.signal"):
+        (copy / signal).unlink(missing_ok=True)
+    (copy / "postgresql.auto.conf").write_text("")
+    give(copy, user)
+
+
+def give(top: Path, user: int | None) -> None:
+    """Have the user that a scratch server runs as own it all."""
+    if user is None:
+        return
+    os.chown(top, user, -1)
+    for here, folders, names in os.walk(top):
+        for name in (*folders, *names):
+            os.chown(os.path.join(here, name), user, -1, follow_symlinks=False)
+
+
+def _wipe(top: Path) -> None:
+    """Overwrite what a scratch server had, all of it before any of it is waited for."""
+    files = [path for path in top.rglob("*") if path.is_file() and not path.is_symlink()]
+    for path in files:
+        fd = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            durable.overwrite(fd, os.fstat(fd).st_size, sync=False)
+        finally:
+            os.close(fd)
+    with Beneath(top) as place:
+        durable.syncfs(place.fd)
+    for path in files:
+        path.unlink()
 
 
 def reader(scratch: Scratch, version: int) -> str:

@@ -118,6 +118,19 @@ def follow(work: Work) -> None:
                 work.limits.append(f"a standby: {error.message}")
 
 
+def not_yet(work: Work, until: str) -> str:
+    """Why a given standby may still need what the primary's archive has from before that place in the log;
+    empty where none does. One that takes its log from there is nowhere connected."""
+    for copy in work.around.copies:
+        if copy.kind == KIND:
+            try:
+                with _opened(work.writer, copy.place, Session) as standby:
+                    _wait(until, standby)
+            except StoreError as error:
+                return f"a standby that the case names may need what lies in it: {error.message}"
+    return ""
+
+
 def following(outlook: Outlook) -> Iterator[Command]:
     """What `follow` runs."""
     if any(copy.kind == KIND for copy in outlook.around.copies):

@@ -13,7 +13,7 @@ import select
 import signal
 import stat
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Set
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +23,7 @@ from cenotaph.errors import PermanentStoreError, TransientStoreError
 from cenotaph.store import Capabilities, Command, Grade, Reclamation, State, Surroundings
 from cenotaph.stores.postgres.beneath import raw, underneath
 from cenotaph.stores.postgres.catalog import schema
+from cenotaph.stores.postgres.outside import beside
 from cenotaph.stores.postgres.session import Place, Session, driver_errors
 
 STOPS = 60.0  # seconds for a fast shutdown, which waits for its checkpoint and for standbys to be told
@@ -82,6 +83,7 @@ def run(
         folders = [*_elsewhere(top, str(known["version"])), top]
         for folder in folders:
             _check_files(folder)
+        _check_alone(top, str(known["version"]))
         for folder in folders:
             _overwrite(folder, done)
         for folder in folders:
@@ -162,15 +164,20 @@ def _look(place: Place, around: Surroundings, version: str = "") -> State:
         names = [str(name) for (name,) in session.rows(_DATABASES)]
         identifier = int(session.one("SELECT system_identifier FROM pg_control_system()"))
         outside = _logs_outside(session, where.path)
-    left = sum(schema.has_rows(place.other(name)) for name in names)
+        tablespaces = {str(number) for (number,) in session.rows(_TABLESPACES)}
+    # views of a store show its tables, which are empty, as they were; its files go all the same
+    stores = {place.database, *(Place.of(url).database for url in around.retired_with)}
+    left = sum(schema.has_rows(place.other(name), views=name not in stores) for name in names)
     if left:
         raise PermanentStoreError(
             f"{_NO}{left} of its databases have rows that stay",
             hint="make each of them a store of a case, or leave retire_server out",
         )
     version = version or (Path(where.path) / "PG_VERSION").read_text("ascii").strip()
+    _check_links(where.path, tablespaces)
     for folder in (*_elsewhere(where.path, version), where.path):
         _check_files(folder)
+    _check_alone(where.path, version)
     device, inode = where.identity
     return {
         "identifier": str(identifier),
@@ -181,6 +188,7 @@ def _look(place: Place, around: Surroundings, version: str = "") -> State:
     }
 
 
+_TABLESPACES = "SELECT oid::int8 FROM pg_tablespace WHERE oid >= 16384"
 _DATABASES = "SELECT datname::text FROM pg_database WHERE datname <> 'template0' ORDER BY 1"
 
 
@@ -295,8 +303,39 @@ def _entries(top: str) -> Iterator[tuple[int, str, os.stat_result]]:
             yield fd, name, info
 
 
+def _check_links(top: str, tablespaces: Set[str]) -> None:
+    """Raises: PermanentStoreError: a link to a tablespace that the server does not know, or which leads where
+    another user's files are."""
+    owner = os.stat(top).st_uid
+    with contextlib.suppress(FileNotFoundError), os.scandir(os.path.join(top, "pg_tblspc")) as links:
+        for link in links:
+            if link.name not in tablespaces or (link.is_dir() and os.stat(link.path).st_uid != owner):
+                raise PermanentStoreError(
+                    f"{_NO}a link in pg_tblspc is none of its tablespaces, or leads to another user's folder",
+                    hint="see what it leads to, and remove the link if it is nobody's",
+                )
+
+
+def _check_alone(top: str, version: str) -> None:
+    """Raises: PermanentStoreError: another server works on files in one of its folders, as where its
+    directory was copied together with links that lead to the other's tablespaces."""
+    others = beside.written_elsewhere(top)
+    for folder in (*_elsewhere(top, version), top):
+        if any(underneath.identity(info) in others for _, _, info in _entries(folder)):
+            raise PermanentStoreError(
+                f"{_NO}another program has files open there for writing: they may be another server's",
+                hint="end it, or see to whom the folder belongs that a link in pg_tblspc or pg_wal leads to",
+            )
+
+
 def _check_files(top: str) -> None:
     """Raises: PermanentStoreError: a file is also somebody else's."""
+    own = os.path.join(top, _CONTROL)
+    for here, _, files in os.walk(top):
+        if "pg_control" in files and os.path.join(here, "pg_control") != own:
+            raise PermanentStoreError(
+                f"{_NO}another cluster, or a base backup, lies inside its directory", hint="move it elsewhere"
+            )
     if any(stat.S_ISREG(info.st_mode) and info.st_nlink > 1 for _, _, info in _entries(top)):
         raise PermanentStoreError(
             f"{_NO}a file in its directory has another name elsewhere (pg_upgrade --link leaves such)",
