@@ -363,6 +363,18 @@ def test_files_that_others_have_open_keep_their_tails_and_that_is_told(tmp_path)
         assert it.count(TAILS) == 1
 
 
+def test_a_log_that_a_program_goes_on_writing_has_nothing_behind_its_end(tmp_path):
+    """What is only appended to has zeros there, which the device shows: a running server's log had kept its
+    volume at L2."""
+    with estate(tmp_path, "ext4") as it:
+        with (it.store / "server.log").open("ab", buffering=0) as log:
+            log.write(b"LOG:  checkpoint complete\n" * 300)
+            wiped, _ = run(it)
+
+        assert (wiped.reached, wiped.why_not_higher) == (Grade.L3, "")
+        assert it.residues() == (0, 0, 0)
+
+
 def test_links_out_of_the_store_are_not_followed(tmp_path):
     """What a symbolic link points at is somebody else's, on this volume or on another."""
     outside = tmp_path / "outside"

@@ -12,6 +12,7 @@ https://www.sqlite.org/fileformat2.html § 1.6 (b-tree pages), § 1.7 (overflow)
 from __future__ import annotations
 
 import io
+import math
 from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import BinaryIO, TypeAlias, cast
@@ -204,7 +205,7 @@ def _stands_out(bases: _Ints, counts: _Ints, nth: int) -> bool:
 
 def _more_than(votes: int) -> float:
     """How many votes are clearly more than so many that come by chance."""
-    return votes + 2 * votes**0.5
+    return votes + 2 * math.sqrt(votes)
 
 
 def _pointers(source: BinaryIO, size: int, trees: _Ints) -> _Ints:

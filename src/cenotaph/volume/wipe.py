@@ -117,6 +117,9 @@ class _Run:
             self.mounted.check,
             lambda count: self.tell("file tails wiped", count, 0),
         )
+        if done.held:
+            with self._device() as device:
+                done.look(None if device is None else device.pread)
         self._did("file tails", done.files, done.bytes)
         self._left(done.why_not())
 
