@@ -75,7 +75,7 @@ SERVED = '[[store]]\nname = "clinic"\nurl = "env:CLINIC"\n\n'
         ('[[copy]]\nstore = "clinc"\nkind = "dump"\npath = "../d"\n', "no store of the case that a server"),
         ('[[copy]]\nstore = "clinic"\nkind = "tape"\npath = "../d"\n', "copy.0.kind"),
         ('[[copy]]\nstore = "clinic"\nkind = "dump"\n', "every other copy a path"),
-        ('[[copy]]\nstore = "clinic"\nkind = "standby"\npath = "../d"\n', "a standby or a subscriber has a url"),
+        ('[[copy]]\nstore = "clinic"\nkind = "standby"\npath = "../d"\n', "subscriber has a url"),
         ('[[copy]]\nstore = "clinic"\nkind = "dump"\nurl = "postgresql://a/b"\n', "every other copy a path"),
         (
             '[[copy]]\nstore = "clinic"\nkind = "standby"\nurl = "postgresql://u:secret@a/b"\n',
