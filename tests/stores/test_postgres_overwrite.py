@@ -325,7 +325,8 @@ def test_a_session_that_ends_before_its_commit_leaves_the_table_as_it_was(
 def test_rows_that_come_once_the_session_has_ended_stay(
     town: MakeTown, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """They lie in the empty file, which has the table's name: nothing is written over, and it is said."""
+    """They lie in the empty file, which has the table's name: nothing is written over, and it is said. Once
+    somebody has taken them out and emptied the table, it goes on."""
     it = town(
         "CREATE TABLE people (name text)", "INSERT INTO people VALUES ('Person-1')", "DELETE FROM people"
     )
@@ -337,6 +338,34 @@ def test_rows_that_come_once_the_session_has_ended_stay(
     _refused(it, PermanentStoreError, "rows were written into a table")
 
     assert it.sql("SELECT name FROM people") == [("new",)]
+    it.sql("TRUNCATE people")
+    it.reclaim()
+    assert b"Person-1" in b"".join(it.before)
+    assert _set_aside(it) == []
+
+
+def test_an_unlogged_table_that_the_server_emptied_after_a_crash_stays_in_use(
+    town: MakeTown, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has files of its own then, and rows of people who go on: nothing is put over them, and what was set
+    aside is no part of it any more."""
+    it = town(
+        "CREATE UNLOGGED TABLE session (id int4 PRIMARY KEY, name text)",
+        "INSERT INTO session VALUES (1, 'Person-1')",
+        "CHECKPOINT",
+        "DELETE FROM session",
+    )
+    _ended_before_its_commit(it, monkeypatch)
+    it.server.stop_only(signal.SIGQUIT)
+    it.server.start()
+    it.sql("INSERT INTO session VALUES (2, 'new')", "CHECKPOINT")
+
+    it.reclaim()
+
+    assert it.sql("SELECT name FROM session WHERE id = 2") == [("new",)]
+    assert len(it.before) >= 2
+    assert not any(map(any, it.after))
+    assert _set_aside(it) == []
 
 
 def _ended_before_its_commit(it: Town, monkeypatch: pytest.MonkeyPatch) -> None:

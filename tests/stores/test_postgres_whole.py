@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import shutil
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from typing import Any, TypeAlias
 
 import pytest
 
 import postgres_server
-from cenotaph.errors import DriftError, TransientStoreError
+from cenotaph.errors import DriftError, PermanentStoreError, TransientStoreError
 from cenotaph.scope import Hold, Selection, parse_predicate
-from cenotaph.store import AT_ONCE, Assignment, Erasure, Surroundings
+from cenotaph.store import AT_ONCE, Assignment, Class, Erasure, Surroundings
 from cenotaph.stores.postgres import open_eraser, open_reader, whole, writing
+from cenotaph.stores.postgres.beneath import aside
+from cenotaph.stores.postgres.eraser import PostgresEraser
+from cenotaph.stores.postgres.reclaiming import overwrite
 from cenotaph.testing.contract import Log, Rows, Stopped
 
 PEOPLE = (
@@ -264,6 +271,185 @@ def test_old_files_are_kept_from_the_server_until_they_are_overwritten(town: Mak
 
     assert kept() == b""
     assert done.overwritten_bytes > 400 * 40
+
+
+# ── cut off ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def _eraser(it: Town) -> PostgresEraser:
+    here = Surroundings(str(it.server.data), online_overwrite=True)
+    return open_eraser(it.url, it.selection, frozenset(), here)
+
+
+def _mend(it: Town) -> None:
+    with closing(_eraser(it)) as eraser:
+        eraser.mend()
+
+
+def _set_aside(it: Town) -> list[str]:
+    folder = it.server.data / "base" / str(it.sql(_DATABASE)[0][0])
+    return sorted(path.name for path in folder.glob("cenotaph-*"))
+
+
+_DATABASE = "SELECT oid FROM pg_database WHERE datname = current_database()"
+
+
+def _cut_off(it: Town, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its session ends when the files are set aside, before its commit: they lie beside the table."""
+    plain = aside.set_aside
+
+    def ended(files: Sequence[Any]) -> None:
+        plain(files)
+        it.sql(
+            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name = 'cenotaph'"
+            " AND datname = current_database() AND state = 'idle in transaction' AND backend_xid IS NOT NULL"
+        )
+
+    with monkeypatch.context() as here:
+        here.setattr(aside, "set_aside", ended)
+        with pytest.raises(TransientStoreError):
+            it.erase("people", online_overwrite=True)
+    assert _set_aside(it)
+
+
+def test_files_are_put_back_wherever_the_database_has_its_own(
+    town: MakeTown, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its own tablespace is another than the server's, and the table lies in that one."""
+    it = town()
+    place = it.server.folder / "own"
+    place.mkdir()
+    shutil.chown(place, postgres_server.USER) if os.geteuid() == 0 else None
+    it.server.run(f"CREATE TABLESPACE own LOCATION '{place}'", f"ALTER DATABASE {it.name} SET TABLESPACE own")
+    it.sql("SET default_tablespace = pg_default", *PEOPLE)
+    it.seal()
+    assert it.file("people").startswith("base/")
+    _cut_off(it, monkeypatch)
+
+    _mend(it)
+
+    assert it.count("people") == 400
+    assert _set_aside(it) == []
+    it.sql("DROP TABLE people")
+    it.server.run(f"ALTER DATABASE {it.name} SET TABLESPACE pg_default", "DROP TABLESPACE own")
+
+
+def test_what_fails_while_files_are_set_aside_leaves_the_table_as_it_was(
+    town: MakeTown, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At the second name, with a session that lives on; nor does reclaiming in it overwrite any file."""
+    it = town(*PEOPLE)
+    it.seal()
+    plain, left = os.link, [3]
+
+    def full(*given: Any, **more: Any) -> None:
+        left[0] -= 1
+        if not left[0]:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        plain(*given, **more)
+
+    with closing(_eraser(it)) as eraser:
+        with monkeypatch.context() as here:
+            here.setattr(os, "link", full)
+            with pytest.raises(PermanentStoreError, match="No space left"):
+                eraser.erase_whole(it.parts["public.people"][0], it.assigned("people"))
+        assert _set_aside(it) == []
+        assert it.count("people") == 400
+        eraser.reclaim([])
+        assert it.count("people") == 400
+        assert eraser.erase_whole(it.parts["public.people"][0], it.assigned("people")) is not None
+
+
+def test_undone_in_a_session_that_lives_on_it_is_put_back_before_anything_else(
+    town: MakeTown, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its commit fails: what it does next finds the table as it was, also where that is to overwrite."""
+    it = town(*PEOPLE)
+    it.seal()
+    plain = aside.set_aside
+
+    def undone(files: Sequence[Any]) -> None:
+        plain(files)
+        raise TransientStoreError("the commit failed")
+
+    with closing(_eraser(it)) as eraser:
+        with monkeypatch.context() as here:
+            here.setattr(aside, "set_aside", undone)
+            with pytest.raises(TransientStoreError, match="the commit failed"):
+                eraser.erase_whole(it.parts["public.people"][0], it.assigned("people"))
+        assert _set_aside(it)
+
+        eraser.reclaim([])
+
+        assert it.count("people") == 400
+
+
+def test_files_of_another_run_are_not_overwritten_before_its_commit(
+    town: MakeTown, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that reclaims, and has looked for what was cut off before the other began."""
+    it = town(*PEOPLE)
+    it.seal()
+    with closing(_eraser(it)) as other:
+        other.mend()
+        _cut_off(it, monkeypatch)
+        with monkeypatch.context() as here:
+            here.setattr(overwrite, "mend", lambda writer, around: None)  # as long as the first has its lock
+            other.reclaim([])
+        assert _set_aside(it)
+        other.reclaim([])
+
+    assert it.count("people") == 400
+
+
+def test_sessions_that_met_the_empty_files_see_the_table_again(
+    town: MakeTown, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that reads it between the kill and the next run, and goes on in the same session."""
+    it = town(*PEOPLE)
+    it.seal()
+    _cut_off(it, monkeypatch)
+    with it.server.connect(it.name) as link:
+        counted = b"SELECT count(*) FROM people"
+        assert link.execute(counted).fetchall() == [(0,)]
+
+        _mend(it)
+
+        assert link.execute(counted).fetchall() == [(400,)]
+        link.execute(b"INSERT INTO people VALUES (401, 'new')")
+    assert it.count("people") == 401
+
+
+def test_an_index_that_was_made_anew_meanwhile_knows_the_rows_again(
+    town: MakeTown, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By an administrator whom its errors alarmed: it was made of no row."""
+    it = town(*PEOPLE)
+    it.seal()
+    _cut_off(it, monkeypatch)
+    it.sql("REINDEX TABLE people")
+
+    _mend(it)
+
+    by_index = ("SET enable_seqscan = off", "SELECT count(*) FROM people WHERE id > 0")
+    assert it.sql(*by_index) == [(400,)]
+    assert it.erase("people", online_overwrite=True) is not None
+
+
+def test_rows_that_somebody_else_took_meanwhile_are_not_called_as_sealed(town: MakeTown) -> None:
+    """All of one partition, after the kill: of the others it is known that they went as they were sealed."""
+    it = town(*PEOPLE)
+    it.seal()
+    it.sql("DELETE FROM people WHERE id <= 150")
+
+    done = it.erase("people", [one._replace(progress=Log(begun=_BEGUN)) for one in it.assigned("people")])
+
+    assert done is not None
+    assert [one.destroyed_as for one in done] == [Class.UNKNOWN, Class.AS_SEALED, Class.AS_SEALED]
+    assert done[0].notes[-1] == "150 records had gone before they could be erased"
+
+
+_BEGUN = {"records": 1, AT_ONCE: 1}
 
 
 def test_tables_that_refer_to_each_other_are_found_once() -> None:

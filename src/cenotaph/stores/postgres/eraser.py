@@ -74,6 +74,7 @@ class PostgresEraser:
         self._place, self._selection = place, large_objects.fitting(selection)
         self._shared, self._around = shared, around
         self._writer: Writer | None = None
+        self._mended = False
         self._ask: Callable[[], None] = lambda: None
 
     def order(self, collections: Sequence[Collection]) -> list[int]:
@@ -140,12 +141,14 @@ class PostgresEraser:
                     if one.progress.begun is None:
                         one.progress.begin({"records": one.sealed.records, AT_ONCE: 1})
                 if remaining:
+                    self._mended = False  # until the commit
                     overwrite.replace(writer, self._around, where, group)
+            self._mended = True
             self._read_empty(table, rows.Bounds.of(table), what)
         for one, _ in compared:
             one.progress.advance(one.sealed.records, 0)
         silent = () if writer.silent else (_LOGGED,)
-        return [Erasure(one.sealed.records, Class.AS_SEALED, 0, 0, silent) for one, _ in compared]
+        return [_erased(one.sealed.records, count, remaining, silent) for one, count in compared]
 
     def _goes_at_once(self, collection: Collection) -> list[Table] | None:
         """The table and those that have to be truncated with it; None where it has to be deleted from."""
@@ -165,7 +168,10 @@ class PostgresEraser:
             return Reclamation(Grade.L1, AWAITS_RETIREMENT, 0, 0)  # as far as this session can tell
         with driver_errors("the server"):
             names = [collection.name for collection in collections]
-            return reclaim.run(self._open(), names, self._selection, self._shared, self._around, self._ask)
+            writer, self._mended = self._open(), False
+            done = reclaim.run(writer, names, self._selection, self._shared, self._around, self._ask)
+            self._mended = True
+            return done
 
     def heed(self, ask: Callable[[], None]) -> None:
         """As `store.Heeding.heed`."""
@@ -183,9 +189,11 @@ class PostgresEraser:
 
     def _open(self) -> Writer:
         if self._writer is None or self._writer.lost:
-            self._writer = _known(self._place, self._around)
+            self._writer, self._mended = _known(self._place, self._around), False
+        if not self._mended:
             with driver_errors("the server"):
                 overwrite.mend(self._writer, self._around)
+            self._mended = True
         return self._writer
 
     def _read_empty(self, table: Table, bounds: rows.Bounds, what: str) -> None:
@@ -219,6 +227,15 @@ def cycle_of(
     tables = {one.oid: one for one in known.tables}
     whole = all(selection.whole(tables[oid].name, tables[oid].names()) for oid in cycle)
     return cycle if whole else frozenset()
+
+
+def _erased(sealed: int, found: int, remaining: int, notes: tuple[str, ...]) -> Erasure:
+    """Of a partition of a table that went at once; of one of which nothing was found, while others still had
+    rows, nobody knows who took them."""
+    if found == sealed or not remaining:
+        return Erasure(sealed, Class.AS_SEALED, 0, 0, notes)
+    gone = f"{sealed - found} records had gone before they could be erased"
+    return Erasure(sealed, Class.UNKNOWN, 0, 0, (*notes, gone))
 
 
 def _found(known: Schema, bounds: rows.Bounds, what: str) -> Table:

@@ -138,7 +138,7 @@ class File:
 
 
 def relations(session: Session, tables: Sequence[Table]) -> tuple[Relation, ...]:
-    """Tables with their indexes and TOAST, as their files are called now."""
+    """Tables with their indexes and TOAST, as their files are called now. Indexes before what they are of."""
     oids = [table.oid for table in tables]
     return tuple(Relation(path, space) for path, space in session.rows(_RELATIONS, oids))
 
@@ -152,7 +152,7 @@ WITH heaps (oid) AS (
 )
 SELECT pg_relation_filepath(oid), CASE WHEN pg_relation_filepath(oid) LIKE 'pg\\_tblspc/%'
     THEN pg_tablespace_location(split_part(pg_relation_filepath(oid), '/', 2)::oid) ELSE '' END
-FROM every ORDER BY 1
+FROM every JOIN pg_class USING (oid) ORDER BY relkind = 'r', relkind = 't', 1
 """
 
 

@@ -17,6 +17,7 @@ from cenotaph.scope import Selection
 from cenotaph.store import Command, Surroundings
 from cenotaph.stores.postgres import commands
 from cenotaph.stores.postgres.beneath import aside, underneath
+from cenotaph.stores.postgres.beneath.aside import Aside
 from cenotaph.stores.postgres.beneath.underneath import Directory, File
 from cenotaph.stores.postgres.catalog import references, schema
 from cenotaph.stores.postgres.catalog.publications import published
@@ -57,8 +58,10 @@ def run(work: Work) -> None:
     left = len(work.tables)
     for group in groups(_whole(writer, work.tables, work.selection), references.read(writer)):
         left -= len(group) if _together(work, where, group) else 0
-    with aside.found(writer, where) as files:
-        work.overwritten += sum(file.destroy() for file in files)
+    mend(writer, work.around)
+    with aside.of_files(), aside.found(writer, where) as files:
+        known = aside.owners(writer, files)  # set aside just now by another run, which may yet be undone
+        work.overwritten += sum(file.destroy() for file in files if file not in known)
     _checkpoint(writer)  # the server keeps the first file of each until then, cut to nothing
     if left:
         work.notes.append(
@@ -128,7 +131,7 @@ def mend(writer: Writer, around: Surroundings) -> None:
     if not around.sets_aside:
         return
     where = underneath.directory(writer, around)
-    with aside.found(writer, where) as files:
+    with aside.of_files(), aside.found(writer, where) as files:
         whose = aside.owners(writer, files)
         if not whose:
             return
@@ -136,11 +139,54 @@ def mend(writer: Writer, around: Surroundings) -> None:
         with writer.transaction():
             for table in tables:
                 shut(writer, table)
+            _checkpoint(writer)  # else what somebody changed since could be in the server's memory alone
             undone = aside.owners(writer, files)
-            for file in undone:
-                file.check_unused()
-            for file in undone:
-                file.put_back()
+            _put_back(list(undone))
+            _have_reopened(writer, list(undone.values()), [file.number for file in undone])
+
+
+def _put_back(undone: Sequence[Aside]) -> None:
+    """All of them, or none; but a table that the server has emptied since stays as it made it."""
+    anew = [file for file in undone if file.made_anew()]
+    back = [file for file in undone if file not in anew]
+    for file in back:
+        file.check_unused()
+    for file in reversed(back):  # the first file of a relation last: by it, `made_anew` knows
+        file.put_back()
+    aside.sync(back)
+    for file in anew:
+        file.destroy()
+
+
+def _have_reopened(writer: Writer, tables: Sequence[int], numbers: Sequence[int]) -> None:
+    """Sessions that opened an empty file meanwhile would keep to it, and see, or write, no row of the table.
+    An index that somebody made anew meanwhile knows of no row."""
+    for (text,) in writer.rows(_REOPENING, list(tables)):
+        writer.run(Command(str(text), "Has every session open the files of the table, or index, again."))
+    for (text,) in writer.rows(_REBUILDING, list(tables), list(numbers)):
+        writer.run(Command(str(text), "Makes an index anew that was made while the table had no file."))
+
+
+# A parameter that none has: nothing is changed, and every session is told that the relation was.
+_REOPENING = """
+SELECT format(CASE WHEN c.relkind = 'r' THEN 'ALTER TABLE ONLY %I.%I RESET (cenotaph)'
+    ELSE 'ALTER INDEX %I.%I RESET (cenotaph)' END, n.nspname, c.relname)
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE pg_has_role(c.relowner, 'USAGE') AND (c.oid = ANY ($1::int8[]::oid[]) OR c.oid IN (
+    SELECT indexrelid FROM pg_index WHERE indrelid = ANY ($1::int8[]::oid[])))
+"""
+# Tables are set aside after their indexes: where the table was and an index was not, that one is newer.
+_REBUILDING = """
+WITH heaps (oid) AS (
+    SELECT unnest($1::int8[])::oid
+    UNION SELECT reltoastrelid FROM pg_class WHERE oid = ANY ($1::int8[]::oid[])
+)
+SELECT format('REINDEX INDEX %I.%I', n.nspname, c.relname)
+FROM heaps JOIN pg_index i ON i.indrelid = heaps.oid JOIN pg_class c ON c.oid = i.indexrelid
+    JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE pg_relation_filenode(heaps.oid) = ANY ($2::int8[]::oid[])
+    AND pg_relation_filenode(c.oid) <> ALL ($2::int8[]::oid[])
+"""
 
 
 def _whole(session: Session, tables: Sequence[Table], selection: Selection) -> list[Table]:
