@@ -49,6 +49,7 @@ from cenotaph_proof.statements import (
     Probe,
     ProbedStore,
     Recall,
+    RestoredCopy,
     RoleCount,
     Seal,
     StoreTerms,
@@ -525,13 +526,17 @@ def _second_batch(now: int) -> Destruction:
     return Destruction(2, now, now + 20, "a4" * 32, stores, complete=True)
 
 
+_RESTORED_TOO_MUCH = RestoredCopy("a dump restored", "pg_restore", "15", 1, 9, "")
+
+
 def _probe(against: CheckpointRef, now: int) -> Probe:
     def searched(
         name: str, reached: GradeName, why: str, unreachable: tuple[str, ...], kept: int
     ) -> ProbedStore:
         recall = (Recall(name, "any place", "any", 12, 12),)
+        restores = (RestoredCopy("a dump restored", "pg_restore", "15", 40, 0, ""),) if kept else None
         return ProbedStore(
-            name, "L2", reached, why, 3, 1_000_000, 0, kept, 0, (), recall, unreachable, read=True
+            name, "L2", reached, why, 3, 1_000_000, 0, kept, 0, (), recall, unreachable, True, restores
         )
 
     return Probe(
@@ -679,6 +684,24 @@ _LIES: dict[str, tuple[str, int, Lie]] = {
         "the probe grants L2 although it found residue",
         4,
         _bodies("probe", lambda b: _store_0(b, residue=1)),
+    ),
+    "restored-and-granted": (
+        "the probe grants L2 although records could be restored",
+        4,
+        _bodies(
+            "probe",
+            lambda b: _store_0(b, restores=(RestoredCopy("a dump restored", "pg_restore", "15", 9, 1, ""),)),
+        ),
+    ),
+    "restored-more-than-all": (
+        "more records were restored than rows",
+        4,
+        _bodies(
+            "probe",
+            lambda b: replace(
+                b, stores=(b.stores[0], replace(b.stores[1], restores=(_RESTORED_TOO_MUCH,)), *b.stores[2:])
+            ),
+        ),
     ),
     "probe-without-needles": (
         "the probe grants L2 and searched for nothing",

@@ -198,6 +198,11 @@ LIES: dict[str, tuple[type[ProofError], str, str]] = {
         "verify 4",
         "a probe grants store health L2 although it found residue",
     ),
+    "restored_graded_clean": (
+        OrderError,
+        "verify 4",
+        "a probe grants store health L2 although records could be restored",
+    ),
     "probed_elsewhere": (OrderError, "verify 4", "a probe does not cover the charter's stores"),
     "probed_for_nothing": (
         OrderError,

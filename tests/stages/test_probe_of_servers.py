@@ -19,8 +19,8 @@ from cenotaph.annex import Annex
 from cenotaph.residue.sought import SoughtBuilder
 from cenotaph.scope import Selection
 from cenotaph.sealing import NeedleList, NeedleSource, Target, needle_key
-from cenotaph.stages.probe import ProbeTask, probe_store
-from cenotaph.store import Extent, GivenCopy, Served, Surroundings
+from cenotaph.stages.probe import CAME_BACK, ProbeTask, probe_store
+from cenotaph.store import Extent, GivenCopy, Restoration, Served, Surroundings
 from cenotaph.stores.postgres import open_reader
 from cenotaph.stores.postgres.reader import PostgresReader
 from cenotaph_proof.statements import ProbedStore
@@ -158,6 +158,23 @@ def test_a_dump_that_is_still_there_was_not_destroyed(task: ProbeTask, tmp_path:
     found = asked(replace(task, target=replace(task.target, around=given)))
 
     assert (found.reached, found.why_not_higher) == ("L1", "not reached, as this auditor sees: dump")
+
+
+def test_records_that_are_restored_keep_the_grade_down(task: ProbeTask) -> None:
+    """What came back is stated, and so is what was not tried; rows of others count for nothing."""
+    others = Restoration("a dump restored", "pg_restore", "15", rows=40, records=0)
+
+    def found(*restored: Restoration) -> ProbedStore:
+        tried = mock.Mock(return_value=(restored, ("restoring a dump: not tried: there is no room",)))
+        with mock.patch.object(PostgresReader, "restorations", tried):
+            return asked(task)
+
+    assert (found(others).reached, found(others).why_not_higher) == ("L2", "")
+    back = found(others, replace(others, records=3))
+    assert (back.reached, back.why_not_higher) == ("L1", f"3 {CAME_BACK}")
+    assert back.restores is not None
+    assert [one.records for one in back.restores] == [0, 3]
+    assert "restoring a dump: not tried: there is no room" in back.unreachable
 
 
 def test_who_stays_is_no_stranger_in_a_copy_that_was_made_anew(task: ProbeTask) -> None:

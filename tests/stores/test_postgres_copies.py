@@ -24,7 +24,7 @@ from cenotaph.errors import PermanentStoreError
 from cenotaph.residue.needles import NeedleBuilder
 from cenotaph.residue.scan import scan
 from cenotaph.scope import EVERYTHING, Hold, Selection, parse_predicate
-from cenotaph.store import GivenCopy, Grade, HeldBeside, Reclamation, Surroundings
+from cenotaph.store import GivenCopy, Grade, HeldBeside, Reclamation, Restorable, Surroundings
 from cenotaph.stores.postgres import open_eraser, open_reader
 from cenotaph.stores.postgres.outside import archive, backups, beside, logs, renewal, standby
 from cenotaph.stores.postgres.reader import Retired
@@ -992,6 +992,52 @@ def test_a_servers_own_directory_is_no_base_backup(place: Place) -> None:
 
     assert "it is a server's data directory" in f"{reclaimed.why_not_higher} {reclaimed.notes}"
     assert place.sql("SELECT count(*) FROM stays") == [(50,)]
+
+
+def came_back(place: Place, *copies: GivenCopy, volume: int = -1) -> tuple[dict[str, int], list[str]]:
+    """What a probe restores of copies: records of the scope by method; and what it did not try."""
+    reader = open_reader(place.url, Selection(collections=("public.patient",)), Surroundings(copies=copies))
+    assert isinstance(reader, Restorable)
+    restored, untried = reader.restorations(frozenset(("public.patient",)), place.folder, volume)
+    assert not [path for path in place.folder.iterdir() if path.name.startswith(".cenotaph")]
+    assert all(one.rows == one.records + 50 for one in restored)
+    return {one.method: one.records for one in restored}, list(untried)
+
+
+def test_a_dump_that_is_left_brings_everybody_back(place: Place) -> None:
+    """A probe restores it and counts; a script is not run, and nothing is restored onto a volume that is
+    searched. What is not tried is said."""
+    left, plain = dump(place, place.folder / "left", "-Fc"), dump(place, place.folder / "plain")
+    place.sql("DELETE FROM patient")
+    device = place.folder.stat().st_dev
+
+    back, untried = came_back(place, GivenCopy("dump", str(left)), GivenCopy("dump", str(plain)))
+    _, elsewhere = came_back(place, GivenCopy("dump", str(left)), volume=device)
+
+    assert back == {"a dump restored": PEOPLE}
+    assert any("wal archive: not tried: no base backup" in line for line in untried)
+    assert any("it is a script, which nobody should run" in line for line in untried)
+    assert any("lies on the volume that is searched" in line for line in elsewhere)
+    left.unlink()
+    plain.unlink()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("options", [("-Fp",), ("-Ft", "-z")])
+def test_people_in_the_archive_come_back_with_a_base_backup_from_before_them(
+    place: Place, options: tuple[str, ...]
+) -> None:
+    """Neither has them by itself: the backup is older, the archive has only what was written since."""
+    place.sql("DELETE FROM patient")
+    old = base_backup(place, place.folder / "before", *options)
+    place.sql(PATIENTS[1])
+    place.switch()
+
+    back, untried = came_back(place, GivenCopy("base backup", str(old)))
+
+    assert back == {"a base backup recovered": PEOPLE}
+    assert not any("recovery from the wal archive" in line for line in untried)
+    shutil.rmtree(old)
 
 
 def test_what_is_left_of_copies_is_read_where_the_server_is_gone(place: Place, tmp_path: Path) -> None:

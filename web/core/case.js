@@ -430,6 +430,13 @@ class Case extends Casebook {
       if (aboveL1 && (store.residue || store.strangers)) {
         throw new ProofError(`a probe grants store ${store.name} ${store.reached} although it found residue`);
       }
+      const restores = store.restores ?? [];
+      if (restores.some((one) => one.records > one.rows)) {
+        throw new ProofError(`a probe of store ${store.name} restored more records than rows`);
+      }
+      if (aboveL1 && restores.some((one) => one.records)) {
+        throw new ProofError(`a probe grants store ${store.name} ${store.reached} although records could be restored`);
+      }
       if (aboveL1 && !body.needles) {
         throw new ProofError(`a probe grants store ${store.name} ${store.reached} without anything to search for`);
       }

@@ -268,6 +268,7 @@ const PROBE = {
       recall: [RECALL],
       unreachable: ["line"],
       read: "truth",
+      "restores?": [{ method: "name", tool: "name", version: "name", rows: "count", records: "count", note: "line" }],
     },
   ],
   tool: "line",

@@ -221,9 +221,20 @@ function probeLines(book, entry) {
   };
   return [
     spoken(book, entry, "attested.probe", args),
+    ...body.stores.filter((store) => store.restores?.length).map((store) => restoredLine(book, entry, store)),
     ...(body.volumes ?? []).map((volume) => volumeLine(book, entry, volume)),
     ...appLines(book, entry),
   ];
+}
+
+function restoredLine(book, entry, { name: store, restores }) {
+  return spoken(book, entry, "attested.restored", {
+    store,
+    attempts: restores.length,
+    tools: asList(once(restores.map(toolOf))),
+    rows: exactSum(restores.map((item) => item.rows)),
+    records: exactSum(restores.map((item) => item.records)),
+  });
 }
 
 function volumeLine(book, entry, volume) {

@@ -541,6 +541,12 @@ class Case(Casebook):
         for item in body.stores:
             if item.reached in ("L2", "L3", "L4", "L5") and (item.residue or item.strangers):
                 raise OrderError(f"a probe grants store {item.name} {item.reached} although it found residue")
+            if any(one.records > one.rows for one in item.restores or ()):
+                raise OrderError(f"a probe of store {item.name} restored more records than rows")
+            if item.reached in ("L2", "L3", "L4", "L5") and any(o.records for o in item.restores or ()):
+                raise OrderError(
+                    f"a probe grants store {item.name} {item.reached} although records could be restored"
+                )
             if item.reached in ("L2", "L3", "L4", "L5") and not body.needles:
                 raise OrderError(
                     f"a probe grants store {item.name} {item.reached} without anything to search"

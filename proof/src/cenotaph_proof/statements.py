@@ -452,6 +452,18 @@ class Residue:
 
 
 @dataclass(frozen=True, slots=True)
+class RestoredCopy:
+    """One attempt to bring records back from what is left of a store's copies."""
+
+    method: Name
+    tool: Name
+    version: Name
+    rows: Count  # that came back, whatever they hold
+    records: Count  # of those, records of the scope
+    note: Line
+
+
+@dataclass(frozen=True, slots=True)
 class ProbedStore:
     name: Name
     asked: GradeName
@@ -466,6 +478,7 @@ class ProbedStore:
     recall: tuple[Recall, ...]
     unreachable: tuple[Line, ...]
     read: bool  # through the auditor's own session
+    restores: tuple[RestoredCopy, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

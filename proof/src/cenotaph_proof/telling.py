@@ -15,6 +15,7 @@ from cenotaph_proof.statements import (
     Certificate,
     CertifiedVolume,
     Probe,
+    ProbedStore,
     ProbedVolume,
     Recall,
     WipedVolume,
@@ -53,6 +54,18 @@ def searched(item: ProbedVolume) -> tuple[str, dict[str, Any]]:
         "refereed": _refereed(item),
         "recalled": _recalled(item.recall),
         "reached": item.reached,
+    }
+
+
+def restored(item: ProbedStore) -> tuple[str, dict[str, Any]]:
+    """What came back from what is left of a store's copies."""
+    done = item.restores or ()
+    return "attested.restored", {
+        "store": item.name,
+        "attempts": len(done),
+        "tools": several(dict.fromkeys(f"{r.tool} {r.version}" for r in done)),
+        "rows": sum(r.rows for r in done),
+        "records": sum(r.records for r in done),
     }
 
 

@@ -236,7 +236,8 @@ def _probed(case: Case, entry: Entry) -> list[Fact]:
         share=phrase("share.destroyed" if body.share_destroyed else "share.kept"),
         tool=body.tool,
     )
-    on = [telling.searched(v) for v in body.volumes or ()]
+    on = [telling.restored(s) for s in body.stores if s.restores]
+    on += [telling.searched(v) for v in body.volumes or ()]
     seen = [_heard(case, app) for app in people.looked_at(entry)]
     return [line, *(_said(case, entry, code, **args) for code, args in on), *seen]
 

@@ -6,6 +6,7 @@ an allocated, parsed, held or out-of-scope place it is *kept elsewhere*; anythin
 
 from __future__ import annotations
 
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -34,6 +35,8 @@ from cenotaph.store import (
     Keeper,
     OpenReader,
     Reader,
+    Restorable,
+    Restoration,
     Served,
 )
 from cenotaph_proof import draw, facts
@@ -52,12 +55,14 @@ from cenotaph_proof.statements import (
     ProbedVolume,
     Recall,
     Residue,
+    RestoredCopy,
 )
 
 READ_TWICE = 16  # places that draw 2 picks, read again at the end: a store that moves is noticed
 CLOCK_GRAIN = 20_000_000  # nanoseconds by which a file's time of change may lag behind the clock (CONFIG_HZ)
 SHAPES = (IDENTITY, MOBILE)  # counted as strangers, not by place
 APPEARED = "collections appeared since the survey"
+CAME_BACK = "records of the scope came back when what is left of copies was restored"
 RESTART = "restart"  # the shared action: it is the owner's to take, and seen here
 IN_MEMORY = "memory of the server: it was not restarted since, and may keep pages of what was erased"
 NOT_RESTARTED = "the plan has its server restarted, and it was not"
@@ -86,6 +91,7 @@ class ProbeTask:
     erased: frozenset[str] = field(repr=False)  # names of the collections that the plan destroys
     reached: frozenset[str]  # kinds of copies that its shared actions reach
     keeper: Keeper | None = None  # the server that the survey saw
+    volume: int = -1  # a device that is searched itself, and so has to stay as it is
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +192,7 @@ class _Search:
         self.unread = 0
         self.appeared = 0
         self.left: tuple[str, ...] = ()
+        self.restored: tuple[Restoration, ...] = ()
 
     def run(self) -> ProbedStore:
         collections = self.reader.collections()
@@ -196,6 +203,7 @@ class _Search:
         first = [self._read(extent) for extent in extents]
         moved = self._read_twice(extents, first)
         runs_on = self._runs_on()
+        untried = self._restore()
         residue = sum(what >= 0 for what in self.values.residue)
         strangers = len(self._strangers())
         grade, why = self._grade(rows, residue, strangers, moved, runs_on)
@@ -219,8 +227,9 @@ class _Search:
                 for (place, lane, kind), count in sorted(self.by_place.items())
             ),
             recall=self.task.recall,
-            unreachable=self.task.not_reached + problems,
+            unreachable=self.task.not_reached + problems + untried,
             read=True,
+            restores=tuple(map(_stated, self.restored)) or None,
         )
 
     def _strangers(self) -> set[int]:
@@ -246,6 +255,15 @@ class _Search:
         copies = (copy for c in mine for copy in self.reader.copies(c))
         kinds = {copy.kind for copy in copies if copy.disposition is Disposition.REACH_NOT}
         return tuple(sorted((kinds - self.task.reached) | (kinds & GONE_ONCE_REACHED)))
+
+    def _restore(self) -> tuple[str, ...]:
+        """Try to restore what is left of copies; what was not tried, and why."""
+        if not isinstance(self.reader, Restorable):
+            return ()
+        scratch = Path(tempfile.gettempdir())
+        restored, untried = self.reader.restorations(self.task.erased, scratch, self.task.volume)
+        self.restored = tuple(restored)
+        return tuple(line[:1000] for line in untried)
 
     def _read(self, extent: Extent) -> tuple[int, int]:
         self.places += 1
@@ -303,6 +321,8 @@ class _Search:
             limits.append(("L1", f"{residue} destroyed values are still in the store's bytes"))
         if strangers:
             limits.append(("L1", f"{strangers} persons whom no seal knows are in the store's bytes"))
+        if back := sum(one.records for one in self.restored):
+            limits.append(("L1", f"{back} {CAME_BACK}"))
         if self._is_another():
             limits.append(("L1", ANOTHER))
         if self.left:
@@ -352,9 +372,23 @@ def _tasks(session: Session, opener: OpenReader, estate: estates.Estate, seed: b
                 ),
                 reached=_reached(table, planned),
                 keeper=store.keeper,
+                volume=_device(session, table, terms[store.name].grade),
             )
         )
     return tasks
+
+
+def _device(session: Session, table: StoreTable, asked: GradeName) -> int:
+    """The device on which a store lies that asks for more than its own files; -1 where it does not, or is not
+    here."""
+    home = session.config.home(table)
+    if facts.GRADES.index(asked) <= facts.GRADES.index("L2") or home is None or not home.exists():
+        return -1
+    return home.stat().st_dev
+
+
+def _stated(one: Restoration) -> RestoredCopy:
+    return RestoredCopy(one.method, one.tool, one.version, one.rows, one.records, one.note)
 
 
 def _probe_volumes(
@@ -487,6 +521,7 @@ def _reasons(session: Session, stores: tuple[ProbedStore, ...]) -> tuple[str, ..
             s.residue
             or s.strangers
             or s.reached == "none"
+            or any(one.records for one in s.restores or ())
             or APPEARED in s.why_not_higher
             or NOT_RESTARTED in s.why_not_higher
         )

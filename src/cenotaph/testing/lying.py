@@ -42,6 +42,7 @@ from cenotaph_proof.statements import (
     Referee,
     Residue,
     RestoreAttempt,
+    RestoredCopy,
     RoleCount,
     SealCollection,
     SharedAction,
@@ -441,6 +442,13 @@ class LyingOperator:
         """A probe found residue and grants L2 all the same."""
         c = self.honest("destroy")
         c.probe(stores=in_store(c.probe_body(AUDITOR), "health", residue=7).stores)
+        return c.run("certify").proof()
+
+    def restored_graded_clean(self) -> bytes:
+        """Records came back when the probe restored a copy, and it grants L2 all the same."""
+        c = self.honest("destroy")
+        back = (RestoredCopy("a dump restored", "pg_restore", "15", 40, 7, ""),)
+        c.probe(stores=in_store(c.probe_body(AUDITOR), "health", restores=back).stores)
         return c.run("certify").proof()
 
     def probed_elsewhere(self) -> bytes:

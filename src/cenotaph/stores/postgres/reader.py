@@ -10,6 +10,7 @@ from __future__ import annotations
 import datetime
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import NamedTuple
 
 import pyarrow as pa
@@ -26,6 +27,7 @@ from cenotaph.store import (
     Keeper,
     Partition,
     Passage,
+    Restoration,
     Surroundings,
     Watermark,
 )
@@ -33,7 +35,7 @@ from cenotaph.stores.postgres import privileges, rows, script
 from cenotaph.stores.postgres.beneath import raw
 from cenotaph.stores.postgres.catalog import exposure, history, identity, large_objects, schema
 from cenotaph.stores.postgres.catalog.within import Within
-from cenotaph.stores.postgres.outside import copies
+from cenotaph.stores.postgres.outside import attempts, copies
 from cenotaph.stores.postgres.reclaiming import retire
 from cenotaph.stores.postgres.session import Place, Session, driver_errors
 
@@ -136,6 +138,19 @@ class PostgresReader:
             if known is None:
                 return None
             return Keeper(known, frozenset(str(number) for (number,) in session.rows(raw.OTHERS)))
+
+    def restorations(
+        self, erased: frozenset[str], scratch: Path, volume: int
+    ) -> tuple[Sequence[Restoration], Sequence[str]]:
+        """As `store.Restorable.restorations`."""
+
+        def count(place: Place) -> tuple[int, int]:
+            found = PostgresReader(place, self._selection, NOTHING_AROUND).collections()
+            rows = sum(one.records + one.held + one.kept for one in found)
+            return rows, sum(one.records for one in found if one.name in erased)
+
+        with self._session() as session:
+            return attempts.attempt(session, self._around, count, scratch, volume)
 
     def started(self) -> int:
         """As `store.Served.started`."""
