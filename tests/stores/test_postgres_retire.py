@@ -227,6 +227,20 @@ def test_a_file_that_is_somebody_elses_too_keeps_the_server(server: Server) -> N
     kept.unlink()
 
 
+def test_a_server_that_was_not_surveyed_stays(server: Server) -> None:
+    """Another one answers at the address, and at data_dir, than the case knows."""
+    reader = open_reader(server.url(), Selection())
+    assert isinstance(reader, Served)
+    keeper = reader.keeper()
+    assert keeper is not None
+    around = Surroundings(str(server.data), retire_server=True, keeper=f"1{keeper.identity}")
+    eraser = open_eraser(server.url(), Selection(), frozenset(), around)
+    assert isinstance(eraser, Retiring)
+
+    with pytest.raises(PermanentStoreError, match="is not the one that was surveyed"):
+        eraser.retire(None, list[State]().append)
+
+
 def test_a_cluster_inside_its_directory_keeps_the_server(server: Server) -> None:
     """Somebody keeps a base backup there, or the cluster from before an upgrade."""
     inner = server.data / "old" / "global"

@@ -566,7 +566,9 @@ def _retire_servers(desk: Desk, case: Case, plan: ApprovedPlan, eraser: OpenEras
             eraser=eraser,
             url=desk.config.url(tables[0], erase=True),
             selection=desk.config.selection(tables[0]),
-            around=desk.config.surroundings(tables[0]),
+            around=replace(
+                desk.config.surroundings(tables[0]), keeper=_keeper(desk.estate(case), tables[0].name)
+            ),
             plan=plan.digest,
             lock_timeout=seconds(desk.config.limits.lock_timeout, "lock_timeout"),
             window=desk.config.window(),
@@ -581,6 +583,11 @@ def _retire_servers(desk: Desk, case: Case, plan: ApprovedPlan, eraser: OpenEras
         outcomes.append(outcome)
         tell("servers retired", done, len(tasks))
     return outcomes
+
+
+def _keeper(estate: estates.Estate, store: str) -> str | None:
+    found = estate.find(store).keeper
+    return found.identity if found is not None else None
 
 
 def _wipe_volumes(desk: Desk, case: Case, plan: ApprovedPlan, tell: Tell) -> list[str]:

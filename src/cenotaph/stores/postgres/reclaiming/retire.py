@@ -22,7 +22,7 @@ from cenotaph.durable import Beneath, filesystem, overwrite, overwrite_rest, syn
 from cenotaph.errors import PermanentStoreError, TransientStoreError
 from cenotaph.store import Capabilities, Command, Grade, Reclamation, State, Surroundings
 from cenotaph.stores.postgres.beneath import raw, underneath
-from cenotaph.stores.postgres.catalog import schema
+from cenotaph.stores.postgres.catalog import identity, schema
 from cenotaph.stores.postgres.outside import beside
 from cenotaph.stores.postgres.session import Place, Session, driver_errors
 
@@ -156,6 +156,7 @@ def _look(place: Place, around: Surroundings, version: str = "") -> State:
     """What tells the server and its directory from any other, once nothing speaks against retiring it.
     `version`: where its file is gone already."""
     with driver_errors("the server"), closing(Session(place)) as session:
+        identity.check(session, around.keeper)
         where = underneath.directory(session, around)
         if why := underneath.copied_now(session, around):
             raise TransientStoreError(
