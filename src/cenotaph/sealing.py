@@ -39,7 +39,7 @@ from cenotaph.records import (
     record_key,
 )
 from cenotaph.residue import sought
-from cenotaph.residue.needles import Known, Needles
+from cenotaph.residue.needles import Known, Needles, distinct
 from cenotaph.scope import Selection
 from cenotaph.spelling import parts
 from cenotaph.store import NOTHING_AROUND, OpenReader, Partition, Surroundings
@@ -351,7 +351,7 @@ class Subjects:
         return self._seen[0].tobytes()
 
     def _settle(self) -> None:
-        self._seen = [sought.distinct(np.concatenate([np.zeros(0, np.uint64), *self._seen]))]
+        self._seen = [distinct(np.concatenate([np.zeros(0, np.uint64), *self._seen]))]
         self._waiting = 0
 
     def _fingerprints(self, values: pa.Array) -> npt.NDArray[np.uint64]:

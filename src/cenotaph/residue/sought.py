@@ -27,7 +27,7 @@ import pyarrow.compute as pc
 
 from cenotaph import kernel
 from cenotaph.errors import UsageError
-from cenotaph.residue.needles import KINDS, Known, NeedleBuilder, Needles
+from cenotaph.residue.needles import KINDS, Known, NeedleBuilder, Needles, distinct
 
 MOST_DIGITS = 18
 AT_A_TIME = 1 << 20  # numbers that wait to be sorted
@@ -177,14 +177,6 @@ class Distinct:
             self._settled = distinct(np.concatenate([self._settled, *self._waiting]))
             self._waiting, self._size = [], 0
         return self._settled
-
-
-def distinct(words: _Words) -> _Words:
-    """Ascending, each once. Sorting takes a tenth of the time that `numpy.unique` takes, which hashes."""
-    words = np.sort(words)
-    new = np.ones(len(words), np.bool_)
-    np.not_equal(words[1:], words[:-1], out=new[1:])
-    return words if new.all() else words[new]
 
 
 def _split(values: pa.Array, fold: bool) -> tuple[_Words, pa.Array]:
