@@ -36,6 +36,16 @@ PRELOAD = (  # by name: what children of any stage need; loaded once, in a serve
     "cenotaph.stores.files",
     "cenotaph.stores.sqlite",
 )
+DRIVEN = {"postgresql": "cenotaph.stores.postgres"}  # by kind of store: what takes its time to load
+
+
+def expect(kinds: Iterable[str]) -> None:
+    """Say which kinds of stores children will read. What these need is loaded once then, not by each child;
+    too late after the first child."""
+    _expected.extend(DRIVEN[kind] for kind in kinds if kind in DRIVEN)
+
+
+_expected: list[str] = []
 
 
 def run(function: Callable[[T], R], tasks: Iterable[T], *, workers: int = 2) -> Iterator[tuple[T, R]]:
@@ -46,7 +56,7 @@ def run(function: Callable[[T], R], tasks: Iterable[T], *, workers: int = 2) -> 
     """
     _keep_sockets_short()
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(list(PRELOAD))
+    context.set_forkserver_preload([*PRELOAD, *dict.fromkeys(_expected)])
     pending: dict[Future[R], T] = {}
     queue = iter(tasks)
     pool = ProcessPoolExecutor(workers, context, initializer=_prepare)

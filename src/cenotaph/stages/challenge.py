@@ -155,6 +155,7 @@ def _read_drawn(
     for store in estate.stores:
         picks[store.name], mine = _draw_store(session, opener, store, chunks, seed)
         tasks += mine
+    local.expect(table.kind for table in session.config.store)
     results: dict[str, list[ChunkResult]] = {store.name: [] for store in estate.stores}
     for done, (task, result) in enumerate(
         local.run(read_chunks, tasks, workers=session.config.limits.workers), 1

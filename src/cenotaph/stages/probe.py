@@ -124,6 +124,7 @@ def probe(session: Session, opener: OpenReader, tell: Tell = quiet, options: Opt
     tasks = _tasks(session, opener, estate, seed)
     found = {task.target.store: _unread(task, MISPLACED) for task in tasks if task.misplaced}
     tasks = [task for task in tasks if not task.misplaced]
+    local.expect(table.kind for table in session.config.store)
     kept: dict[str, frozenset[int]] = {}
     for done, (task, result) in enumerate(
         local.run(probe_store, tasks, workers=session.config.limits.workers), 1

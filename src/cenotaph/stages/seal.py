@@ -143,6 +143,7 @@ def _digest(desk: Desk, opener: OpenReader, clear: Estate, key: bytes, so_far: _
         url = desk.config.url(desk.config.find(store.name))
         target = estates.target(desk.config, opener, store, collection, url)
         tasks.append(SealTask(target, partition, key, so_far.annex, so_far.part(where)))
+    local.expect(table.kind for table in desk.config.store)
     total, done = sum(t.partition.records for t in tasks), 0
     for task, result in local.run(seal_partition, tasks, workers=desk.config.limits.workers):
         sealed = sum(c.records for c in result.chunks)

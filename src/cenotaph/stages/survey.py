@@ -92,6 +92,7 @@ def survey(desk: Desk, opener: OpenReader, tell: Tell = quiet) -> Entry:
     case.check_may_survey()
     key = alike.draw_key()
     tasks = [_task(desk, opener, store.name, key) for store in desk.config.store]
+    local.expect(table.kind for table in desk.config.store)
     done: dict[str, Surveyed] = {}
     for task, result in local.run(survey_store, tasks, workers=desk.config.limits.workers):
         done[task.name] = result
