@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 import killing
 import pytest
@@ -13,6 +15,8 @@ from test_postgres_killed import ServerCase
 
 import postgres_server
 from by_command import grep
+from cenotaph.stages.destroy import _Run
+from cenotaph.stores.postgres import writing
 from cenotaph.stores.postgres.beneath import aside, underneath
 from postgres_server import Server
 from small_case import PARTIES, people, values
@@ -41,8 +45,9 @@ def _case(server: Server, root: Path) -> tuple[str, ServerCase]:
 def test_a_case_killed_before_its_commit_has_every_row_and_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """SIGKILL to all of it once the files of a table are set aside: nothing is lost, and the next run finds
-    the table as sealed and destroys it as that."""
+    """SIGKILL to all of it once the files of a table are set aside: nothing is lost, and the next run waits
+    for who reads the table, finds it as sealed and destroys it as that."""
+    monkeypatch.setitem(writing._WRITES, "lock_timeout", "500ms")
     server = postgres_server.start()
     plain = aside.set_aside
 
@@ -60,7 +65,13 @@ def test_a_case_killed_before_its_commit_has_every_row_and_goes_on(
         assert len(list(folder.glob("*/cenotaph-*"))) > 2
         assert server.run("SELECT count(*) FROM visit", database=database) == [(0,)]
 
+        reading = server.connect(database)
+        reading.autocommit = False
+        reading.execute(b"SELECT count(*) FROM visit")
+        leaving = threading.Timer(2, reading.close)
+        leaving.start()
         ended = killing.run(case.destroy)
+        leaving.join()
 
         assert (ended.code, ended.said) == (0, "")
         case.go("probe", "certify")
@@ -71,3 +82,24 @@ def test_a_case_killed_before_its_commit_has_every_row_and_goes_on(
         assert grep(values(people(0, 200)), server.data) == set()
     finally:
         server.stop()
+
+
+@pytest.mark.parametrize(
+    ("kinds", "cut_off"),
+    [
+        pytest.param(["begun"], True, id="begun"),
+        pytest.param(["done", "reclaimed", "begun", "failed"], True, id="begun since it was reclaimed"),
+        pytest.param(["begun", "done"], False, id="done"),
+        pytest.param(["begun", "reclaimed"], False, id="reclaimed since, which mends"),
+    ],
+)
+def test_a_run_with_nothing_left_still_mends_what_was_cut_off(kinds: Sequence[str], cut_off: bool) -> None:
+    """The plan was changed since, and leaves the table out that was begun: it has to have its rows."""
+    run = object.__new__(_Run)
+    lines = [
+        SimpleNamespace(kind=k, store="clinic", collection=0, partition=0, seq=n) for n, k in enumerate(kinds)
+    ]
+    run.task = SimpleNamespace(estate=SimpleNamespace(name="clinic"))  # type: ignore[assignment]
+    run.journal = SimpleNamespace(entries=lambda: lines)  # type: ignore[assignment]
+
+    assert run._cut_off() is cut_off

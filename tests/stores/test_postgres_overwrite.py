@@ -418,3 +418,19 @@ def test_a_file_that_shares_blocks_is_refused(tmp_path: Path) -> None:
         subprocess.run(["cp", "--reflink=always", folder / "16384", scratch.mount / "copy"], check=True)
         with pytest.raises(PermanentStoreError, match="shares blocks"), underneath.files(where, found, 8192):
             pass
+
+
+@LOOPS
+@tool("mkfs.xfs")
+def test_a_file_that_was_copied_by_its_blocks_since_is_not_called_overwritten(tmp_path: Path) -> None:
+    """Between erasing and reclaiming: zeros would go elsewhere, and the copy keeps everybody."""
+    with image(tmp_path, "xfs") as scratch:
+        (scratch.mount / "cenotaph-16384").write_bytes(bytes(range(256)) * 32)
+        os.sync()
+        subprocess.run(
+            ["cp", "--reflink=always", scratch.mount / "cenotaph-16384", scratch.mount / "copy"], check=True
+        )
+        folder = os.open(scratch.mount, os.O_RDONLY)
+        with pytest.raises(PermanentStoreError, match="shares blocks"):
+            aside.Aside(folder, 0, 16384, "16384").destroy()
+        os.close(folder)

@@ -248,6 +248,7 @@ def test_who_reads_is_waited_for_and_told(town: MakeTown) -> None:
         with pytest.raises(TransientStoreError, match=f"server process {link.info.backend_pid}"):
             it.erase("people", parts)
 
+    assert not any(one.sealed.checked for one in parts if isinstance(one.sealed, Rows))  # nor read in vain
     assert not any(one.progress.begun for one in parts)
     assert it.count("people") == 400
 
@@ -418,6 +419,23 @@ def test_sessions_that_met_the_empty_files_see_the_table_again(
         assert link.execute(counted).fetchall() == [(400,)]
         link.execute(b"INSERT INTO people VALUES (401, 'new')")
     assert it.count("people") == 401
+
+
+def test_what_sessions_changed_in_the_servers_memory_meanwhile_is_drift(
+    town: MakeTown, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server has pages of the table that it did not write: they are the table's again, as changed."""
+    it = town(*PEOPLE)
+    it.seal()
+    _cut_off(it, monkeypatch)
+    it.sql("SET enable_seqscan = off", "DELETE FROM people WHERE id = 7")
+
+    with pytest.raises(DriftError):
+        it.erase("people", online_overwrite=True)
+
+    it.sql("CHECKPOINT")
+    assert it.count("people") == 399
+    assert _set_aside(it) == []
 
 
 def test_an_index_that_was_made_anew_meanwhile_knows_the_rows_again(

@@ -219,8 +219,8 @@ class _Run:
             if item.ordinal in self.task.destroy and (last is None or last.kind != "done")
         ]
         try:
-            if left and self.task.target.around.sets_aside and isinstance(self.eraser, Wholesale):
-                self.eraser.mend()  # until then, not even counting the rows of a table may work
+            if self.task.target.around.sets_aside and (left or self._cut_off()):
+                self._mend()
             if self._changed(left):
                 return "drift"
             return self._erase_all(self._in_order(left))
@@ -230,10 +230,26 @@ class _Run:
         except (TransientStoreError, PermanentStoreError) as error:  # the store cannot be opened
             for item in {item.ordinal: item for item, _, _ in left}.values():
                 self._append("failed", item.ordinal, why=error.message)
+            if not left:
+                self._append("reclaim failed", why=error.message)
             return "failed"
         finally:
             if self._eraser is not None:
                 self._eraser.close()
+
+    def _cut_off(self) -> bool:
+        """Whether an earlier run may have left a table without its rows or without its end: also one that the
+        plan has left out since. Reclaiming mends, too."""
+        lines = self._lines()
+        newest = {(e.collection, e.partition): e for e in lines if e.kind in ("begun", "done")}
+        reclaimed = max((e.seq for e in lines if e.kind == "reclaimed"), default=-1)
+        return any(e.kind == "begun" and e.seq > reclaimed for e in newest.values())
+
+    def _mend(self) -> None:
+        """Until then, not even counting the rows of a table may work."""
+        eraser = self.eraser
+        if isinstance(eraser, Wholesale):
+            self._patiently(eraser.mend)
 
     @property
     def eraser(self) -> Eraser:

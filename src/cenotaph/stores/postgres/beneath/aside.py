@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 
-from cenotaph.durable import Beneath, overwrite, overwrite_rest
+from cenotaph.durable import Beneath, overwrite, overwrite_rest, reflinked
 from cenotaph.errors import PermanentStoreError, TransientStoreError
 from cenotaph.stores.postgres.beneath.underneath import Directory, File, Identity, identity
 from cenotaph.stores.postgres.session import Session
@@ -162,6 +162,11 @@ class Aside:
             info = os.fstat(fd)
             if not stat.S_ISREG(info.st_mode) or info.st_nlink != 1:
                 raise PermanentStoreError(f"{_OTHERS}: it has another name too", hint="see who put it there")
+            if reflinked(fd):
+                raise PermanentStoreError(
+                    f"{_OTHERS}: it shares blocks with a copy, which keeps the content",
+                    hint="see who copied it",
+                )
             written = overwrite(fd, info.st_size, sync=False, on_bytes=on_bytes)
             written += overwrite_rest(fd, on_bytes=on_bytes)
             os.fsync(fd)

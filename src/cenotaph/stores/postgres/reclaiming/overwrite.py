@@ -139,7 +139,6 @@ def mend(writer: Writer, around: Surroundings) -> None:
         with writer.transaction():
             for table in tables:
                 shut(writer, table)
-            _checkpoint(writer)  # else what somebody changed since could be in the server's memory alone
             undone = aside.owners(writer, files)
             _put_back(list(undone))
             _have_reopened(writer, list(undone.values()), [file.number for file in undone])
