@@ -16,7 +16,7 @@ from by_command import grep
 from cenotaph import config
 from cenotaph.errors import PermanentStoreError, StoreError, TransientStoreError, UsageError
 from cenotaph.scope import Selection
-from cenotaph.store import Grade, Reclamation, Retiring, Served, State, Surroundings
+from cenotaph.store import GivenCopy, Grade, Reclamation, Retiring, Served, State, Surroundings
 from cenotaph.stores.postgres import open_eraser, open_reader
 from cenotaph.stores.postgres.catalog import schema
 from cenotaph.stores.postgres.reclaiming import retire
@@ -287,6 +287,15 @@ def test_a_view_with_rows_in_a_database_that_is_no_store_keeps_the_server(server
         assert not schema.has_rows(Place.of(server.url(name)), views=False)
     finally:
         server.drop(name)
+
+
+@pytest.mark.parametrize("kind", ["standby", "logical subscriber"])
+def test_a_copy_that_outlives_the_server_keeps_the_grade_down(tmp_path: Path, kind: str) -> None:
+    """Nobody tells any more whose it was, and its files are not searched."""
+    able = retire.reachable(Surroundings(str(tmp_path), (GivenCopy(kind, "postgresql:///there"),)))
+
+    assert able.grade is Grade.L1
+    assert kind in able.why_not_higher
 
 
 def test_a_standby_that_nobody_listed_keeps_the_server(server: Server) -> None:

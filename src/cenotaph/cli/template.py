@@ -56,7 +56,7 @@ scope = "everything"                   # or { collections = ["visits*"] },
 # with "wal_archive", "logs", "replicas", "backups" where it has any. See docs/operate/postgres.md
 # [[copy]]                             # a copy of it that nobody but its owner knows of
 # store = "health"
-# kind = "dump"                        # or base backup, wal archive, server log, standby (url, not path)
+# kind = "dump"   # or base backup, wal archive, server log; standby, logical subscriber (url, not path)
 # path = "/backup/health.dump"
 # renew = "/backup/health-new.dump"    # where part of it stays: made anew before the old one goes
 

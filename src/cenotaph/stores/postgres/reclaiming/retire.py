@@ -36,6 +36,7 @@ COMMAND = Command(
 )
 _CONTROL = "global/pg_control"
 _NO = "the server is not retired: "
+_SERVERS = ("standby", "logical subscriber")  # copies that do not go with it
 
 
 def gone(around: Surroundings) -> bool:
@@ -49,6 +50,8 @@ def gone(around: Surroundings) -> bool:
 
 def reachable(around: Surroundings) -> Capabilities:
     """What can be reached where the server was."""
+    if others := [copy.kind for copy in around.copies if copy.kind in _SERVERS]:
+        return Capabilities(Grade.L1, f"a {others[0]} outlives the server, and is not searched")
     place = Path(around.data_dir or "/")
     while not place.is_dir():
         place = place.parent
