@@ -7,7 +7,8 @@ Each recipe has a private server with a table of people, analysed and checkpoint
 one is to go (all of them, where a recipe knows no less). It starts with N rows, and the table grows four
 times as large as long as the next run may end in the seconds allowed. Then 1,000 of those who are gone are
 looked for in the server's files: by GNU grep, and by the search of cenotaph's probe, which also decodes.
-Libraries are asked in a Python that has them: pip install lethe-delete vector-forget "psycopg[binary]".
+Libraries are asked in a Python that has them: pip install lethe-delete vector-forget effaced
+dpdpstack-python-sdk "psycopg[binary]".
 """
 
 from __future__ import annotations
@@ -137,6 +138,50 @@ link.commit()
 print(json.dumps(f"residue {found.get('residue')}"))
 """
 
+EFFACED = """
+import json, sys
+from sqlalchemy import create_engine, text
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, sessionmaker
+import effaced as it
+class Base(DeclarativeBase): pass
+kind = it.PiiCategory.CONTACT
+class Person(Base):
+    __tablename__ = "people"
+    __table_args__ = {"info": it.subject_link("", subject_id_column="subject_id")}
+    id: Mapped[int] = mapped_column(primary_key=True)
+    subject_id: Mapped[str] = mapped_column(info=it.pii(kind))
+    name: Mapped[str] = mapped_column(info=it.pii(kind))
+    note: Mapped[str] = mapped_column(info=it.pii(kind))
+tables = it.bind_tables(Base.metadata)
+engine = create_engine(sys.argv[1].replace("postgresql://", "postgresql+psycopg://"))
+Base.metadata.create_all(engine)
+new = sessionmaker(engine)
+known = it.collect_data_map(Base.metadata)
+graph = it.resolve_subject_graph(known, Base.registry)
+sink = it.DatabaseAuditSink(new, tables.audit_events)
+planner = it.ErasurePlanner(known, graph, executor=it.ErasureExecutor(Base.metadata),
+    outbox=it.Outbox(new, tables.outbox), audit_sink=sink)
+with new() as session:
+    found = planner.erase_subject(session, "S0")
+    session.commit()
+print(json.dumps(f"{sum(found.deleted.values()):,} deleted, audited"))
+"""
+DPDPSTACK = """
+import json, sys, psycopg
+from dpdpstack.audit import AuditLog
+from dpdpstack.certificate import issue_certificate
+from dpdpstack.erasure import ErasureEngine
+from dpdpstack.policies import RetentionPolicy
+link = psycopg.connect(sys.argv[1])
+audit = AuditLog()
+gone = lambda action: link.execute("DELETE FROM people WHERE subject_id = 'S0'")
+how = {"policy": RetentionPolicy("care"), "reason": "asked", "executor": gone}
+ErasureEngine(audit).request_erasure(subject="S0", **how)
+link.commit()
+found = issue_certificate(audit, "S0")
+print(json.dumps(f"certificate: {found.status}, chain verified {found.chain_verified}"))
+"""
+
 
 def library(program: str) -> Callable[[Place], str]:
     def run(place: Place) -> str:
@@ -178,6 +223,8 @@ RECIPES: dict[str, Callable[[Place], str]] = {
     "DROP TABLE (all)": drop,
     "lethe-delete": library(LETHE),
     "vector-forget": library(VECTOR_FORGET),
+    "effaced": library(EFFACED),
+    "dpdpstack": library(DPDPSTACK),
     "cenotaph": cenotaph,
 }
 
