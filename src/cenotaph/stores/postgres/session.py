@@ -54,6 +54,7 @@ SETTINGS = {
     "enable_hashagg": "off",
     "jit": "off",
 }
+_SOCKET = ("/", "@")
 _LOOPBACK = ("127.", "::1")
 _PARAMETERS = "log_parameter_max_length"
 RESTRICTED = {_PARAMETERS: "0", "temp_file_limit": "0"}  # a superuser's, or granted
@@ -160,14 +161,12 @@ class Session:
     @property
     def host(self) -> str:
         """Where the socket leads: a directory for a Unix socket, or an address."""
-        return (
-            self._link.info.host if self._link.info.host.startswith(("/", "@")) else self._link.info.hostaddr
-        )
+        return self._link.info.host if self._link.info.host.startswith(_SOCKET) else self._link.info.hostaddr
 
     @property
     def local(self) -> bool:
         """Whether nothing crosses a network: a Unix socket, or the loopback."""
-        return self.host.startswith(("/", "@", *_LOOPBACK))
+        return self.host.startswith((*_SOCKET, *_LOOPBACK))
 
     @property
     def encoding(self) -> str:
@@ -191,7 +190,9 @@ class Session:
         return self.rows(query, *values)[0][0]
 
     def encrypted(self) -> bool:
-        """By TLS or GSSAPI."""
+        """By TLS or GSSAPI, neither of which a Unix socket has."""
+        if self.host.startswith(_SOCKET):
+            return False
         if self._link.pgconn.ssl_in_use:
             return True
         return bool(self.rows("SELECT 1 FROM pg_stat_gssapi WHERE pid = pg_backend_pid() AND encrypted"))
