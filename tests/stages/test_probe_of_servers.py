@@ -19,7 +19,7 @@ from cenotaph.annex import Annex
 from cenotaph.residue.sought import SoughtBuilder
 from cenotaph.scope import Selection
 from cenotaph.sealing import NeedleList, NeedleSource, Target, needle_key
-from cenotaph.stages.probe import CAME_BACK, ProbeTask, probe_store
+from cenotaph.stages.probe import ANOTHER, CAME_BACK, ProbeTask, _reasons, probe_store
 from cenotaph.store import Extent, GivenCopy, Restoration, Served, Surroundings
 from cenotaph.stores.postgres import open_reader
 from cenotaph.stores.postgres.reader import PostgresReader
@@ -94,7 +94,8 @@ def test_a_copy_that_the_server_tells_of_keeps_the_grade_down(task: ProbeTask, d
 
 
 def test_another_server_in_its_place_keeps_the_grade_down(task: ProbeTask) -> None:
-    """After a failover the address leads to a standby that was promoted: the old primary has its files."""
+    """After a failover the address leads to a standby that was promoted: the old primary has its files. Such
+    a probe rejects, whatever grade was promised: nobody has looked at what was destroyed."""
     with closing(open_reader(task.target.url, SCOPE)) as reader:
         assert isinstance(reader, Served)
         surveyed = reader.keeper()
@@ -105,7 +106,12 @@ def test_another_server_in_its_place_keeps_the_grade_down(task: ProbeTask) -> No
     found = asked(replace(task, keeper=promoted))
 
     assert (same.reached, found.reached) == ("L2", "L1")
-    assert found.why_not_higher.startswith("another server answers than was surveyed")
+    assert found.why_not_higher == ANOTHER
+    session = mock.MagicMock()
+    session.case.require().body().stores = (mock.Mock(grade="L1"),)
+    session.case.require().body().stores[0].name = "clinic"
+    assert _reasons(session, (same,)) == ()
+    assert _reasons(session, (found,)) == (f"store clinic: {ANOTHER}",)
 
 
 def test_a_database_that_was_made_after_the_survey_is_not_kept(task: ProbeTask, database: str) -> None:

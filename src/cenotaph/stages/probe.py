@@ -325,7 +325,7 @@ class _Search:
         if back := sum(one.records for one in self.restored):
             limits.append(("L1", f"{back} {CAME_BACK}"))
         if self._is_another():
-            limits.append(("L1", ANOTHER))
+            limits.insert(0, ("L1", ANOTHER))  # before what it may be the cause of
         if self.left:
             limits.append(("L1", f"not reached, as this auditor sees: {', '.join(self.left)}"))
         if self.unread:
@@ -527,7 +527,9 @@ def _reasons(session: Session, stores: tuple[ProbedStore, ...]) -> tuple[str, ..
             or NOT_RESTARTED in s.why_not_higher
         )
     ]
-    reasons += [f"store {s.name}: {MISPLACED}" for s in stores if MISPLACED in s.why_not_higher]
+    reasons += [
+        f"store {s.name}: {why}" for s in stores for why in (MISPLACED, ANOTHER) if why in s.why_not_higher
+    ]
     if not session.case.require(Destruction).body(Destruction).complete:
         reasons.append("the destruction is not complete")
     return tuple(r[:1000] for r in reasons)
