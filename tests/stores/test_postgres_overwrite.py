@@ -15,10 +15,11 @@ import pytest
 import postgres_server
 from cenotaph.errors import PermanentStoreError, StoreError, TransientStoreError
 from cenotaph.scope import Selection
-from cenotaph.store import GivenCopy, Reclamation, Surroundings
+from cenotaph.store import Collection, GivenCopy, Reclamation, Surroundings
 from cenotaph.stores.postgres import open_eraser, open_reader, writing
 from cenotaph.stores.postgres.beneath import aside, underneath
 from cenotaph.stores.postgres.reclaiming import overwrite
+from cenotaph.testing.contract import Stopped
 from postgres_server import Server
 from volume_images import LOOPS, image, tool
 
@@ -387,6 +388,34 @@ def _ended_before_its_commit(it: Town, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def _set_aside(it: Town) -> list[str]:
     return sorted(path.name for path in (it.server.data / "base").glob("*/cenotaph-*"))
+
+
+def test_asked_to_stop_between_two_files_it_goes_on_with_the_others(
+    town: MakeTown, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A pause, or a window that closes, while large tables are overwritten."""
+    it = town(*PEOPLE, *GONE)
+    eraser = open_eraser(it.server.url(it.name), Selection(), frozenset(), it.around())
+
+    def stop() -> None:
+        if len(it.after) == 2:
+            raise Stopped
+
+    eraser.heed(stop)
+    with pytest.raises(Stopped):
+        eraser.reclaim(_collections(it))
+    assert len(it.after) == 2
+    assert _set_aside(it)
+    eraser.heed(lambda: None)
+    eraser.reclaim(_collections(it))
+    eraser.close()
+
+    assert _set_aside(it) == []
+    assert b"".join(it.before).count(b"Person-") >= 200
+
+
+def _collections(it: Town) -> list[Collection]:
+    return list(open_reader(it.server.url(it.name), Selection()).collections())
 
 
 def test_file_systems_that_copy_are_known(tmp_path: Path) -> None:

@@ -119,9 +119,7 @@ class PostgresEraser:
             if group is None:
                 return None
             where = overwrite.place(writer, self._around)  # else the refusal would come once it was read
-            with writer.transaction():  # and so would it of who is in the way since before
-                for table in group:
-                    overwrite.shut(writer, table)
+            overwrite.refuse_lasting(writer, group)
             with writer.transaction():
                 for table in group:
                     writer.lock(table, what)

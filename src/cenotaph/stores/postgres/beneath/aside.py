@@ -37,27 +37,33 @@ def set_aside(files: Sequence[File]) -> None:
 
     Raises: StoreError: a file is not the one that was looked at, or the folder may not be written.
     """
-    done: list[File] = []
     try:
         with of_files():
-            for file in files:
-                done.append(file)
-                _exchange(file)
-            _sync(file.folder for file in files)
+            for step in (
+                _keep,
+                _exchange,
+            ):  # a crash may lose the newer of two changes, never the older alone
+                for file in files:
+                    step(file)
+                _sync(file.folder for file in files)
     except BaseException:
         with of_files():
-            for file in reversed(done):
+            for file in reversed(files):
                 _take_back(file)
-            _sync(file.folder for file in done)
+            _sync(file.folder for file in files)
         raise
 
 
-def _exchange(file: File) -> None:
-    kept, empty, new = _PREFIX + file.name, _EMPTY + file.name, _NEW + file.name
+def _keep(file: File) -> None:
+    kept = _PREFIX + file.name
     os.link(file.name, kept, src_dir_fd=file.folder, dst_dir_fd=file.folder, follow_symlinks=False)
     if _at(kept, file.folder) != file.identity:
         os.unlink(kept, dir_fd=file.folder)
         raise TransientStoreError("a file of the table was exchanged just now", hint="run again")
+
+
+def _exchange(file: File) -> None:
+    empty, new = _EMPTY + file.name, _NEW + file.name
     _make_empty(file, empty)
     _unlink(new, file.folder)
     os.link(empty, new, src_dir_fd=file.folder, dst_dir_fd=file.folder, follow_symlinks=False)
@@ -77,7 +83,7 @@ def _make_empty(file: File, name: str) -> None:
 
 
 def _take_back(file: File) -> None:
-    """Undo `_exchange`, however far it came. What it did not make keeps its name."""
+    """Undo `_keep` and `_exchange`, however far they came. What they did not make keeps its name."""
     kept = _PREFIX + file.name
     if _at(kept, file.folder) == file.identity:
         _over(file.folder, kept, file.name)

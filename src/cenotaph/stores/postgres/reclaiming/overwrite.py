@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from cenotaph.errors import PermanentStoreError, TransientStoreError
 from cenotaph.scope import Selection
 from cenotaph.store import Command, Surroundings
-from cenotaph.stores.postgres import commands
+from cenotaph.stores.postgres import commands, writing
 from cenotaph.stores.postgres.beneath import aside, underneath
 from cenotaph.stores.postgres.beneath.aside import Aside
 from cenotaph.stores.postgres.beneath.underneath import Directory, File
@@ -57,11 +57,15 @@ def run(work: Work) -> None:
         return
     left = len(work.tables)
     for group in groups(_whole(writer, work.tables, work.selection), references.read(writer)):
+        work.ask()
         left -= len(group) if _together(work, where, group) else 0
     mend(writer, work.around)
     with aside.of_files(), aside.found(writer, where) as files:
         known = aside.owners(writer, files)  # set aside just now by another run, which may yet be undone
-        work.overwritten += sum(file.destroy() for file in files if file not in known)
+        for file in files:
+            if file not in known:
+                work.ask()
+                work.overwritten += file.destroy()
     _checkpoint(writer)  # the server keeps the first file of each until then, cut to nothing
     if left:
         work.notes.append(
@@ -266,6 +270,29 @@ def shut(writer: Writer, table: Table) -> None:
             f"a table cannot be emptied now: {writer.in_the_way(table.oid)} would have to end first",
             hint="end them, or run again later",
         ) from None
+
+
+def refuse_lasting(writer: Writer, group: Sequence[Table]) -> None:
+    """Who has been in a table for longer than is waited for is told before all of it is read. Nobody has to
+    wait for that; and of other roles' sessions not every role sees how long they last.
+
+    Raises: TransientStoreError.
+    """
+    found = writer.rows(_LASTING, [table.oid for table in group], writing.LOCK_SECONDS)
+    if found:
+        numbers = ", ".join(str(pid) for (pid,) in found)
+        raise TransientStoreError(
+            f"a table cannot be emptied now: server process {numbers} would have to end first",
+            hint="end them, or run again later",
+        )
+
+
+_LASTING = """
+SELECT DISTINCT l.pid FROM pg_locks l JOIN pg_stat_activity a USING (pid)
+WHERE l.granted AND l.relation = ANY ($1::int8[]::oid[]) AND l.pid <> pg_backend_pid()
+    AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+    AND a.xact_start < clock_timestamp() - make_interval(secs => $2::float8) ORDER BY 1
+"""
 
 
 def _truncating(session: Session, group: Sequence[Table]) -> Iterator[Command]:
