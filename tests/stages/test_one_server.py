@@ -5,7 +5,9 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
@@ -16,10 +18,11 @@ from cenotaph.config import load
 from cenotaph.errors import DriftError, PermanentStoreError, RefusedError
 from cenotaph.estate import Estate, EstateStore
 from cenotaph.journal import Entry, Journal
+from cenotaph.progress import quiet
 from cenotaph.scope import Selection
 from cenotaph.serving import WAITS
 from cenotaph.stages import destroy
-from cenotaph.store import Collection, Reclamation, Surroundings
+from cenotaph.store import Collection, Keeper, Reclamation, Surroundings
 from cenotaph.stores import open_reader
 from cenotaph.stores.postgres.eraser import PostgresEraser
 from cenotaph.stores.postgres.session import Place
@@ -129,6 +132,38 @@ def test_an_address_is_looked_at_before_anything_is_erased(pair: tuple[str, str]
 
     with pytest.raises(RefusedError, match="erase_url of store ward leads elsewhere"):
         serving.check(case, open_reader, estate)
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is looked at of a task before it runs."""
+
+    estate: EstateStore
+    reclaims: bool = True
+
+
+def test_a_store_that_is_left_out_waits_for_those_of_its_server(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """It has nothing to erase, and the archive and log in common with them: all are reclaimed at the end, one
+    at a time. A store of another server does not wait."""
+    ran: list[tuple[int, str, bool]] = []
+
+    def run(_: object, tasks: list[Task], *, workers: int) -> Iterator[tuple[Task, str]]:
+        for task in tasks:
+            ran.append((workers, task.estate.name, task.reclaims))
+            yield task, "done"
+
+    monkeypatch.setattr(destroy.local, "run", run)
+    servers = {"clinic": "1, timeline 1, database 5", "left out": "1, timeline 1, database 6", "apart": "2"}
+    tasks = [Task(EstateStore(name, (), (), None, Keeper(it, frozenset()))) for name, it in servers.items()]
+    desk = mock.Mock()
+    desk.config.limits.workers = 2
+
+    assert destroy._erase_stores(desk, tasks, quiet) == ["done"] * 3  # type: ignore[arg-type]
+
+    assert ran[:3] == [(2, "clinic", False), (2, "left out", False), (2, "apart", True)]
+    assert ran[3:] == [(1, "clinic", True), (1, "left out", True)]
 
 
 def test_an_eraser_touches_no_other_database_than_was_surveyed(pair: tuple[str, str]) -> None:

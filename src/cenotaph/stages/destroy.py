@@ -162,7 +162,7 @@ def destroy(
 def _erase_stores(desk: Desk, tasks: list[EraseTask], tell: Tell) -> list[str]:
     """Erase every store and reclaim. Those of one server are reclaimed one by one, once all of them are
     erased: they have an archive in common, and a base backup made anew has whoever is in any of them."""
-    servers = serving.together([task.estate for task in tasks if task.destroy])
+    servers = serving.together([task.estate for task in tasks])
     later = {name for names in servers for name in names}
     first = [replace(task, reclaims=task.estate.name not in later) for task in tasks]
     ended: dict[str, str] = {}
