@@ -80,7 +80,8 @@ class SealTask:
 @dataclass(frozen=True, slots=True)
 class PartitionResult:
     chunks: tuple[Chunk, ...]
-    needles: str  # digest of the part
+    part: str  # the document of the annex that has what is sought
+    needles: str  # its digest
     subjects: bytes = field(repr=False)  # sorted distinct uint64, one a subject
 
 
@@ -161,7 +162,7 @@ def seal_partition(task: SealTask) -> PartitionResult:
             values.add(batch)
     values.flush()
     digest = task.annex.write(task.part, task.case_key, builder.finish())
-    return PartitionResult(tuple(hasher.finish()), digest, subjects.to_bytes())
+    return PartitionResult(tuple(hasher.finish()), task.part, digest, subjects.to_bytes())
 
 
 def leaves(column: pa.Array) -> Iterator[pa.Array]:

@@ -56,3 +56,11 @@ def test_an_interrupted_seal_goes_on_and_seals_the_same(
     assert not list(case.path.glob("annex/sealing-*"))
     assert len(list(case.path.glob("annex/needles-*"))) == partitions
     assert not stale.exists()
+    session = case.session()
+    assert session.seal.needles == sealed.needles
+    monkeypatch.setattr(
+        local, "run", lambda f, t, workers: watched(f, t, workers=1, stop_after=len(read) + 1)
+    )
+    with pytest.raises(KeyboardInterrupt):
+        stage.seal(case.desk(), open_reader)
+    assert len(session.needles().known(session.case_key)) > 0  # another seal that is not made spoils none

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TypeAlias
@@ -52,7 +53,7 @@ def seal(desk: Desk, opener: OpenReader, tell: Tell = quiet) -> Entry:
     so_far = _SoFar(annex, key, surveyed.digest)
     found = _digest(desk, opener, clear, key, so_far, tell)
     chunks = SealedChunks({where: _chunks(r) for where, r in found.results.items()})
-    listed = _needles(so_far, found.results, sorted({table.kind for table in desk.config.store}))
+    listed = _needles(found.results, sorted({table.kind for table in desk.config.store}))
     body = _body(
         clear,
         chunks,
@@ -99,7 +100,7 @@ class _SoFar:
 
     def load(self, where: Where) -> PartitionResult | None:
         name = self._name(where)
-        if not (self.annex.exists(name) and self.annex.exists(self.part(where))):
+        if not self.annex.exists(name):
             return None
         try:
             kept = self.annex.read(name, self._key)
@@ -110,17 +111,20 @@ class _SoFar:
         chunks = tuple(
             Chunk(records, size, bytes.fromhex(digest)) for records, size, digest in about["chunks"]
         )
-        return PartitionResult(chunks, about["needles"], subjects)
+        if not self.annex.exists(about["part"]):
+            return None
+        return PartitionResult(chunks, about["part"], about["needles"], subjects)
 
     def keep(self, where: Where, result: PartitionResult) -> None:
         """A line of JSON, then the subjects as they are: they are most of it."""
         chunks = [[c.records, c.bytes, c.hash.hex()] for c in result.chunks]
-        head = json.dumps({"chunks": chunks, "needles": result.needles}).encode()
+        head = json.dumps({"chunks": chunks, "part": result.part, "needles": result.needles}).encode()
         self.annex.write(self._name(where), self._key, b"".join([head, b"\n", result.subjects]))
 
     def part(self, where: Where) -> str:
-        """The document that takes what is sought of a partition; it stays when the seal is signed."""
-        return f"{PART}{self._label(where)}"
+        """A new document, for what is sought of a partition: an earlier seal names others, and is good until
+        this one is signed."""
+        return f"{PART}{self._label(where)}-{os.urandom(4).hex()}"
 
     def _name(self, where: Where) -> str:
         return f"{SO_FAR}{self._label(where)}"
@@ -205,8 +209,8 @@ def _chunks(result: PartitionResult) -> tuple[ChunkSeal, ...]:
     return tuple(ChunkSeal(c.records, c.bytes, c.hash) for c in result.chunks)
 
 
-def _needles(so_far: _SoFar, results: dict[Where, PartitionResult], kinds: Sequence[str]) -> NeedleList:
-    return NeedleList(tuple((so_far.part(where), r.needles) for where, r in results.items()), tuple(kinds))
+def _needles(results: dict[Where, PartitionResult], kinds: Sequence[str]) -> NeedleList:
+    return NeedleList(tuple((r.part, r.needles) for r in results.values()), tuple(kinds))
 
 
 def _derive_key(desk: Desk, case: Case) -> bytes:
