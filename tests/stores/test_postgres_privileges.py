@@ -15,7 +15,7 @@ from by_command import store
 from cenotaph.cli import checks
 from cenotaph.errors import PermanentStoreError
 from cenotaph.scope import Selection
-from cenotaph.store import Checked, Finding, Grade
+from cenotaph.store import Checked, Finding, Grade, Surroundings
 from cenotaph.stores import open_reader
 from cenotaph.stores.postgres import open_eraser, privileges
 from cenotaph.testing.contract import Log, Rows
@@ -209,6 +209,20 @@ def test_large_objects_take_rights_of_their_own(place: Place) -> None:
     assert erasing.hint == 'ALTER ROLE "fe""w" SUPERUSER; or name a superuser in erase_url'
     assert place.look(erasing=False, selection=everything)["large objects"].good
     assert place.look(erasing=True, selection=everything)["large objects"].good
+
+
+def test_the_right_to_checkpoint_is_told_where_the_server_is_to_go(place: Place) -> None:
+    """Tables that go whole are kept from it until then, which takes one; the log is not switched."""
+    here = Surroundings(str(place.server.data), retire_server=True)
+    reader = open_reader(place.server.url(place.database, "fe%22w"), SELECTION, here)
+    assert isinstance(reader, Checked)
+
+    found = {one.what: one for one in reader.checks(Grade.L2, frozenset(), erasing=True)}
+
+    (told,) = [one for what, one in found.items() if what == "checkpoints and the log"]
+    assert not told.good
+    as_role = 'GRANT pg_checkpoint TO "fe""w";'
+    assert told.hint == (as_role if place.server.version >= 150000 else 'ALTER ROLE "fe""w" SUPERUSER;')
 
 
 def test_a_name_in_a_hint_is_harmless_and_exact(place: Place) -> None:

@@ -294,10 +294,11 @@ def _statistics(scene: Scene) -> Iterator[Finding]:
 
 def _log(scene: Scene) -> Iterator[Finding]:
     """Only where the case lists a shared action that switches it, or has tables overwritten."""
-    if not ({"wal", "wal_archive"} & scene.shared or scene.around.online_overwrite):
+    switched = bool({"wal", "wal_archive"} & scene.shared) or scene.around.online_overwrite
+    if not (switched or scene.around.sets_aside):
         return
     session, role = scene.session, _role(scene.session)
-    missing = [what for query, what in _LOG_RIGHTS if not session.one(query)]
+    missing = [what for query, what in _LOG_RIGHTS if switched and not session.one(query)]
     hint = " ".join(f"GRANT {what} TO {role};" for what in missing)
     able = _may_checkpoint(session)
     if not able and session.version >= _PARAMETERS:
@@ -307,8 +308,8 @@ def _log(scene: Scene) -> Iterator[Finding]:
     yield _finding(
         "checkpoints and the log",
         able and not missing,
-        "this role may checkpoint, and switch the write-ahead log",
-        "this role may not checkpoint, or not switch the write-ahead log",
+        f"this role may checkpoint{', and switch the write-ahead log' if switched else ''}",
+        f"this role may not checkpoint{', or not switch the write-ahead log' if switched else ''}",
         hint,
     )
     for name, value, why in _LOG_SETTINGS if "wal" in scene.shared else ():
