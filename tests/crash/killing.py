@@ -46,6 +46,15 @@ class How(enum.Enum):
     DISK_FULL = enum.auto()
 
 
+class By(enum.Enum):
+    """What is counted: CHANGE, each change to the disk. LINE, lines of the journal: the end comes before the
+    next one. AFTER, the same: it comes before whatever follows the line."""
+
+    CHANGE = enum.auto()
+    LINE = enum.auto()
+    AFTER = enum.auto()
+
+
 SYSTEM_CALLS = ("link", "rename", "replace", "unlink", "rmdir", "pwrite", "ftruncate", "removexattr")
 
 
@@ -63,19 +72,20 @@ class Ended:
 class _Count:
     """The number of the next event, shared by all processes of a run, and where to end."""
 
-    def __init__(self, target: int, *, how: How, names: int) -> None:
+    def __init__(self, target: int, *, how: How, by: By, names: int) -> None:
         self._shared = mmap.mmap(-1, 8)
-        self._target, self._how, self._names = target, how, names
+        self._target, self._how, self._by, self._names = target, how, by, names
         self._write = os.write
 
     def __call__(self, name: str) -> None:
         (number,) = struct.unpack("=q", self._shared[:8])
-        self._shared[:8] = struct.pack("=q", number + 1)
+        counts = self._by is By.CHANGE or name.startswith("journal")
+        self._shared[:8] = struct.pack("=q", number + counts)
         self._write(self._names, f"{name}\n".encode())
         if self._how is How.DISK_FULL:
             if NEVER < self._target <= number and name.startswith(WRITES):
                 raise _full(name)
-        elif number == self._target:
+        elif number == self._target and (counts or self._by is By.AFTER):
             if self._how is How.ALONE:
                 os.kill(os.getpid(), signal.SIGKILL)
             os.killpg(os.getpgrp(), signal.SIGKILL)
@@ -87,8 +97,8 @@ def _full(name: str) -> Exception:
     return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-def run(step: Callable[[], object], at: int = NEVER, how: How = How.GROUP) -> Ended:
-    """Run a step in a process group of its own, which meets its end at change `at`."""
+def run(step: Callable[[], object], at: int = NEVER, how: How = How.GROUP, by: By = By.CHANGE) -> Ended:
+    """Run a step in a process group of its own, which meets its end at change, or line, `at`."""
     names, into_names = os.pipe()
     said, into_said = os.pipe()
     child = os.fork()
@@ -96,7 +106,7 @@ def run(step: Callable[[], object], at: int = NEVER, how: How = How.GROUP) -> En
         os.close(names)
         os.close(said)
         os.setpgid(0, 0)
-        os._exit(_in_child(step, _Count(at, how=how, names=into_names), into_said))
+        os._exit(_in_child(step, _Count(at, how=how, by=by, names=into_names), into_said))
     os.close(into_names)
     os.close(into_said)
     events, stuck = _read(names)

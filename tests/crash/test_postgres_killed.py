@@ -267,36 +267,47 @@ class ServerCase(SmallCase):
         return {name: steps[name] for name in (*order, "destroy", "probe", "certify")}
 
 
+def _clinic(server: Server) -> str:
+    """A database of 200 people and their visits."""
+    return server.database(
+        "CREATE TABLE people (id int4 PRIMARY KEY, id_number text, phone text)",
+        "CREATE TABLE visit (id int4 PRIMARY KEY, who int4 REFERENCES people, note text)",
+        "INSERT INTO people VALUES "
+        + ", ".join(f"({n}, '{p.identity}', '{p.phone}')" for n, p in enumerate(people(0, 200))),
+        "INSERT INTO visit SELECT n, n % 200, 'visit ' || n FROM generate_series(1, 400) n",
+    )
+
+
+def _approved(server: Server, database: str, root: Path, more: str) -> ServerCase:
+    """A case on it that is approved, and has not begun."""
+    root.mkdir()
+    store = (
+        f'[[store]]\nname = "clinic"\nurl = "{server.url(database)}"\ndata_dir = "{server.data}"\n{more}\n\n'
+    )
+    case = ServerCase.make(root, store, parties=(*PARTIES, ("Host Co", "owner", "host")))
+    case.go("open", "approve-owner")
+    return case
+
+
+ONLINE = 'online_overwrite = true\nshared = ["statistics", "wal"]'
+
+
 @pytest.mark.slow
+@pytest.mark.parametrize("by", list(killing.By), ids=["ever later", "before each line", "after each line"])
 def test_a_case_killed_anywhere_comes_to_the_same_certificate(
-    tmp_path: Path, record_property: pytest.RecordProperty
+    tmp_path: Path, record_property: pytest.RecordProperty, by: killing.By
 ) -> None:
-    """SIGKILL at ever later changes of a destruction that overwrites beneath the server: lines of the journal
-    and writes alike. The certificate is that of a case that nobody disturbed."""
+    """SIGKILL at ever later changes of a destruction that overwrites beneath the server, before every line of
+    its journal, and right after every line. The certificate is that of a case that nobody disturbed."""
+    if by is not killing.By.CHANGE and not EVERY:
+        pytest.skip("make crash kills at every line of the journal")
     server = postgres_server.start()
     certified = []
     try:
         for disturbed in (False, True):
-            database = server.database(
-                "CREATE TABLE people (id int4 PRIMARY KEY, id_number text, phone text)",
-                "CREATE TABLE visit (id int4 PRIMARY KEY, who int4 REFERENCES people, note text)",
-                "INSERT INTO people VALUES "
-                + ", ".join(f"({n}, '{p.identity}', '{p.phone}')" for n, p in enumerate(people(0, 200))),
-                "INSERT INTO visit SELECT n, n % 200, 'visit ' || n FROM generate_series(1, 400) n",
-            )
-            owner = ("Host Co", "owner", "host")
-            store = (
-                f'[[store]]\nname = "clinic"\nurl = "{server.url(database)}"\n'
-                f'data_dir = "{server.data}"\nonline_overwrite = true\nshared = ["statistics", "wal"]\n\n'
-            )
-            root = tmp_path / str(disturbed)
-            root.mkdir()
-            case = ServerCase.make(root, store, parties=(*PARTIES, owner))
-            case.go("open", "approve-owner")
-            at = kills = 0
-            while (ended := killing.run(case.destroy, at if disturbed else killing.NEVER)).killed:
-                kills, at = kills + 1, _later(at)
-            assert (ended.code, ended.said) == (0, "")
+            database = _clinic(server)
+            case = _approved(server, database, tmp_path / str(disturbed), ONLINE)
+            kills = _destroyed(case, by) if disturbed else _destroyed(case, None)
             case.go("probe", "certify")
             body = case.certificate()
             certified.append([(s.sealed, s.reached, s.collections) for s in body.stores])
@@ -311,3 +322,49 @@ def test_a_case_killed_anywhere_comes_to_the_same_certificate(
     assert kills > 3
     assert certified[0] == certified[1]
     assert [reached for _, reached, _ in certified[0]] == ["L2"]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not EVERY, reason="make crash does this")
+@pytest.mark.parametrize(
+    "by", [killing.By.LINE, killing.By.AFTER], ids=["before each line", "after each line"]
+)
+def test_a_case_that_retires_its_server_killed_at_every_line_comes_to_its_end(
+    tmp_path: Path, record_property: pytest.RecordProperty, by: killing.By
+) -> None:
+    """From the first partition to the note that the server is gone: its directory goes whole, the certificate
+    is that of a case that nobody disturbed."""
+    certified = []
+    for disturbed in (False, True):
+        server = postgres_server.start()
+        try:
+            case = _approved(server, _clinic(server), tmp_path / str(disturbed), "retire_server = true")
+            kills = _destroyed(case, by if disturbed else None)
+            assert not server.data.exists()
+            case.go("probe", "certify")
+            certified.append([(s.sealed, s.reached, s.collections) for s in case.certificate().stores])
+            assert grep(values(people(0, 200)), server.folder) == set()
+        finally:
+            server.stop()
+    record_property("kill points", kills)
+    record_property("survived", kills)
+
+    assert kills > 3
+    assert certified[0] == certified[1]
+
+
+def _destroyed(case: ServerCase, by: killing.By | None) -> int:
+    """Destroy, and run it again after each kill until it ends well; how often it was killed. At lines of the
+    journal each run leaves one line behind; and one more where a run before did as much."""
+    at = killing.NEVER if by is None else int(by is not killing.By.CHANGE)
+    kills, seen = 0, set()
+    while (ended := killing.run(case.destroy, at, by=by or killing.By.CHANGE)).killed:
+        kills += 1
+        lines = tuple(name for name in ended.events if name.startswith("journal"))
+        if by is killing.By.CHANGE:
+            at = _later(at)
+        else:
+            at = at + 1 if lines in seen else 1
+            seen.add(lines)
+    assert (ended.code, ended.said) == (0, "")
+    return kills
