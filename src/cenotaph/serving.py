@@ -1,5 +1,4 @@
-"""Which server keeps a store: the one that was surveyed, before anything of it is touched; and with which
-other stores of the case.
+"""Which server keeps a store, and with which others of the case: looked at before anything is touched.
 
 Records are safe behind their seals wherever an address leads. What a server has besides, its archive, log,
 standbys and backups, is not: a clone has an archive command, and production's.

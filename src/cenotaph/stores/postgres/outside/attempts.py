@@ -1,5 +1,7 @@
-"""Attempts to restore what is left of a server's copies, by whoever probes it: dumps on a scratch server,
-base backups recovered as far as the archive goes. What comes back is counted, and overwritten.
+"""Attempts to restore what is left of a server's copies, by whoever probes it.
+
+Dumps are restored on a scratch server, base backups recovered as far as the archive goes. What comes back is
+counted, and overwritten.
 
 What surprised the author: where dumps and base backups are destroyed as they should be, what is left to be
 restored is what was made anew; that none of the scope comes back from it is then seen by somebody else than
