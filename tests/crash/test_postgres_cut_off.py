@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,9 +16,15 @@ from test_postgres_killed import ServerCase
 
 import postgres_server
 from by_command import grep
+from cenotaph.scope import Selection
 from cenotaph.stages.destroy import _Run
-from cenotaph.stores.postgres import writing
+from cenotaph.store import Surroundings
+from cenotaph.stores.postgres import open_eraser, writing
 from cenotaph.stores.postgres.beneath import aside, underneath
+from cenotaph.stores.postgres.catalog import schema
+from cenotaph.stores.postgres.reclaiming import overwrite
+from cenotaph.stores.postgres.session import Place
+from cenotaph.stores.postgres.writing import Writer
 from postgres_server import Server
 from small_case import PARTIES, people, values
 
@@ -82,6 +89,61 @@ def test_a_case_killed_before_its_commit_has_every_row_and_goes_on(
         assert grep(values(people(0, 200)), server.data) == set()
     finally:
         server.stop()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("logged", [True, False])
+def test_a_run_killed_while_it_puts_files_back_is_followed_by_one_that_does(
+    monkeypatch: pytest.MonkeyPatch, logged: bool, record_property: pytest.RecordProperty
+) -> None:
+    """SIGKILL before every name that is given or taken: all rows are there in the end, by index too."""
+    server = postgres_server.start()
+    by_index = ("SET enable_seqscan = off", "SELECT name FROM people WHERE id = 7")
+    plain, kills = aside.set_aside, 0
+
+    def killed(files: Sequence[underneath.File]) -> None:
+        plain(files)
+        os.killpg(os.getpgrp(), signal.SIGKILL)
+
+    def mend(database: str) -> None:
+        around = Surroundings(str(server.data), online_overwrite=True)
+        with closing(open_eraser(server.url(database), Selection(), frozenset(), around)) as eraser:
+            eraser.mend()
+
+    def cut_off(database: str) -> None:
+        around = Surroundings(str(server.data), online_overwrite=True)
+        writer = Writer(Place.of(server.url(database)))
+        where = overwrite.place(writer, around)
+        with writer.transaction():
+            tables = schema.read(writer, "public.people").tables
+            overwrite.shut(writer, tables[0])
+            overwrite.replace(writer, around, where, tables)
+
+    try:
+        while True:
+            database = server.database(
+                f"CREATE {'' if logged else 'UNLOGGED'} TABLE people (id int4 PRIMARY KEY, name text)",
+                "INSERT INTO people SELECT n, 'person ' || n FROM generate_series(1, 400) n",
+                "VACUUM people",
+            )
+            with monkeypatch.context() as here:
+                here.setattr(aside, "set_aside", killed)
+                assert killing.run(lambda at=database: cut_off(at)).killed  # type: ignore[misc]
+            ended = killing.run(lambda at=database: mend(at), kills)  # type: ignore[misc]
+            mend(database)
+            assert server.run("SELECT count(name) FROM people", database=database) == [(400,)]
+            assert server.run(*by_index, database=database) == [("person 7",)]
+            assert list((server.data / "base").glob("*/cenotaph-*")) == []
+            server.drop(database)
+            if not ended.killed:
+                break
+            kills += 1
+    finally:
+        server.stop()
+    record_property("kill points", kills)
+    record_property("survived", kills)
+    assert (ended.code, ended.said) == (0, "")
+    assert kills > 10
 
 
 @pytest.mark.parametrize(
