@@ -37,7 +37,8 @@ from cenotaph.stores.postgres.eraser import PostgresEraser
 from cenotaph.stores.postgres.reclaiming import reclaim
 
 WATCH, WEAK = "CENOTAPH_WATCH", "CENOTAPH_WEAK"
-STORE = "care"
+# Copies that the server tells of itself are forgotten with the action that reaches them.
+ACTIONS = {"wal archive": "wal_archive", "standby": "replicas", "server log": "logs"}
 _open_eraser = cenotaph.stores.open_eraser
 
 
@@ -121,7 +122,7 @@ class _Steps:
             if self._weak == "truncate":
                 if name == "reclaimed":
                     _truncate(work)
-            elif not name or self._weak != name:
+            elif not name or ACTIONS.get(self._weak, self._weak) != name:
                 step.run(_without(work, self._weak))
             if name:
                 self._see(name)
