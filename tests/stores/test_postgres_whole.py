@@ -16,7 +16,7 @@ from cenotaph.errors import DriftError, PermanentStoreError, TransientStoreError
 from cenotaph.scope import Hold, Selection, parse_predicate
 from cenotaph.store import AT_ONCE, Assignment, Class, Erasure, Surroundings
 from cenotaph.stores.postgres import open_eraser, open_reader, whole, writing
-from cenotaph.stores.postgres.beneath import aside
+from cenotaph.stores.postgres.beneath import aside, underneath
 from cenotaph.stores.postgres.eraser import PostgresEraser
 from cenotaph.stores.postgres.reclaiming import overwrite
 from cenotaph.testing.contract import Log, Rows, Stopped
@@ -288,6 +288,34 @@ def test_old_files_are_kept_from_the_server_until_they_are_overwritten(town: Mak
 
     assert kept() == b""
     assert done.overwritten_bytes > 400 * 40
+
+
+def test_pages_of_an_unlogged_table_that_only_memory_had_are_overwritten_too(
+    town: MakeTown, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server needs their place for others just before the commit, and writes them into what has the
+    table's name by then: the commit would free them as they are."""
+    it = town(
+        "CREATE UNLOGGED TABLE people (id int4 PRIMARY KEY, name text)",
+        PEOPLE[1],
+        *(f"CREATE TABLE t{n} AS SELECT repeat('x', 400) FROM generate_series(1, 7000)" for n in range(6)),
+    )
+    it.seal("public.people")
+    plain, came = aside.set_aside, []
+
+    def crowded(files: Sequence[underneath.File]) -> None:
+        plain(files)
+        it.sql(*(f"SELECT count(*) FROM t{n % 6}" for n in range(18)))
+        came.extend(os.stat(file.name, dir_fd=file.folder).st_size for file in files)
+
+    monkeypatch.setattr(aside, "set_aside", crowded)
+
+    it.erase("people", online_overwrite=True)
+
+    if not any(came):
+        pytest.skip("the server had written all of it before")
+    held = b"".join(path.read_bytes() for path in (it.server.data / "base").glob("*/cenotaph-*"))
+    assert held.count(b"Person-") == 400
 
 
 # ── cut off ──────────────────────────────────────────────────────────────────────────────────────

@@ -70,6 +70,31 @@ def _exchange(file: File) -> None:
     os.replace(new, file.name, src_dir_fd=file.folder, dst_dir_fd=file.folder)
 
 
+def take_in(files: Sequence[File], page: int) -> None:
+    """Move pages that the server wrote into the empty files to the files that were set aside, as long as
+    nobody is let into the table: no checkpoint writes those of unlogged tables, so that it has some in
+    memory. The commit would free them as they are.
+    """
+    with of_files():
+        for file in files:
+            if _stat(_EMPTY + file.name, file.folder).st_size:
+                fd = os.open(_EMPTY + file.name, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=file.folder)
+                try:
+                    _move(fd, file.fd, page)
+                finally:
+                    os.close(fd)
+
+
+def _move(source: int, target: int, page: int) -> None:
+    size = os.fstat(source).st_size
+    for at in range(0, size, page):
+        if any(data := os.pread(source, page, at)):  # else a hole: it wrote another page
+            os.pwrite(target, data, at)
+    os.fsync(target)
+    overwrite(source, size)
+    os.ftruncate(source, 0)
+
+
 def _make_empty(file: File, name: str) -> None:
     info = os.fstat(file.fd)
     _unlink(name, file.folder)

@@ -116,6 +116,7 @@ def replace(writer: Writer, around: Surroundings, where: Directory | None, group
         _checkpoint(writer)
         _look_again(writer, around, where, files)
         aside.set_aside(files)
+        aside.take_in(files, block)
 
 
 def replacing(session: Session, group: Sequence[Table], *, set_aside: bool) -> Iterator[Command]:
@@ -291,7 +292,7 @@ _LASTING = """
 SELECT DISTINCT l.pid FROM pg_locks l JOIN pg_stat_activity a USING (pid)
 WHERE l.granted AND l.relation = ANY ($1::int8[]::oid[]) AND l.pid <> pg_backend_pid()
     AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-    AND a.xact_start < clock_timestamp() - make_interval(secs => $2::float8) ORDER BY 1
+    AND a.xact_start < now() - make_interval(secs => $2::float8) ORDER BY 1
 """
 
 
