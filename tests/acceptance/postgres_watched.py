@@ -37,8 +37,14 @@ from cenotaph.stores.postgres.eraser import PostgresEraser
 from cenotaph.stores.postgres.reclaiming import reclaim
 
 WATCH, WEAK = "CENOTAPH_WATCH", "CENOTAPH_WEAK"
-# Copies that the server tells of itself are forgotten with the action that reaches them.
-ACTIONS = {"wal archive": "wal_archive", "standby": "replicas", "server log": "logs"}
+# Copies that the server tells of itself are forgotten with the action that reaches them; the log of writes
+# with what makes the server begin new segments, too, which then take the place of those with people.
+ACTIONS = {
+    "wal": ("wal", "wal_archive"),
+    "wal archive": ("wal_archive",),
+    "standby": ("replicas",),
+    "server log": ("logs",),
+}
 _open_eraser = cenotaph.stores.open_eraser
 
 
@@ -122,7 +128,7 @@ class _Steps:
             if self._weak == "truncate":
                 if name == "reclaimed":
                     _truncate(work)
-            elif not name or ACTIONS.get(self._weak, self._weak) != name:
+            elif not name or name not in ACTIONS.get(self._weak, (self._weak,)):
                 step.run(_without(work, self._weak))
             if name:
                 self._see(name)
