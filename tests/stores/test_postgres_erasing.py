@@ -358,9 +358,7 @@ def test_statistics_of_parents_and_expressions_are_forgotten(clinic: MakeClinic)
 
     assert it.sql(remembered) == [(0, 0)]
     assert reclaimed.freed_bytes > 0
-    assert (
-        it.sql("SELECT * FROM patient WHERE id = 1 AND name = 'a'") == []
-    )  # can be planned
+    assert it.sql("SELECT * FROM patient WHERE id = 1 AND name = 'a'") == []  # can be planned
     it.sql("ANALYZE", "DROP TABLE patient")
 
 
