@@ -402,9 +402,10 @@ static void forms_of(writer *w, const uint8_t *text, uint32_t count, uint64_t ne
         telling |= text[i] != text[0];
         digits &= text[i] >= '0' && text[i] <= '9';
     }
+    int wide_tells = telling && !(digits && count < SHORTEST);
     form(w, text, count, UTF8, telling, needle);
-    form(w, wide + 1, 2 * count, UTF16_LITTLE, telling, needle);
-    form(w, wide, 2 * count, UTF16_BIG, telling, needle);
+    form(w, wide + 1, 2 * count, UTF16_LITTLE, wide_tells, needle);
+    form(w, wide, 2 * count, UTF16_BIG, wide_tells, needle);
     if (digits && count < 20) {
         integer_forms(w, text, count, needle);
     }
