@@ -438,7 +438,7 @@ def _forms_of(plain: bytes, text: str | None) -> Iterator[tuple[int, bytes | Non
     middle = max(0, (len(text) - LONGEST) // 2)
     text = text[middle : middle + LONGEST]
     telling = len(set(text)) > 1
-    few_digits = len(text) < SHORTEST and text.isascii() and text.isdigit()  # others have 1234 in 16 bits, too
+    few_digits = len(text) < SHORTEST and text.isascii() and text.isdigit()  # others have 1234 so, too
     yield 0, text.encode("utf-8") if telling else None
     yield 1, text.encode("utf-16-le") if telling and not few_digits else None
     yield 2, text.encode("utf-16-be") if telling and not few_digits else None
