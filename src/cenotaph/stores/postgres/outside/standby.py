@@ -21,6 +21,7 @@ from cenotaph.stores.postgres.beneath import raw
 from cenotaph.stores.postgres.catalog import schema
 from cenotaph.stores.postgres.commands import CHECKPOINT, SWITCH
 from cenotaph.stores.postgres.outside import logs, subscriber
+from cenotaph.stores.postgres.reclaiming import wal
 from cenotaph.stores.postgres.session import Denied, Place, Session, driver_errors
 from cenotaph.stores.postgres.work import Outlook, Work
 from cenotaph.stores.postgres.writing import Writer
@@ -148,6 +149,7 @@ def _follow(work: Work, standby: Writer) -> None:
         work.writer.run(_ENDS)
         _wait(str(work.writer.one("SELECT pg_current_wal_flush_lsn()::text")), standby)
         standby.run(CHECKPOINT)  # a restartpoint
+    wal.write_over_unlinked(work, standby, NOTHING_AROUND)
     if held := int(standby.one(_UPTO, mark)):
         work.limits.append(f"a standby keeps {held} segments of its log from before the rows were gone")
     if "logs" in work.shared:

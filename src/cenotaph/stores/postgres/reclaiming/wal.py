@@ -13,10 +13,11 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from cenotaph.errors import PermanentStoreError
-from cenotaph.store import Command
+from cenotaph.store import Command, Surroundings
+from cenotaph.stores.postgres.beneath import raw, unlinked
 from cenotaph.stores.postgres.commands import CHECKPOINT, SWITCH
 from cenotaph.stores.postgres.reclaiming.rewriting import DECODED, NUMBER, let_slots_go
-from cenotaph.stores.postgres.session import Denied
+from cenotaph.stores.postgres.session import Denied, Session
 from cenotaph.stores.postgres.work import Outlook, Work
 from cenotaph.stores.postgres.writing import Writer
 
@@ -38,6 +39,7 @@ def cycle(work: Work) -> None:
                 _switch(work.writer)
             work.writer.run(CHECKPOINT)
             held = _upto(work.writer, before)
+        write_over_unlinked(work, work.writer, work.around)
         if held:
             work.limits.append(
                 f"{held} segments of the write-ahead log could not be written over: "
@@ -48,6 +50,20 @@ def cycle(work: Work) -> None:
             "the shared action wal takes the right to checkpoint and to switch the log",
             hint="GRANT it pg_checkpoint, pg_monitor and EXECUTE ON FUNCTION pg_switch_wal()",
         ) from None
+
+
+def write_over_unlinked(work: Work, session: Session, around: Surroundings) -> None:
+    """Segments that are gone and still open, where this machine has the server's files."""
+    place = raw.data_directory(session, around)
+    if isinstance(place, raw.NoAccess):
+        return
+    written, unseen = unlinked.overwrite_segments(place)
+    work.overwritten += written
+    if unseen:
+        work.notes.append(
+            f"{unseen} of the server's processes could not be looked into: segments of the log that they have"
+            " open become free as they are when these end"
+        )
 
 
 def cycling(outlook: Outlook) -> Iterator[Command]:
