@@ -14,7 +14,7 @@ def test_collections_that_appeared_are_named_before_lesser_reasons():
     search.task = SimpleNamespace(asked="L2", planned="L2", planned_why="", keeper=None)
     search.reader = SimpleNamespace(capabilities=Capabilities(Grade.L2, ""))
     search.needles = ()
-    search.unread, search.appeared, search.left = 1, 2, ()
+    search.unread, search.appeared, search.left, search.restored = 1, 2, (), ()
 
     grade, why = search._grade(rows=0, residue=0, strangers=0, moved=True, runs_on=False)
 
