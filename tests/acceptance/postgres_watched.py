@@ -38,9 +38,10 @@ from cenotaph.stores.postgres.reclaiming import reclaim
 
 WATCH, WEAK = "CENOTAPH_WATCH", "CENOTAPH_WEAK"
 # Copies that the server tells of itself are forgotten with the action that reaches them; the log of writes
-# with what makes the server begin new segments, too, which then take the place of those with people.
+# with what makes the server begin new segments, too, which then take the place of those with people: the
+# archive's last one, and those by which standbys get rid of theirs.
 ACTIONS = {
-    "wal": ("wal", "wal_archive"),
+    "wal": ("wal", "wal_archive", "replicas"),
     "wal archive": ("wal_archive",),
     "standby": ("replicas",),
     "server log": ("logs",),
@@ -144,7 +145,9 @@ def _truncate(work: Any) -> None:
 
 
 def _without(work: Any, kind: str) -> Any:
-    """The work, with copies of one kind forgotten."""
+    """The work, with copies of one kind forgotten; not where the whole action is."""
+    if kind in ACTIONS:
+        return work
     copies = tuple(copy for copy in work.around.copies if copy.kind != kind)
     if len(copies) == len(work.around.copies):
         return work
