@@ -280,8 +280,7 @@ class SealedPartition:
         self._target = target
         self._chunks = [(c.records, c.bytes, c.hash) for c in chunks]
         self._begun = begun
-        self.digests = b""  # of the records that `check` accepted, 32 bytes each, ascending; empty for
-        # partitions of more than KEPT_DIGESTS records, whose stores prove what remains by themselves
+        self._accepted = as_digests(b"")
 
     @property
     def records(self) -> int:
@@ -301,12 +300,18 @@ class SealedPartition:
                 f"sealed: {what}",
                 hint="take it out with an amended plan (cenotaph plan), or survey and seal again",
             )
-        seen = hasher.seen()
-        self.digests = seen[ascending(seen)].tobytes() if len(seen) == self.records else b""
+        self._accepted = hasher.seen()
+
+    @property
+    def digests(self) -> bytes:
+        """Of the records that `check` accepted, 32 bytes each, ascending; empty for partitions of more than
+        KEPT_DIGESTS records, whose stores prove what remains by themselves."""
+        seen = self._accepted
+        return seen[ascending(seen)].tobytes() if len(seen) == self.records else b""
 
     def forget(self) -> None:
         """Let go of `digests`."""
-        self.digests = b""
+        self._accepted = as_digests(b"")
 
     def check_remaining(self, batches: Iterable[pa.RecordBatch]) -> int:
         """Raises: DriftError unless every record is one of those that were sealed, as often at most."""

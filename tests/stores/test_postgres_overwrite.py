@@ -20,6 +20,7 @@ from cenotaph.stores.postgres import open_eraser, open_reader, writing
 from cenotaph.stores.postgres.beneath import aside, underneath
 from cenotaph.stores.postgres.reclaiming import overwrite
 from cenotaph.testing.contract import Stopped
+from postgres_aside import ending_before_the_commit, set_aside
 from postgres_server import Server
 from volume_images import LOOPS, image, tool
 
@@ -313,14 +314,14 @@ def test_a_session_that_ends_before_its_commit_leaves_the_table_as_it_was(
     eraser.close()
 
     assert it.untouched()
-    assert _set_aside(it) == []
+    assert set_aside(it.server, it.name) == []
     it.sql("INSERT INTO people (id, name) VALUES (9, 'nine')")
     assert it.sql("SET enable_seqscan = off", "SELECT name FROM people WHERE id = 9") == [("nine",)]
     it.sql("DELETE FROM people")
     it.reclaim()
     assert not it.untouched()
     assert b"".join(it.before).count(b"Person-") >= 200
-    assert _set_aside(it) == []
+    assert set_aside(it.server, it.name) == []
 
 
 def test_rows_that_come_once_the_session_has_ended_stay(
@@ -342,7 +343,7 @@ def test_rows_that_come_once_the_session_has_ended_stay(
     it.sql("TRUNCATE people")
     it.reclaim()
     assert b"Person-1" in b"".join(it.before)
-    assert _set_aside(it) == []
+    assert set_aside(it.server, it.name) == []
 
 
 def test_an_unlogged_table_that_the_server_emptied_after_a_crash_stays_in_use(
@@ -366,28 +367,12 @@ def test_an_unlogged_table_that_the_server_emptied_after_a_crash_stays_in_use(
     assert it.sql("SELECT name FROM session WHERE id = 2") == [("new",)]
     assert len(it.before) >= 2
     assert not any(map(any, it.after))
-    assert _set_aside(it) == []
+    assert set_aside(it.server, it.name) == []
 
 
 def _ended_before_its_commit(it: Town, monkeypatch: pytest.MonkeyPatch) -> None:
-    plain = aside.set_aside
-
-    def ended(files: Sequence[underneath.File]) -> None:
-        plain(files)
-        it.sql(
-            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
-            " WHERE application_name = 'cenotaph' AND datname = current_database()"
-        )
-
-    with monkeypatch.context() as here:
-        here.setattr(aside, "set_aside", ended)
-        with pytest.raises(StoreError):
-            it.reclaim()
-    assert _set_aside(it)
-
-
-def _set_aside(it: Town) -> list[str]:
-    return sorted(path.name for path in (it.server.data / "base").glob("*/cenotaph-*"))
+    with ending_before_the_commit(monkeypatch, it.server, it.name), pytest.raises(StoreError):
+        it.reclaim()
 
 
 def test_asked_to_stop_between_two_files_it_goes_on_with_the_others(
@@ -405,12 +390,12 @@ def test_asked_to_stop_between_two_files_it_goes_on_with_the_others(
     with pytest.raises(Stopped):
         eraser.reclaim(_collections(it))
     assert len(it.after) == 2
-    assert _set_aside(it)
+    assert set_aside(it.server, it.name)
     eraser.heed(lambda: None)
     eraser.reclaim(_collections(it))
     eraser.close()
 
-    assert _set_aside(it) == []
+    assert set_aside(it.server, it.name) == []
     assert b"".join(it.before).count(b"Person-") >= 200
 
 

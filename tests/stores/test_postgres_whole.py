@@ -20,6 +20,7 @@ from cenotaph.stores.postgres.beneath import aside, underneath
 from cenotaph.stores.postgres.eraser import PostgresEraser
 from cenotaph.stores.postgres.reclaiming import overwrite
 from cenotaph.testing.contract import Log, Rows, Stopped
+from postgres_aside import ending_before_the_commit, set_aside
 
 PEOPLE = (
     "CREATE TABLE people (id int4 PRIMARY KEY, name text)",
@@ -331,30 +332,10 @@ def _mend(it: Town) -> None:
         eraser.mend()
 
 
-def _set_aside(it: Town) -> list[str]:
-    folder = it.server.data / "base" / str(it.sql(_DATABASE)[0][0])
-    return sorted(path.name for path in folder.glob("cenotaph-*"))
-
-
-_DATABASE = "SELECT oid FROM pg_database WHERE datname = current_database()"
-
-
 def _cut_off(it: Town, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its session ends when the files are set aside, before its commit: they lie beside the table."""
-    plain = aside.set_aside
-
-    def ended(files: Sequence[Any]) -> None:
-        plain(files)
-        it.sql(
-            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name = 'cenotaph'"
-            " AND datname = current_database() AND state = 'idle in transaction' AND backend_xid IS NOT NULL"
-        )
-
-    with monkeypatch.context() as here:
-        here.setattr(aside, "set_aside", ended)
-        with pytest.raises(TransientStoreError):
-            it.erase("people", online_overwrite=True)
-    assert _set_aside(it)
+    with ending_before_the_commit(monkeypatch, it.server, it.name), pytest.raises(TransientStoreError):
+        it.erase("people", online_overwrite=True)
 
 
 def test_files_are_put_back_wherever_the_database_has_its_own(
@@ -374,7 +355,7 @@ def test_files_are_put_back_wherever_the_database_has_its_own(
     _mend(it)
 
     assert it.count("people") == 400
-    assert _set_aside(it) == []
+    assert set_aside(it.server, it.name) == []
     it.sql("DROP TABLE people")
     it.server.run(f"ALTER DATABASE {it.name} SET TABLESPACE pg_default", "DROP TABLESPACE own")
 
@@ -398,7 +379,7 @@ def test_what_fails_while_files_are_set_aside_leaves_the_table_as_it_was(
             here.setattr(os, "link", full)
             with pytest.raises(PermanentStoreError, match="No space left"):
                 eraser.erase_whole(it.parts["public.people"][0], it.assigned("people"))
-        assert _set_aside(it) == []
+        assert set_aside(it.server, it.name) == []
         assert it.count("people") == 400
         eraser.reclaim([])
         assert it.count("people") == 400
@@ -422,7 +403,7 @@ def test_undone_in_a_session_that_lives_on_it_is_put_back_before_anything_else(
             here.setattr(aside, "set_aside", undone)
             with pytest.raises(TransientStoreError, match="the commit failed"):
                 eraser.erase_whole(it.parts["public.people"][0], it.assigned("people"))
-        assert _set_aside(it)
+        assert set_aside(it.server, it.name)
 
         eraser.reclaim([])
 
@@ -441,7 +422,7 @@ def test_files_of_another_run_are_not_overwritten_before_its_commit(
         with monkeypatch.context() as here:
             here.setattr(overwrite, "mend", lambda writer, around: None)  # as long as the first has its lock
             other.reclaim([])
-        assert _set_aside(it)
+        assert set_aside(it.server, it.name)
         other.reclaim([])
 
     assert it.count("people") == 400
@@ -479,7 +460,7 @@ def test_what_sessions_changed_in_the_servers_memory_meanwhile_is_drift(
 
     it.sql("CHECKPOINT")
     assert it.count("people") == 399
-    assert _set_aside(it) == []
+    assert set_aside(it.server, it.name) == []
 
 
 def test_an_index_that_was_made_anew_meanwhile_knows_the_rows_again(

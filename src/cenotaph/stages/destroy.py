@@ -321,17 +321,16 @@ class _Run:
     def _erase(self, item: EstateCollection, partition: Partition, last: Line | None) -> None:
         """A failure of the store is journalled, and the next partition follows. Raises: _Ended."""
         with self._ending(item.ordinal, lambda: partition.index):
-            one = self._assigned(item, partition, last)
+            sealed, progress = self._assigned(item, partition, last)
             try:
                 erasure = self._patiently(
-                    lambda: self.eraser.erase(*one),
-                    lambda: one.progress.fresh,  # type: ignore[attr-defined]
+                    lambda: self.eraser.erase(partition, sealed, progress), lambda: progress.fresh
                 )
             except (TransientStoreError, PermanentStoreError) as error:
                 self._append("failed", item.ordinal, partition.index, why=error.message)
                 self.failed = True
                 return
-        self._append_done(one, erasure)
+        self._append_done(partition, sealed, erasure)
 
     def _erase_whole(self, parts: Sequence[Left]) -> bool:
         """All that is left of a collection at once, where that is all of it and the store can; whether it
@@ -339,12 +338,12 @@ class _Run:
         item, eraser = parts[0][0], self.eraser
         if len(parts) < len(item.partitions) or not isinstance(eraser, Wholesale):
             return False
-        given: list[Assignment] = []
-        with self._ending(item.ordinal, lambda: given[-1].partition.index if given else -1):
+        given: list[tuple[Partition, SealedPartition, _Progress]] = []
+        with self._ending(item.ordinal, lambda: given[-1][0].index if given else -1):
             try:
                 erasures = self._patiently(
                     lambda: eraser.erase_whole(item.collection, self._one_by_one(parts, given)),
-                    lambda: any(one.progress.fresh for one in given),  # type: ignore[attr-defined]
+                    lambda: any(progress.fresh for _, _, progress in given),
                 )
             except (TransientStoreError, PermanentStoreError) as error:
                 self._append("failed", item.ordinal, why=error.message)
@@ -352,16 +351,19 @@ class _Run:
                 return True
         if erasures is None:
             return False
-        for one, erasure in zip(given, erasures, strict=True):
-            self._append_done(one, erasure)
+        for (partition, sealed, _), erasure in zip(given, erasures, strict=True):
+            self._append_done(partition, sealed, erasure)
         return True
 
-    def _one_by_one(self, parts: Sequence[Left], given: list[Assignment]) -> Iterator[Assignment]:
+    def _one_by_one(
+        self, parts: Sequence[Left], given: list[tuple[Partition, SealedPartition, _Progress]]
+    ) -> Iterator[Assignment]:
         given.clear()  # the store was busy, and is tried again
-        for left in parts:
-            given.append(self._assigned(*left))
-            yield given[-1]
-            given[-1].sealed.forget()  # type: ignore[attr-defined]
+        for item, partition, last in parts:
+            sealed, progress = self._assigned(item, partition, last)
+            given.append((partition, sealed, progress))
+            yield Assignment(partition, sealed, progress)
+            sealed.forget()
 
     @contextmanager
     def _ending(self, ordinal: int, partition: Callable[[], int]) -> Iterator[None]:
@@ -374,7 +376,9 @@ class _Run:
             self._append("failed", ordinal, partition(), why=error.message)
             raise _Ended("refused") from None
 
-    def _assigned(self, item: EstateCollection, partition: Partition, last: Line | None) -> Assignment:
+    def _assigned(
+        self, item: EstateCollection, partition: Partition, last: Line | None
+    ) -> tuple[SealedPartition, _Progress]:
         """A partition's seal and journal. Raises: _Ended where asked to stop; RefusedError: a closed gate."""
         if self._must_stop():
             raise _Ended("stopped")
@@ -393,14 +397,14 @@ class _Run:
             self.task.chunks[item.ordinal, partition.index],
             bytes.fromhex(str(resume["digests"])) if resume is not None else None,
         )
-        return Assignment(partition, sealed, _Progress(self, item.ordinal, partition.index, sealed, resume))
+        return sealed, _Progress(self, item.ordinal, partition.index, sealed, resume)
 
-    def _append_done(self, one: Assignment, erasure: Erasure) -> None:
-        where = one.partition.collection, one.partition.index
+    def _append_done(self, partition: Partition, sealed: SealedPartition, erasure: Erasure) -> None:
+        where = partition.collection, partition.index
         self._append(
             "done",
             *where,
-            records=one.sealed.records,
+            records=sealed.records,
             destroyed=str(erasure.destroyed_as),
             overwritten=erasure.overwritten_bytes,
             freed=erasure.freed_bytes,

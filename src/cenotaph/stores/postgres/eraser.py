@@ -101,10 +101,7 @@ class PostgresEraser:
                 notes = rest.delete() if remaining else ()
             self._read_empty(table, bounds, what)
         progress.advance(sealed.records, 0)
-        if remaining not in (0, sealed.records):
-            notes += (f"{sealed.records - remaining} records had gone before they could be erased",)
-        as_sealed = remaining in (0, sealed.records)
-        return Erasure(sealed.records, Class.AS_SEALED if as_sealed else Class.UNKNOWN, 0, 0, notes)
+        return _erased(sealed.records, remaining, remaining, notes)
 
     def mend(self) -> None:
         """As `store.Wholesale.mend`: what `_open` does first."""
@@ -121,15 +118,10 @@ class PostgresEraser:
             where = overwrite.place(writer, self._around)  # else the refusal would come once it was read
             overwrite.refuse_lasting(writer, group)
             with writer.transaction():
-                for table in group:
-                    writer.lock(table, what)
-                locked = {table.oid for table in group}
-                group = self._goes_at_once(collection)  # beneath the locks nobody can alter the tables
-                if group is None or {table.oid for table in group} != locked:
+                group = self._locked(collection, group, what)
+                if group is None:
                     return None
-                table, *children = group
-                if not all(overwrite.is_empty(writer, child) for child in children):
-                    return None
+                table = group[0]
                 compared = [(one, self._compare(table, one, what)) for one in parts]
                 remaining = sum(count for _, count in compared)
                 if remaining != rows.count(writer, table, rows.Bounds.of(table)):
@@ -156,6 +148,17 @@ class PostgresEraser:
         writer = self._open()
         known, found = schema.read(writer), references.read(writer)
         return whole.group(writer, collection, known, found, self._selection)
+
+    def _locked(self, collection: Collection, group: Sequence[Table], what: str) -> list[Table] | None:
+        """The tables of a group as they are once nobody can alter or write them; None where they are others
+        by now, or one that refers to the first still has rows."""
+        writer = self._open()
+        for table in group:
+            writer.lock(table, what)
+        now = self._goes_at_once(collection)
+        if now is None or {table.oid for table in now} != {table.oid for table in group}:
+            return None
+        return now if all(overwrite.is_empty(writer, child) for child in now[1:]) else None
 
     def _compare(self, table: Table, one: Assignment, what: str) -> int:
         bounds = rows.Bounds.load(one.partition.bounds)
@@ -231,8 +234,8 @@ def cycle_of(
 
 
 def _erased(sealed: int, found: int, remaining: int, notes: tuple[str, ...]) -> Erasure:
-    """Of a partition of a table that went at once; of one of which nothing was found, while others still had
-    rows, nobody knows who took them."""
+    """Of a partition of which `found` were there, and `remaining` of all that went with it. Of one of which
+    some, or none while others still had rows, were missing, nobody knows who took them."""
     if found == sealed or not remaining:
         return Erasure(sealed, Class.AS_SEALED, 0, 0, notes)
     gone = f"{sealed - found} records had gone before they could be erased"

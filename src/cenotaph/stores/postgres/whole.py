@@ -14,7 +14,7 @@ from cenotaph.stores.postgres import rows
 from cenotaph.stores.postgres.catalog.publications import published
 from cenotaph.stores.postgres.catalog.references import Reference
 from cenotaph.stores.postgres.catalog.schema import Schema, Table
-from cenotaph.stores.postgres.reclaiming.overwrite import USERS
+from cenotaph.stores.postgres.reclaiming.overwrite import goes_whole
 from cenotaph.stores.postgres.session import Session
 
 
@@ -35,15 +35,11 @@ def group(
     small = collection.records <= rows.PARTITION_RECORDS
     if not together or (small and len(together) > 1):
         return None
-    if not all(oid in tables and _goes(tables[oid], selection) for oid in together):
+    if not all(oid in tables and goes_whole(tables[oid], selection) for oid in together):
         return None
     if session.one(_HINDERED, together) or published(session, together):
         return None
     return [tables[oid] for oid in together]
-
-
-def _goes(table: Table, selection: Selection) -> bool:
-    return table.oid >= USERS and selection.whole(table.name, table.names())
 
 
 def _referring(oid: int, found: Sequence[Reference]) -> list[int]:

@@ -54,7 +54,7 @@ def directory(session: Session, around: Surroundings) -> Directory:
     if isinstance(found, raw.NoAccess):
         raise PermanentStoreError(f"{_NO}{found.why}", hint="see data_dir of the store")
     here = identity(os.stat(path))
-    if _stands_in(int(session.one("SELECT pg_backend_pid()"))) != here:
+    if not stands_in(int(session.one("SELECT pg_backend_pid()")), here):
         raise PermanentStoreError(
             f"{_NO}the process that answers does not stand in data_dir, or that cannot be seen",
             hint="run on the server's machine, outside of containers, as the server's user or as root",
@@ -66,11 +66,19 @@ def identity(info: os.stat_result) -> Identity:
     return info.st_dev, info.st_ino
 
 
-def _stands_in(pid: int) -> Identity | None:
+def stands_in(pid: int, here: Identity) -> bool:
+    """Whether it is a process's working directory. False where that cannot be seen, or it has ended."""
     try:
-        return identity(os.stat(f"/proc/{pid}/cwd"))
+        return identity(os.stat(f"/proc/{pid}/cwd")) == here
     except OSError:
-        return None
+        return False
+
+
+def processes_in(here: Identity) -> Iterator[int]:
+    """The processes that stand in a directory."""
+    for name in os.listdir("/proc"):  # noqa: PTH208 (names alone)
+        if name.isdecimal() and stands_in(int(name), here):
+            yield int(name)
 
 
 def keeps_old(path: str) -> str:

@@ -13,7 +13,7 @@ import stat
 from collections.abc import Iterator
 
 from cenotaph.durable import overwrite
-from cenotaph.stores.postgres.beneath.underneath import identity
+from cenotaph.stores.postgres.beneath.underneath import identity, processes_in
 
 _GONE = " (deleted)"  # proc(5)
 _SEGMENT = re.compile(r"[0-9A-F]{24}")
@@ -26,12 +26,11 @@ def overwrite_segments(place: str) -> tuple[int, int]:
     server removes one when nothing before its last checkpoint needs it, and opens it by its name.
     """
     folder = os.path.realpath(os.path.join(place, "pg_wal"))
-    here = identity(os.stat(place))
     written = unseen = 0
     done = set[tuple[int, int]]()
-    for process in _processes(here):
+    for process in processes_in(identity(os.stat(place))):
         try:
-            for fd in _open_in(process, folder):
+            for fd in _open_in(f"/proc/{process}/fd", folder):
                 try:
                     info = os.fstat(fd)
                     if identity(info) not in done and _is_gone(fd, folder):
@@ -46,19 +45,9 @@ def overwrite_segments(place: str) -> tuple[int, int]:
     return written, unseen
 
 
-def _processes(here: tuple[int, int]) -> Iterator[str]:
-    for name in os.listdir("/proc"):  # noqa: PTH208 (names alone)
-        if name.isdecimal():
-            try:
-                if identity(os.stat(f"/proc/{name}/cwd")) == here:
-                    yield f"/proc/{name}/fd"
-            except OSError:  # another's, or it has ended
-                continue
-
-
-def _open_in(process: str, folder: str) -> Iterator[int]:
-    for number in os.listdir(process):  # noqa: PTH208 (names alone)
-        path = f"{process}/{number}"
+def _open_in(files: str, folder: str) -> Iterator[int]:
+    for number in os.listdir(files):  # noqa: PTH208 (names alone)
+        path = f"{files}/{number}"
         try:
             if _names_one(os.readlink(path), folder):
                 yield os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK)

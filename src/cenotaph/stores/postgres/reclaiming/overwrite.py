@@ -27,7 +27,7 @@ from cenotaph.stores.postgres.session import Denied, Locked, Session
 from cenotaph.stores.postgres.work import Outlook, Work
 from cenotaph.stores.postgres.writing import Writer
 
-USERS = 16384  # FirstNormalObjectId: below it are catalogs (large objects), which are never overwritten
+_USERS = 16384  # FirstNormalObjectId: below it are catalogs (large objects), which are never overwritten
 _ASIDE = Command(
     "",
     "Gives the old files of the tables, of their indexes and TOAST other names, out of the server's reach."
@@ -193,9 +193,14 @@ WHERE pg_relation_filenode(heaps.oid) = ANY ($2::int8[]::oid[])
 """
 
 
+def goes_whole(table: Table, selection: Selection) -> bool:
+    """Whether nothing of a table stays, and it is no catalog."""
+    return table.oid >= _USERS and selection.whole(table.name, table.names())
+
+
 def _whole(session: Session, tables: Sequence[Table], selection: Selection) -> list[Table]:
     """Not what is published: a subscriber would empty its own table, with rows that it has of others."""
-    found = [t for t in tables if t.oid >= USERS and selection.whole(t.name, t.names())]
+    found = [table for table in tables if goes_whole(table, selection)]
     sent = published(session, [table.oid for table in found])
     return [table for table in found if table.oid not in sent]
 
@@ -267,10 +272,7 @@ def shut(writer: Writer, table: Table) -> None:
     try:
         writer.run(lock(table))
     except Locked:
-        raise TransientStoreError(
-            f"a table cannot be emptied now: {writer.in_the_way(table.oid)} would have to end first",
-            hint="end them, or run again later",
-        ) from None
+        raise _in_use(writer.in_the_way(table.oid)) from None
 
 
 def refuse_lasting(writer: Writer, group: Sequence[Table]) -> None:
@@ -282,10 +284,13 @@ def refuse_lasting(writer: Writer, group: Sequence[Table]) -> None:
     found = writer.rows(_LASTING, [table.oid for table in group], writing.LOCK_SECONDS)
     if found:
         numbers = ", ".join(str(pid) for (pid,) in found)
-        raise TransientStoreError(
-            f"a table cannot be emptied now: server process {numbers} would have to end first",
-            hint="end them, or run again later",
-        )
+        raise _in_use(f"server process {numbers}")
+
+
+def _in_use(who: str) -> TransientStoreError:
+    return TransientStoreError(
+        f"a table cannot be emptied now: {who} would have to end first", hint="end them, or run again later"
+    )
 
 
 _LASTING = """

@@ -143,7 +143,7 @@ def _answers(place: Place, top: str, known: State) -> bool:
     Raises: StoreError: it runs, and does not answer.
     """
     deadline = time.monotonic() + STOPS
-    while _postmaster(top, (known["device"], known["inode"])) is not None:
+    while _postmaster(top, _directory(known)) is not None:
         try:
             Session(place).close()
         except TransientStoreError:
@@ -207,7 +207,7 @@ def _logs_outside(session: Session, top: str) -> bool:
 def _check_same(top: str, known: State) -> None:
     """Raises: PermanentStoreError: another directory, or another cluster, is there now."""
     here = underneath.identity(os.stat(top, follow_symlinks=False))
-    same = here == (known["device"], known["inode"])
+    same = here == _directory(known)
     with contextlib.suppress(FileNotFoundError), open(os.path.join(top, _CONTROL), "rb") as control:
         found = int.from_bytes(control.read(8), "little", signed=True)
         # one that is all zeros was overwritten by a run that was killed then
@@ -227,18 +227,18 @@ def _stop(top: str, known: State) -> None:
 
     Raises: TransientStoreError: it does not end.
     """
-    identity = (known["device"], known["inode"])
+    identity = _directory(known)
     deadline = time.monotonic() + STOPS
     if (postmaster := _postmaster(top, identity)) is not None:
         with contextlib.suppress(ProcessLookupError):
             fd = os.pidfd_open(postmaster)
             try:
-                if _stands_in(postmaster, identity):  # still: numbers of processes are used again
+                if underneath.stands_in(postmaster, identity):  # still: numbers of processes are used again
                     signal.pidfd_send_signal(fd, signal.SIGINT)
                     select.select([fd], [], [], STOPS)
             finally:
                 os.close(fd)
-    while _anybody(identity):
+    while any(underneath.processes_in(identity)):
         if time.monotonic() > deadline:
             raise TransientStoreError(
                 f"{_NO}it did not stop within {STOPS:.0f} s", hint="see the server's log, then run again"
@@ -246,25 +246,19 @@ def _stop(top: str, known: State) -> None:
         time.sleep(0.1)
 
 
-def _postmaster(top: str, identity: object) -> int | None:
+def _directory(known: State) -> underneath.Identity:
+    """The data directory, as it was when the retirement began."""
+    return int(str(known["device"])), int(str(known["inode"]))
+
+
+def _postmaster(top: str, identity: underneath.Identity) -> int | None:
     """The process that postmaster.pid names, if it stands in the directory."""
     try:
         with open(os.path.join(top, "postmaster.pid"), encoding="ascii", errors="replace") as running:
             first = running.readline().strip()
     except FileNotFoundError:
         return None
-    return int(first) if first.isdecimal() and _stands_in(int(first), identity) else None
-
-
-def _stands_in(pid: int, identity: object) -> bool:
-    try:
-        return underneath.identity(os.stat(f"/proc/{pid}/cwd")) == identity
-    except OSError:
-        return False
-
-
-def _anybody(identity: object) -> bool:
-    return any(_stands_in(int(name), identity) for name in os.listdir("/proc") if name.isdecimal())  # noqa: PTH208
+    return int(first) if first.isdecimal() and underneath.stands_in(int(first), identity) else None
 
 
 # ── the files ────────────────────────────────────────────────────────────────────────────────────
