@@ -48,21 +48,25 @@ def generate() -> Iterator[ModuleType]:
         sys.path.remove(str(FOLDER))
 
 
-def test_generating_again_changes_nothing(generate):
+@pytest.fixture(scope="module")
+def made(generate: ModuleType) -> dict[str, bytes]:
+    return generate.made()
+
+
+def test_generating_again_changes_nothing(made):
     """Every file of the folder is what the scripts make, to the byte: a change of a format shows here."""
-    made = generate.made()
     there = {p.relative_to(FOLDER).as_posix() for p in FOLDER.rglob("*") if p.suffix in (".json", ".toml")}
 
     assert there == set(made)
     assert [name for name, data in made.items() if (FOLDER / name).read_bytes() != data] == []
 
 
-def test_scenarios_that_are_no_longer_made_are_removed(generate, tmp_path):
+def test_scenarios_that_are_no_longer_made_are_removed(generate, made, tmp_path):
     """The folder never holds a file that no script vouches for."""
     (tmp_path / "proof").mkdir()
     (tmp_path / "proof/gone.json").write_text("{}")
 
-    generate.write(tmp_path)
+    generate.write(tmp_path, made)
 
     assert {p.name for p in (tmp_path / "proof").iterdir()} == {p.name for p in (FOLDER / "proof").iterdir()}
 

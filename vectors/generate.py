@@ -25,9 +25,8 @@ def made() -> dict[str, bytes]:
     return files | {f"proof/{name}": text.encode() for name, text in make_proof.trust_files().items()}
 
 
-def write(folder: Path) -> None:
-    """Write the files, and remove scenarios that are no longer made."""
-    files = made()
+def write(folder: Path, files: dict[str, bytes]) -> None:
+    """Write the files that were made, and remove scenarios that are made no longer."""
     for path in (folder / "proof").glob("*"):
         if f"proof/{path.name}" not in files:
             path.unlink()
@@ -42,4 +41,4 @@ def _json(value: Any) -> bytes:
 
 
 if __name__ == "__main__":
-    write(FOLDER)
+    write(FOLDER, made())

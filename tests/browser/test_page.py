@@ -222,8 +222,13 @@ def test_a_pdf_that_is_not_built_as_certificates_are_gives_nothing(opened):
 # ── on any screen, by keys, by ear ───────────────────────────────────────────────────────────────
 
 
-@pytest.mark.parametrize("outcome", [None, *OUTCOMES])
-@pytest.mark.parametrize("language", ["en", "zh"])
+SEEN = [("en", outcome) for outcome in (None, *OUTCOMES)] + [("zh", None), ("zh", "refused")]
+SEEN_SLOWLY = [("zh", outcome) for outcome in OUTCOMES if outcome != "refused"]
+
+
+@pytest.mark.parametrize(
+    ("language", "outcome"), [*SEEN, *(pytest.param(*seen, marks=pytest.mark.slow) for seen in SEEN_SLOWLY)]
+)
 def test_nothing_is_in_the_way_of_anyone(opened, language, outcome):
     """axe finds no violation at any width, light or dark, and no page has to be pushed sideways."""
     reader = opened(language, PHONE)
