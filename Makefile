@@ -15,6 +15,7 @@ VENV ?= .venv
 ARGS ?=
 TESTS ?= tests
 WORKERS ?= 2
+RECORDS ?= 1000000000
 SERVERS ?= $(patsubst %/initdb,%,$(wildcard /usr/lib/postgresql/*/bin/initdb))
 PARSERS ?= canonical envelope statement signed notekey policy request inclusion key secret trust http asked parts copy \
     token cmap drawing paper proof
@@ -27,7 +28,7 @@ ALONG = -n $(WORKERS) --dist worksteal # tests of one file mostly stay together,
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test slow lint check format crash attacks volume postgres versions sanitize bench fuzz vectors web lock clean
+.PHONY: help demo test slow lint check format crash attacks volume postgres scale versions sanitize bench fuzz vectors web lock clean
 
 help: ## say what there is
 	@sed -n 's/^\([a-z]*\):.* ## \(.*\)/  make \1	\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 18
@@ -67,6 +68,9 @@ sanitize: $(VENV)/dev.stamp ## run the kernel's tests with gcc's sanitizers look
 
 postgres: $(VENV)/dev.stamp ## destroy 100,000 persons on a PostgreSQL server, look for them in every place (root, loop devices)
 	CENOTAPH_PG_PEOPLE=100000 $(PYTEST) -m "" -v -s tests/acceptance/test_postgres_estate.py
+
+scale: $(VENV)/run.stamp $(VENV)/kernel.stamp ## take a billion records through one case, print what it took; goes on where it stopped (RECORDS="10000000 100000000")
+	$(BIN)/python bench/scale.py $(RECORDS)
 
 versions: $(VENV)/dev.stamp $(VENV)/kernel.stamp ## try PostgreSQL's tests with every server there is (SERVERS="/opt/pg17/bin /opt/pg18/bin")
 	@for server in $(SERVERS); do \
