@@ -297,6 +297,14 @@ class Ordered(Protocol):
         """The ordinals of these collections, in the order in which they can be erased."""
 
 
+@runtime_checkable
+class Independent(Protocol):
+    """An eraser whose partitions have nothing in common: several erasers of one store may work at the same
+    time, each on a partition of its own."""
+
+    independent: bool
+
+
 AT_ONCE = "at once"
 """Set in what `begin` is told of a partition that goes with all of its collection, or not at all. No list of
 digests is kept for it: when it goes on, the records are all there, as sealed, or none is."""

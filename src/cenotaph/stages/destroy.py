@@ -15,10 +15,12 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from types import FrameType
 from typing import TypeAlias, TypeVar
 
@@ -48,6 +50,7 @@ from cenotaph.store import (
     Collection,
     Eraser,
     Erasure,
+    Independent,
     OpenEraser,
     OpenReader,
     Ordered,
@@ -69,6 +72,10 @@ Left: TypeAlias = tuple[EstateCollection, Partition, Line | None]
 STOP = "stop"  # a file in the case directory: finish the partition at hand, then stop
 PAUSE = "pause"
 AGAIN = "run the same command again: it goes on where it stopped"
+
+
+TOGETHER = 1 << 20  # records, from which on partitions of one store are worth being erased by several
+_GRAVEST = ("stopped", "drift", "refused")
 
 
 class Interrupted(PartialError):
@@ -111,6 +118,7 @@ class EraseTask:
     since: int  # the journal line up to which everything is signed; a probe that rejected wants more
     rejected: bool
     clock: Clock
+    together: int = 1  # partitions that may be erased at the same time, where the store has it so
     reclaims: bool = True  # not where other stores of its server are still to be erased
 
 
@@ -270,16 +278,54 @@ class _Run:
 
     def _erase_all(self, left: list[Left]) -> str:
         try:
-            for _, several in groupby(left, lambda one: one[0].ordinal):
-                parts = list(several)
-                if not self._erase_whole(parts):
-                    for item, partition, last in parts:
-                        self._erase(item, partition, last)
+            if self.task.together > 1 and left and isinstance(self.eraser, Independent):
+                self._erase_together(left)
+            else:
+                self._erase_in_turn(left)
         except _Ended as ended:
             return ended.outcome
         if self.task.reclaims and not self._reclaim():
             return "failed"
         return "failed" if self.failed else "done"
+
+    def _erase_in_turn(self, left: list[Left]) -> None:
+        for _, several in groupby(left, lambda one: one[0].ordinal):
+            parts = list(several)
+            if not self._erase_whole(parts):
+                for item, partition, last in parts:
+                    self._erase(item, partition, last)
+
+    def _erase_together(self, left: list[Left]) -> None:
+        """By several threads, each with an eraser and a journal of its own: what takes long in one leaves
+        Python to the others. When one ends, the others finish the partition at hand. Raises: _Ended, the
+        gravest."""
+        queue: SimpleQueue[Left] = SimpleQueue()
+        for one in left:
+            queue.put(one)
+        with ThreadPoolExecutor(self.task.together) as pool:
+            working = [pool.submit(self._erase_from, queue) for _ in range(self.task.together)]
+        ended = [outcome for one in working if (outcome := one.result()) is not None]
+        if ended:
+            raise _Ended(max(ended, key=_GRAVEST.index))
+
+    def _erase_from(self, queue: SimpleQueue[Left]) -> str | None:
+        """Until nothing waits. What ended it, if something did; nothing waits for the others then."""
+        with _journal(self.task) as journal:
+            mine = _Run(self.task, self.case, journal)
+            try:
+                while True:
+                    mine._erase(*queue.get_nowait())
+            except Empty:
+                return None
+            except _Ended as ended:
+                return ended.outcome
+            finally:
+                self.failed |= mine.failed
+                with suppress(Empty):  # whatever it was that ended it
+                    while True:
+                        queue.get_nowait()
+                if mine._eraser is not None:
+                    mine._eraser.close()
 
     def _changed(self, left: list[Left]) -> bool:
         """Refuse early: journal the drift of collections that have more or fewer records than were sealed.
@@ -560,7 +606,16 @@ def _tasks(
                 clock=desk.clock,
             )
         )
-    return tasks
+    return [replace(task, together=_together(desk, task, len(tasks))) for task in tasks]
+
+
+def _together(desk: Desk, task: EraseTask, stores: int) -> int:
+    """How many partitions of a store are erased at once: its share of the workers, one where a rate is to be
+    kept, or where it is not worth it."""
+    records = sum(c.records for (o, _), chunks in task.chunks.items() if o in task.destroy for c in chunks)
+    if task.bytes_per_second is not None or records < TOGETHER:
+        return 1
+    return max(1, desk.config.limits.workers // stores)
 
 
 def _signed_until(desk: Desk, case: Case) -> int:

@@ -36,6 +36,8 @@ _HINT = "somebody changed the file; survey and seal again"
 class FilesEraser:
     """`store.Eraser` for `files:PATH`."""
 
+    independent = True
+
     def __init__(self, url: str, selection: Selection) -> None:
         self._selection = selection
         self._tree = Tree(url)

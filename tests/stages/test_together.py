@@ -1,0 +1,100 @@
+"""Partitions of one store, erased by several at once."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cenotaph.errors import DriftError, PartialError
+from cenotaph.journal import Journal
+from cenotaph.stages import destroy as stage
+from cenotaph.stores import open_eraser, open_reader
+from cenotaph_proof.statements import Destruction, Plan
+from small_case import SmallCase, csv, people, put
+
+STORE = '[[store]]\nname = "apps"\nurl = "files:../estate"\ngrade = "L2"\nscope = "everything"\n\n'
+FOLDERS = 4
+
+
+@pytest.fixture
+def apps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SmallCase:
+    """Four collections of one file each, approved; any number of records is worth it."""
+    monkeypatch.setattr(stage, "TOGETHER", 1)
+    for number in range(FOLDERS):
+        put(tmp_path / "estate" / f"app{number}" / "records.csv", csv(people(10 * number, 10)))
+    case = SmallCase.make(tmp_path, STORE)
+    settings = case.path / "case.toml"
+    settings.write_text(settings.read_text().replace("workers = 1", "workers = 2"))
+    case.go("open", "approve-notary")
+    return case
+
+
+def left(case: SmallCase) -> list[str]:
+    return sorted(p.parent.name for p in (case.root / "estate").rglob("*.csv"))
+
+
+class Pairs:
+    """Opens erasers that wait, before each partition, until another one is at work too."""
+
+    def __init__(self) -> None:
+        self.both = threading.Barrier(2, timeout=20)
+
+    def __call__(self, *given: Any) -> Any:
+        eraser = open_eraser(*given)
+        erase = eraser.erase
+
+        def paired(*what: Any) -> Any:
+            self.both.wait()
+            return erase(*what)
+
+        eraser.erase = paired  # type: ignore[method-assign]
+        return eraser
+
+
+def test_two_partitions_are_erased_at_the_same_time(apps: SmallCase, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With two workers and one store, two erasers are at work at once, and everything is destroyed once."""
+    monkeypatch.setattr(stage.local, "run", lambda f, tasks, workers=2: ((t, f(t)) for t in list(tasks)))
+    desk = apps.desk()
+
+    entry = stage.destroy(desk, open_reader, Pairs(), desk.case().require(Plan).digest)
+
+    assert entry is not None
+    assert entry.body(Destruction).complete
+    assert left(apps) == []
+    with Journal(desk.journal_path()) as journal:
+        done = [(e.collection, e.body["records"]) for e in journal.entries() if e.kind == "done"]
+    assert sorted(done) == [(number, 10) for number in range(FOLDERS)]
+    apps.go("probe", "certify")
+    assert apps.verdict().exit_code == 0
+
+
+def test_a_collection_that_changed_stops_the_others_at_their_next(apps: SmallCase) -> None:
+    """Drift in one partition: what is at hand elsewhere is finished and signed, and nothing new is begun."""
+    changed = apps.root / "estate" / "app0" / "records.csv"
+    changed.write_bytes(changed.read_bytes().replace(b"139", b"138"))
+
+    with pytest.raises(DriftError):
+        apps.destroy()
+
+    remaining = left(apps)
+    assert "app0" in remaining
+    assert len(remaining) >= FOLDERS - 2
+    with Journal(apps.desk().journal_path()) as journal:
+        kinds = [e.kind for e in journal.entries()]
+    assert kinds.count("begun") == kinds.count("done") == FOLDERS - len(remaining)
+
+
+def test_a_store_that_fails_in_one_partition_goes_on_with_the_others(apps: SmallCase) -> None:
+    """One file is in use: the others are erased, the failure is told, and a later run does the rest."""
+    with (
+        (apps.root / "estate" / "app1" / "records.csv").open("rb"),
+        pytest.raises(PartialError, match="open by another process"),
+    ):
+        apps.destroy()
+
+    assert left(apps) == ["app1"]
+    apps.destroy()
+    assert left(apps) == []
