@@ -18,7 +18,6 @@ from cenotaph.config import load
 from cenotaph.errors import DriftError, PermanentStoreError, RefusedError
 from cenotaph.estate import Estate, EstateStore
 from cenotaph.journal import Entry, Journal
-from cenotaph.progress import quiet
 from cenotaph.scope import Selection
 from cenotaph.serving import WAITS
 from cenotaph.stages import destroy
@@ -160,7 +159,7 @@ def test_a_store_that_is_left_out_waits_for_those_of_its_server(
     desk = mock.Mock()
     desk.config.limits.workers = 2
 
-    assert destroy._erase_stores(desk, tasks, quiet) == ["done"] * 3  # type: ignore[arg-type]
+    assert destroy._erase_stores(desk, tasks) == ["done"] * 3  # type: ignore[arg-type]
 
     assert ran[:3] == [(2, "clinic", False), (2, "left out", False), (2, "apart", True)]
     assert ran[3:] == [(1, "clinic", True), (1, "left out", True)]

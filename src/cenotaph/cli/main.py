@@ -49,11 +49,14 @@ def stamp(folder: Path, as_json: bool, url: str | None, asked: Path | None, answ
 
 @cli.command()
 @with_case
-def status(folder: Path, as_json: bool) -> None:
+@click.option("--watch", is_flag=True, help="show how fast the stage at work goes, until it ends")
+def status(folder: Path, as_json: bool, watch: bool) -> None:
     """Where the case stands, and who must do what next."""
-    from cenotaph.cli import report
+    from cenotaph.cli import report, watching
     from cenotaph.desk import Desk
 
+    if watch and not watching.watch(folder, as_json=as_json):
+        ui.warn("no stage is at work that can be watched (seal and destroy can)")
     desk = Desk(folder)
     value, lines = report.status(desk)
     ui.result(value, lines, as_json)

@@ -116,7 +116,7 @@ def seal(folder: Path, as_json: bool) -> None:
 )
 def plan(folder: Path, as_json: bool, show: bool, leave_out: tuple[str, ...], scripts: Path | None) -> None:
     """Say in words exactly what will happen. A dry run by nature; run again to amend."""
-    from cenotaph.cli import report
+    from cenotaph.cli import costs, report
     from cenotaph.cli import scripts as sql
     from cenotaph.desk import Desk
     from cenotaph.stages.plan import describe
@@ -128,12 +128,14 @@ def plan(folder: Path, as_json: bool, show: bool, leave_out: tuple[str, ...], sc
         sql.check(scripts)
     desk = Desk(folder)
     entry = desk.case().require(Plan) if show else run(desk, report.collections(leave_out))
+    expected, in_numbers = costs.predict(desk, entry)
     lines = [
         *describe(desk.case()),
+        *expected,
         "",
         f"To destroy it, when approved: cenotaph destroy --confirm {entry.digest[:8]}",
     ]
-    learned: dict[str, Any] = {"records": entry.body(Plan).records}
+    learned: dict[str, Any] = {"records": entry.body(Plan).records, **in_numbers}
     failed: CenotaphError | None = None
     if scripts is not None:
         try:
@@ -152,7 +154,7 @@ def plan(folder: Path, as_json: bool, show: bool, leave_out: tuple[str, ...], sc
 @click.option("--confirm", metavar="DIGEST", help="the first characters (8 or more) of the plan's digest")
 def destroy(folder: Path, as_json: bool, confirm: str | None) -> None:
     """Erase what the approved plan names. Cannot be undone; run again, it goes on."""
-    from cenotaph.cli import report
+    from cenotaph.cli import costs, report
     from cenotaph.desk import Desk
     from cenotaph.stages.destroy import destroy as run
     from cenotaph.stores import open_eraser, open_reader
@@ -178,7 +180,9 @@ def destroy(folder: Path, as_json: bool, confirm: str | None) -> None:
             {"stage": "destroy", "statement": None, "digest": None}, ["Nothing is left to do."], as_json
         )
         return
-    _done(desk, entry, as_json, report.destruction_json(entry), report.destruction_lines(entry))
+    compared, in_numbers = costs.compare(desk, entry)
+    lines = [*report.destruction_lines(entry), *compared]
+    _done(desk, entry, as_json, report.destruction_json(entry) | in_numbers, lines)
 
 
 @cli.command()

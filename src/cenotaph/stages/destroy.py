@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -25,7 +26,7 @@ from types import FrameType
 from typing import TypeAlias, TypeVar
 
 from cenotaph import estate as estates
-from cenotaph import lock, retiring, serving, terrain, wiping
+from cenotaph import lock, pace, retiring, serving, terrain, wiping
 from cenotaph.annex import Annex
 from cenotaph.clock import Clock, inside
 from cenotaph.config import PLACES, StoreTable
@@ -152,9 +153,15 @@ def destroy(
     if not inside(desk.config.window(), desk.clock()):
         raise RefusedError(f"the case destroys only between {desk.config.limits.window} UTC")
     outcomes: list[str] = []
-    with _stop_on_signal(desk.path / STOP) as stopped:
+    shares = _shares(desk, tasks)
+    keeping = pace.kept(desk.path, "destroy", "records destroyed", shares, tell, plan.digest)
+    with (
+        keeping as keeper,
+        pace.following(desk.journal_path(), keeper),
+        _stop_on_signal(desk.path / STOP) as stopped,
+    ):
         try:
-            outcomes += _erase_stores(desk, tasks, tell)
+            outcomes += _erase_stores(desk, tasks)
             ended = _retire_servers(desk, case, plan, eraser, tell)
             outcomes += ended
             if set(ended) <= {"done"}:
@@ -167,18 +174,31 @@ def destroy(
     return entry
 
 
-def _erase_stores(desk: Desk, tasks: list[EraseTask], tell: Tell) -> list[str]:
+def _shares(desk: Desk, tasks: list[EraseTask]) -> dict[str, pace.Share]:
+    """What there is to destroy in each store, and what earlier runs did."""
+    before = Counter[str]()
+    with Journal(desk.journal_path()) as journal:
+        for line in journal.latest("done").values():
+            before[line.store] += int(line.body["records"])
+    return {
+        task.estate.name: pace.Share(
+            sum(c.records for (o, _), chunks in task.chunks.items() if o in task.destroy for c in chunks),
+            sum(c.collection.bytes for c in task.estate.collections if c.ordinal in task.destroy),
+            before[task.estate.name],
+        )
+        for task in tasks
+    }
+
+
+def _erase_stores(desk: Desk, tasks: list[EraseTask]) -> list[str]:
     """Erase every store and reclaim. Those of one server are reclaimed one by one, once all of them are
     erased: they have an archive in common, and a base backup made anew has whoever is in any of them."""
     servers = serving.together([task.estate for task in tasks])
     later = {name for names in servers for name in names}
     first = [replace(task, reclaims=task.estate.name not in later) for task in tasks]
     ended: dict[str, str] = {}
-    for done, (task, outcome) in enumerate(
-        local.run(erase_store, first, workers=desk.config.limits.workers), 1
-    ):
+    for task, outcome in local.run(erase_store, first, workers=desk.config.limits.workers):
         ended[task.estate.name] = outcome
-        tell("stores erased", done, len(tasks))
     for names in servers:
         waiting = [name for name in names if ended[name] == "done"]
         if len(waiting) < len(names):

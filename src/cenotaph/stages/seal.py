@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TypeAlias
 
 from cenotaph import estate as estates
+from cenotaph import pace
 from cenotaph.annex import Annex, AnnexError, case_key
 from cenotaph.desk import Desk, alone, cite, open_share
 from cenotaph.engines import local
@@ -148,23 +150,35 @@ def _digest(desk: Desk, opener: OpenReader, clear: Estate, key: bytes, so_far: _
         target = estates.target(desk.config, opener, store, collection, url)
         tasks.append(SealTask(target, partition, key, so_far.annex, so_far.part(where)))
     local.expect(table.kind for table in desk.config.store)
-    total, done = sum(t.partition.records for t in tasks), 0
-    for task, result in local.run(seal_partition, tasks, workers=desk.config.limits.workers):
-        sealed = sum(c.records for c in result.chunks)
-        if sealed != task.partition.records:
-            raise RefusedError(
-                f"collection {task.target.ordinal} of store {task.target.store} changed while it was sealed: "
-                f"{task.partition.records} records were surveyed, {sealed} are there",
-                hint="stop what writes to it, then survey and seal again",
-            )
-        where = (task.target.store, task.target.ordinal, task.partition.index)
-        so_far.keep(where, result)
-        found.add(where, result)
-        done += sealed
-        tell("records sealed", done, total)
+    with pace.kept(desk.path, "seal", "records sealed", _shares(clear, tasks), tell) as keeper:
+        for task, result in local.run(seal_partition, tasks, workers=desk.config.limits.workers):
+            sealed = sum(c.records for c in result.chunks)
+            if sealed != task.partition.records:
+                raise RefusedError(
+                    f"collection {task.target.ordinal} of store {task.target.store} changed while it was "
+                    f"sealed: {task.partition.records} records were surveyed, {sealed} are there",
+                    hint="stop what writes to it, then survey and seal again",
+                )
+            where = (task.target.store, task.target.ordinal, task.partition.index)
+            so_far.keep(where, result)
+            found.add(where, result)
+            keeper.done(task.target.store, sealed)
     order = [(s.name, c.ordinal, p.index) for s, c, p in clear.partitions()]
     found.results = {where: found.results[where] for where in order}
     return found
+
+
+def _shares(clear: Estate, tasks: Sequence[SealTask]) -> dict[str, pace.Share]:
+    """What is left to seal of each store, and what an interrupted run had sealed."""
+    left = Counter[str]()
+    for task in tasks:
+        left[task.target.store] += task.partition.records
+    shares = {}
+    for store in clear.stores:
+        records = sum(p.records for c in store.collections for p in c.partitions)
+        size = sum(c.collection.bytes for c in store.collections)
+        shares[store.name] = pace.Share(records, size, before=records - left[store.name])
+    return shares
 
 
 def _body(
