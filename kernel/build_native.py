@@ -8,7 +8,18 @@ from pathlib import Path
 from cffi import FFI
 
 HERE = Path(__file__).resolve().parent
-SOURCES = ("sha256", "records", "chunks", "blake2b", "needles", "copy")
+SOURCES = (
+    "sha256",
+    "records",
+    "chunks",
+    "blake2b",
+    "needles",
+    "copy",
+    "magics",
+    "masks",
+    "numbers",
+    "shapes",
+)
 FLAGS = [
     "-std=c99",
     "-O3",
@@ -20,10 +31,10 @@ FLAGS = [
 
 
 def declarations() -> str:
-    """The functions called from outside, and the structure they take, as the header has them."""
+    """The functions called from outside, and the structures they take, as the header has them."""
     header = re.sub(r"/\*.*?\*/", "", (HERE / "c" / "kernel.h").read_text("ascii"), flags=re.DOTALL)
-    structures = re.findall(r"^typedef struct \{[^}]*\} column;", header, re.MULTILINE)
-    functions = re.findall(r"^(?:int|size_t) cenotaph_[^;]*;", header, re.MULTILINE)
+    structures = re.findall(r"^typedef struct \{[^}]*\} (?:column|numbers);", header, re.MULTILINE)
+    functions = re.findall(r"^(?:int|size_t|void) cenotaph_[^;]*;", header, re.MULTILINE)
     return "\n".join([*structures, *functions])
 
 

@@ -96,6 +96,36 @@ int cenotaph_forms(int level, const uint8_t *key, const uint8_t *person, const u
                    const int64_t *wanted, size_t count, const uint64_t *names, uint8_t *forms, size_t *made,
                    uint64_t *skipped, uint8_t *done);
 
+/* numbers.c */
+typedef struct {
+    const uint64_t *filter; /* four bits a number, in the word that its hash begins with */
+    const uint64_t *hashed; /* ascending */
+    const uint32_t *begin;  /* of the hashes that begin alike */
+    const uint8_t *tells;   /* by how many digits: 10,000 bits, of the four digits behind `group` */
+    const uint8_t *group;
+    const uint8_t *lowest;  /* by the place of the highest byte that is not zero: what it is, in integers */
+    const uint8_t *highest;
+    uint64_t count;
+    uint64_t first, second; /* what numbers are hashed with */
+    int32_t filter_shift, begin_shift;
+    uint32_t plain, large_x, small_x, padded; /* bit n: some have n digits; end in X, in x; begin with 0 */
+    int32_t postgres;
+} numbers;
+
+int cenotaph_find_numbers(int level, const numbers *sought, const uint8_t *data, int64_t size, int64_t lead, int64_t core,
+                          int64_t *state, int64_t *starts, uint32_t *ordinals, uint8_t *lengths, uint8_t *encodings,
+                          int64_t room, int64_t *found);
+int cenotaph_look_up(const numbers *sought, const uint64_t *words, size_t count, int64_t *ordinals);
+
+/* shapes.c */
+int cenotaph_find_shapes(int level, const uint8_t *data, int64_t size, int64_t lead, int64_t core, int64_t *state,
+                         int64_t *starts, uint64_t *words, uint8_t *lengths, uint8_t *encodings, int64_t room, int64_t *count);
+
+/* magics.c */
+size_t cenotaph_magics(int level, const uint8_t *data, size_t size, size_t core, const uint8_t *magics, const uint8_t *lengths,
+                       size_t count, int64_t *places, uint8_t *which, size_t room);
+void cenotaph_full(const uint8_t *data, size_t tiles, size_t bytes, uint8_t *full);
+
 static inline uint16_t load16(const uint8_t *at) { uint16_t v; memcpy(&v, at, 2); return v; }
 static inline uint32_t load32(const uint8_t *at) { uint32_t v; memcpy(&v, at, 4); return v; }
 static inline uint64_t load64(const uint8_t *at) { uint64_t v; memcpy(&v, at, 8); return v; }

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, Final, TypeAlias
@@ -31,7 +31,7 @@ VARIABLE: Final = "CENOTAPH_KERNEL"
 OFF: Final = "off"
 NOT_EMPTY: Final = 2  # what `fingerprints` says of a value that is neither null nor empty
 OTHER, NUMBER = 1, 2  # what `numbers` says of values
-INTERFACE: Final = 5  # of the kernel that this was written for
+INTERFACE: Final = 6  # of the kernel that this was written for
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +112,50 @@ class Kernel:
             postgres=postgres,
         )
 
+    def find_numbers(
+        self, index: Index, octets: npt.NDArray[np.uint8], core: int, lead: int
+    ) -> Iterator[tuple[npt.NDArray[Any], ...]]:
+        """Where numbers lie in some bytes, in any form: starts, ordinals of hashes, lengths, encodings; in
+        pieces, nearly in order."""
+        room = native.FOUND_AT_ONCE
+        columns = [np.empty(room, kind) for kind in (np.int64, np.uint32, np.uint8, np.uint8)]
+        for count in native.find_numbers(index.native(), octets, lead, core, columns, self.level):
+            yield tuple(column[:count].copy() for column in columns)
+
+    def find_shapes(
+        self, octets: npt.NDArray[np.uint8], core: int, lead: int
+    ) -> Iterator[tuple[npt.NDArray[Any], ...]]:
+        """Bytes shaped as a person (`cenotaph.residue.shapes`): starts, words, lengths, encodings; in
+        pieces."""
+        room = native.SHAPES_AT_ONCE
+        columns = [np.empty(room, kind) for kind in (np.int64, np.uint64, np.uint8, np.uint8)]
+        for count in native.find_shapes(octets, lead, core, columns, self.level):
+            yield tuple(column[:count].copy() for column in columns)
+
+    def find_magics(
+        self, octets: npt.NDArray[np.uint8], core: int, magics: Sequence[bytes]
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8]]:
+        """Where below `core` one of these magics begins, and which, in order."""
+        room = _MAGICS
+        while True:
+            places, which = np.empty(room, np.int64), np.empty(room, np.uint8)
+            count = native.find_magics(octets, core, magics, places, which, self.level)
+            if count <= room:
+                return places[:count], which[:count]
+            room = count
+
+    def full(self, octets: npt.NDArray[np.uint8], tile: int) -> npt.NDArray[np.bool_]:
+        """Which whole tiles of so many bytes, a multiple of 64, are not all zeros."""
+        full = np.empty(len(octets) // tile, np.bool_)
+        native.full(octets, tile, full.view(np.uint8))
+        return full
+
+    def look_up(self, index: Index, words: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
+        """Which of the hashes each of these words has, or -1."""
+        ordinals = np.empty(len(words), np.int64)
+        native.look_up(index.native(), np.ascontiguousarray(words), ordinals)
+        return ordinals
+
     def copied_rows(
         self, octets: npt.NDArray[np.uint8], first: int, size: int
     ) -> tuple[npt.NDArray[np.int64], int]:
@@ -172,6 +216,7 @@ class Kernel:
         return native.receive(socket, room, size)
 
 
+_MAGICS: Final = 1 << 12  # of them there is room for at first
 _SHORTEST_ROW: Final = 7  # bytes, with its message's head
 
 
@@ -182,6 +227,32 @@ class Secrets:
     key: bytes = field(repr=False)
     person: bytes
     multipliers: npt.NDArray[np.uint64] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    """Numbers that are sought, laid out for a search (`cenotaph.residue.numbers`)."""
+
+    filter: npt.NDArray[np.uint64] = field(repr=False)
+    hashed: npt.NDArray[np.uint64] = field(repr=False)
+    begin: npt.NDArray[np.uint32] = field(repr=False)
+    tells: npt.NDArray[np.uint8] = field(repr=False)
+    group: npt.NDArray[np.uint8] = field(repr=False)
+    lowest: npt.NDArray[np.uint8]
+    highest: npt.NDArray[np.uint8]
+    first: int = field(repr=False)
+    second: int = field(repr=False)
+    filter_shift: int
+    begin_shift: int
+    plain: int
+    large_x: int
+    small_x: int
+    padded: int
+    postgres: bool
+
+    def native(self) -> native.Numbers:
+        """As the kernel takes them."""
+        return native.Numbers(*(getattr(self, name) for name in native.Numbers._fields))
 
 
 TOO_LONG: Final = "a record is longer than 4 GiB, which no encoding is defined for"

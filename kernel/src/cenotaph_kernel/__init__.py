@@ -7,7 +7,7 @@ may; nothing is kept between calls.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from enum import IntEnum
 from typing import Any, Final, NamedTuple, TypeAlias
 
@@ -16,12 +16,16 @@ from cenotaph_kernel._native import lib as _lib
 
 __all__ = [
     "CHUNK_RECORDS",
+    "FOUND_AT_ONCE",
     "INTERFACE",
+    "LONGEST_MAGIC",
+    "SHAPES_AT_ONCE",
     "Column",
     "Forms",
     "How",
     "Level",
     "MalformedError",
+    "Numbers",
     "TooLongError",
     "chunks",
     "copied_fields",
@@ -29,9 +33,14 @@ __all__ = [
     "digest",
     "field_numbers",
     "field_octets",
+    "find_magics",
+    "find_numbers",
+    "find_shapes",
     "fingerprints",
     "forms",
+    "full",
     "levels",
+    "look_up",
     "numbers",
     "receive",
 ]
@@ -39,12 +48,15 @@ __all__ = [
 Buffer: TypeAlias = Any  # collections.abc.Buffer from Python 3.12 on
 
 CHUNK_RECORDS: Final = 4096
-INTERFACE: Final = 5  # counts up when a caller that was not changed would go wrong
+INTERFACE: Final = 6  # counts up when a caller that was not changed would go wrong
 KEY_BYTES: Final = 64
 DIGEST_BYTES: Final = 32
 FORM_BYTES: Final = 34
 MOST_FORMS: Final = 8  # of one value
 ENCODINGS: Final = 13
+FOUND_AT_ONCE: Final = 1 << 19  # places of numbers
+SHAPES_AT_ONCE: Final = 1 << 16
+LONGEST_MAGIC: Final = 16  # bytes
 
 
 class Level(IntEnum):
@@ -248,6 +260,110 @@ def forms(
     return Forms(into, done, list(skipped))
 
 
+class Numbers(NamedTuple):
+    """Numbers that are sought, as `cenotaph.residue.numbers` lays them out. Each array has words of the size
+    that kernel.h says; what is counted by bits is a bit for each number of digits."""
+
+    filter: Buffer
+    hashed: Buffer
+    begin: Buffer
+    tells: Buffer
+    group: Buffer
+    lowest: Buffer
+    highest: Buffer
+    first: int
+    second: int
+    filter_shift: int
+    begin_shift: int
+    plain: int
+    large_x: int
+    small_x: int
+    padded: int
+    postgres: bool
+
+
+def find_numbers(
+    sought: Numbers, octets: Buffer, lead: int, core: int, columns: Sequence[Buffer], level: Level
+) -> Iterator[int]:
+    """Numbers in any form that begin at `lead` or later, before `core`, and lie wholly in the bytes.
+
+    Writes, piece by piece, where they begin (int64), which of the hashes theirs is (uint32), how many bytes
+    they take and in which encoding (uint8), and gives how many that are: at most `FOUND_AT_ONCE`, for which
+    there must be room. Nearly in order, and a place may come twice.
+    """
+    held: list[Any] = []
+    given, data = _numbers(sought, held), _ffi.from_buffer("uint8_t[]", octets)
+    kinds = ("int64_t[]", "uint32_t[]", "uint8_t[]", "uint8_t[]")
+    views = [_room(column, kind, FOUND_AT_ONCE) for column, kind in zip(columns, kinds, strict=True)]
+    state, found, end = _ffi.new("int64_t[4]"), _ffi.new("int64_t *"), min(core, len(data))
+    while state[0] < end:
+        _done(
+            _lib.cenotaph_find_numbers(
+                level, given, data, len(data), lead, end, state, *views, FOUND_AT_ONCE, found
+            )
+        )
+        yield found[0]
+
+
+def find_shapes(
+    octets: Buffer, lead: int, core: int, columns: Sequence[Buffer], level: Level
+) -> Iterator[int]:
+    """Bytes shaped as a person (`cenotaph.residue.shapes`) that begin at `lead` or later, before `core`.
+
+    Writes, piece by piece, where they begin (int64), what they are as a word (uint64), how many bytes they
+    take and in which encoding (uint8), and gives how many that are: at most `SHAPES_AT_ONCE`, for which there
+    must be room.
+    """
+    data, kinds = _ffi.from_buffer("uint8_t[]", octets), ("int64_t[]", "uint64_t[]", "uint8_t[]", "uint8_t[]")
+    room = SHAPES_AT_ONCE
+    views = [_room(column, kind, room) for column, kind in zip(columns, kinds, strict=True)]
+    state, found, end = _ffi.new("int64_t[4]"), _ffi.new("int64_t *"), min(core, len(data))
+    while state[0] < end:
+        _done(_lib.cenotaph_find_shapes(level, data, len(data), lead, end, state, *views, room, found))
+        yield found[0]
+
+
+def find_magics(
+    octets: Buffer, core: int, magics: Sequence[bytes], places: Buffer, which: Buffer, level: Level
+) -> int:
+    """Write where below `core` one of these magics begins, an int64, and which, a byte; in order.
+
+    A magic has 2 to 16 bytes. Returns how many there are; if that is more than there is room for, the others
+    are not written.
+    """
+    if any(not 2 <= len(magic) <= LONGEST_MAGIC for magic in magics) or len(magics) > 256:
+        raise ValueError("at most 256 magics of 2 to 16 bytes")
+    data, into, said = (
+        _ffi.from_buffer("uint8_t[]", octets),
+        _room(places, "int64_t[]", 0),
+        _room(which, "uint8_t[]", 0),
+    )
+    together, lengths = b"".join(magic.ljust(16, b"\0") for magic in magics), bytes(map(len, magics))
+    room = min(len(into), len(said))
+    return int(
+        _lib.cenotaph_magics(
+            level, data, len(data), max(0, core), together, lengths, len(magics), into, said, room
+        )
+    )
+
+
+def full(octets: Buffer, tile: int, into: Buffer) -> None:
+    """Write for each whole tile of so many bytes, a multiple of 64, a byte: 1 if any in it is not zero."""
+    data = _ffi.from_buffer("uint8_t[]", octets)
+    if tile <= 0 or tile % 64:
+        raise ValueError("a tile is a multiple of 64 bytes")
+    tiles = len(data) // tile
+    _lib.cenotaph_full(data, tiles, tile, _room(into, "uint8_t[]", tiles))
+
+
+def look_up(sought: Numbers, words: Buffer, ordinals: Buffer) -> None:
+    """Write which of the hashes each word has, an int64, or -1."""
+    held: list[Any] = []
+    given = _ffi.from_buffer("uint64_t[]", words)
+    into = _room(ordinals, "int64_t[]", len(given))
+    _done(_lib.cenotaph_look_up(_numbers(sought, held), given, len(given), into))
+
+
 def copied_rows(octets: Buffer, size: int, first: int, starts: Buffer) -> tuple[int, int]:
     """Write where the messages of a COPY begin that follow each other from `first` on, an int64 each.
 
@@ -313,6 +429,30 @@ def receive(socket: int, into: Buffer, size: int) -> int:
 
 
 _DONE, _MALFORMED, _TOO_LONG = range(3)
+_ARRAYS = {
+    "filter": "uint64_t[]",
+    "hashed": "uint64_t[]",
+    "begin": "uint32_t[]",
+    "tells": "uint8_t[]",
+    "group": "uint8_t[]",
+    "lowest": "uint8_t[]",
+    "highest": "uint8_t[]",
+}
+
+
+def _numbers(sought: Numbers, held: list[Any]) -> Any:
+    into = _ffi.new("numbers *")
+    for name, value in sought._asdict().items():
+        if name in _ARRAYS:
+            held.append(_ffi.from_buffer(_ARRAYS[name], value))
+        setattr(into, name, held[-1] if name in _ARRAYS else value)
+    into.count = len(held[1])
+    sizes = (1 << 64 - sought.filter_shift, len(held[1]), (1 << 64 - sought.begin_shift) + 1)
+    if any(len(array) < size for array, size in zip(held, (*sizes, 19 * 1250, 19, 8, 8), strict=True)):
+        raise ValueError("numbers that are sought are not laid out as they say")
+    if held[2][0] != 0 or held[2][sizes[2] - 1] != into.count:
+        raise ValueError("numbers that are sought do not begin and end where they say")
+    return into
 
 
 def _fields(octets: Buffer, places: Buffer, lengths: Buffer) -> tuple[Any, Any, Any]:

@@ -23,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 import zstandard
 
+from cenotaph import kernel
 from cenotaph.residue.carve_ext4 import MAGIC as _INODE
 from cenotaph.residue.carve_parquet import MAGICS as _PAGES
 from cenotaph.residue.pg_dump import MAGIC as _DUMP
@@ -75,6 +76,10 @@ class Magic:
 
 def find_magics(data: npt.NDArray[np.uint8], core: int) -> list[tuple[int, bytes]]:
     """Offsets below `core` where a known magic begins, in order, each with the magic."""
+    by = kernel.found()
+    if by is not None:
+        places, which = by.find_magics(data, core, _EVERY)
+        return [(at, _EVERY[nth]) for at, nth in zip(places.tolist(), which.tolist(), strict=True)]
     found: list[tuple[int, bytes]] = []
     for shift in (0, 1):
         end = shift + (len(data) - shift) // 2 * 2
@@ -244,6 +249,7 @@ def _pair(begin: bytes) -> int:
     return int.from_bytes(begin[:2], "little")
 
 
+_EVERY = (*(magic.begin for magic in MAGICS), *STRUCTURED, *_PAGES, _INODE)
 _PAIRS: dict[int, list[bytes]] = {}  # first two bytes → magics that begin with them
-for _begin in (*(magic.begin for magic in MAGICS), *STRUCTURED, *_PAGES, _INODE):
+for _begin in _EVERY:
     _PAIRS.setdefault(_pair(_begin), []).append(_begin)

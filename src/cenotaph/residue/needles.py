@@ -6,8 +6,9 @@ is searched in every encoding a store may have used, and a byte of data costs on
 look into a table (a window of the value is hashed as in Rabin and Karp, "Efficient randomized
 pattern-matching algorithms", 1987); only what passes is hashed whole, with keyed BLAKE2b (RFC 7693).
 
-No value is kept. But values such as phone numbers can be guessed: whoever has `Needles`, which contain
-their key, can test guesses. Encrypt them at rest, and destroy them after the probe.
+Numbers are kept and sought as they are (`numbers`); of all else no value is kept. But short values can be
+guessed: whoever has `Needles`, which contain their key, can test guesses. Encrypt them at rest, and destroy
+them after the probe.
 
 Not searched, and counted in `Needles.skipped`: an encoding shorter than 6 bytes; text that repeats one
 character; integers below 2**32 as binary, whose few significant bytes occur everywhere by chance; bytes of
@@ -21,7 +22,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -33,12 +34,16 @@ import pyarrow.compute as pc
 from cenotaph import kernel
 from cenotaph.errors import UsageError
 from cenotaph.residue import postgres_forms
+from cenotaph.residue.numbers import Distinct, Numbers, are_words, distinct, split, texts
 
 FORMS: Mapping[str, Callable[[str], Iterator[tuple[str, bytes | None]]]] = {
     "postgresql": postgres_forms.of,
 }
 """By kind of store: forms in which it writes the value of a text beside those that are common to all."""
 KINDS = ("id", "phone", "name", "address", "email", "text", "blob", "path", "geo", "number")
+SHAPES = ("identity number shape", "mobile number shape")
+LABELS = (*KINDS, *SHAPES)
+"""What a match may be of: a needle of some kind, or bytes shaped as a person (`shapes`)."""
 ENCODINGS = (
     *("utf-8", "utf-16le", "utf-16be", "gb18030", "int64le", "int64be", "int48be", "bytes"),
     *("numericle", "numericbe", "uuid", "inet", "macaddr"),
@@ -48,7 +53,7 @@ LONGEST = 64  # characters of a text, bytes of a blob
 VALUES_AT_A_TIME = 65_536
 _FULL = 5  # bytes of a blob that are not zero: a column of small numbers has any four of them
 
-_MAGIC = b"cenotaph needles v2\n"
+_MAGIC = b"cenotaph needles v3\n"
 _PERSON = b"cenotaph needle"
 _WIDTHS = (16, 8, 6)
 # Classes of windows: width, and where in it the six bytes lie that are looked up first. The upper bytes of a
@@ -70,6 +75,7 @@ _Pairs: TypeAlias = npt.NDArray[np.int64]
 _NONE: _Ints = np.zeros(0, dtype=np.int64)
 _NO_WORDS: _Words = np.zeros(0, dtype=np.uint64)
 _NO_PAIRS: _Pairs = np.zeros((0, 2), dtype=np.int64)
+_NO_MARKS: _Marks = np.zeros(0, dtype=np.uint8)
 
 # One encoded form of one value: keyed hashes of the form and of its value, of the window that begins at
 # `window` in the form, and (`slot`) of six bytes of that window.
@@ -94,23 +100,44 @@ class Matches:
 
     start: _Ints
     length: _Ints
-    encoding: tuple[str, ...]
-    kind: tuple[str, ...]
+    encodings: _Marks  # ordinals in `ENCODINGS`
+    kinds: _Marks  # ordinals in `LABELS`
     what: _Ints  # ordinal of the needle; for shapes a fingerprint below zero
+
+    @property
+    def encoding(self) -> tuple[str, ...]:
+        """The encodings by their names."""
+        return tuple(ENCODINGS[code] for code in self.encodings.tolist())
+
+    @property
+    def kind(self) -> tuple[str, ...]:
+        """The kinds by their names."""
+        return tuple(LABELS[code] for code in self.kinds.tolist())
 
     def only(self, chosen: npt.NDArray[np.bool_]) -> Matches:
         """Those that are chosen."""
-        nth = np.flatnonzero(chosen)
-        if len(nth) == len(self.start):
+        if chosen.all():
             return self
-        rows = nth.tolist()
         return Matches(
-            self.start[nth],
-            self.length[nth],
-            tuple(self.encoding[row] for row in rows),
-            tuple(self.kind[row] for row in rows),
-            self.what[nth],
+            self.start[chosen],
+            self.length[chosen],
+            self.encodings[chosen],
+            self.kinds[chosen],
+            self.what[chosen],
         )
+
+
+def joined(parts: Sequence[Matches]) -> Matches:
+    """One after the other."""
+    if len(parts) == 1:
+        return parts[0]
+    return Matches(
+        np.concatenate([part.start for part in parts]),
+        np.concatenate([part.length for part in parts]),
+        np.concatenate([part.encodings for part in parts]),
+        np.concatenate([part.kinds for part in parts]),
+        np.concatenate([part.what for part in parts]),
+    )
 
 
 class NeedleBuilder:
@@ -128,6 +155,11 @@ class NeedleBuilder:
         self._fresh: list[_Words] = []
         self._forms: list[_Forms] = []
         self._skipped: Counter[str] = Counter()
+        self._numbers: dict[int, Distinct] = {}
+
+    def add_numbers(self, words: _Words, kind: str) -> None:
+        """Add numbers (`numbers.split`)."""
+        self._numbers.setdefault(_kind_code(kind), Distinct()).add(words)
 
     def add(self, values: pa.Array | pa.ChunkedArray, kind: str) -> None:
         """Add the values of one column: strings, binary, integers, or a dictionary of them.
@@ -145,9 +177,17 @@ class NeedleBuilder:
         """The needles of all values added so far. The builder can go on."""
         self._settle()
         forms = np.concatenate(self._forms) if self._forms else np.zeros(0, dtype=_FORM)
-        return Needles(self._key, self._known, _sorted_forms(forms), Counter(self._skipped))
+        numbers = _numbers(
+            self._hash,
+            [(code, numbers.words()) for code, numbers in self._numbers.items()],
+            postgres=postgres_forms.of in self._own,
+        )
+        return Needles(self._key, self._known, _sorted_forms(forms), numbers, Counter(self._skipped))
 
     def _add(self, values: pa.Array, kind: int) -> None:
+        if KINDS[kind] != "blob" and len(values):
+            words, values = split(values)
+            self.add_numbers(words, KINDS[kind])
         distinct = list(_plain(self._add_quickly(values, kind), KINDS[kind]))
         names = self._hash.wholes(plain for plain, _ in distinct)
         _, first = np.unique(names, return_index=True)
@@ -226,7 +266,8 @@ class Known:
     def of(cls, key: bytes, values: Iterable[pa.Array], needles: Iterable[Needles]) -> Known:
         """Some texts, and what is known already under the same key."""
         names = [_names_of(key, texts) for texts in values]
-        names += [known._names for known in needles]
+        for known in needles:
+            names += [known._names, _names_of(key, texts(known._numbers.words))]
         return cls(key, distinct(np.concatenate([_NO_WORDS, *names])))
 
     def __len__(self) -> int:
@@ -244,30 +285,44 @@ class Known:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Needles:
-    """Keyed fingerprints of values, ready to be searched for. `len` counts distinct values."""
+    """Numbers, and keyed fingerprints of other values, ready to be searched for. `len` counts distinct
+    values."""
 
     _key: bytes = field(repr=False)
-    _names: _Words = field(repr=False)  # sorted keyed hashes of the values
+    _names: _Words = field(repr=False)  # sorted keyed hashes of the values that are no numbers
     _forms: _Forms = field(repr=False)
-    skipped: Counter[str] = field(default_factory=Counter)  # encoding → values not searched in it
+    _numbers: Numbers = field(repr=False)
+    _skipped: Counter[str] = field(default_factory=Counter)
     _tables: list[_Filter] = field(default_factory=list, repr=False)  # built at the first search
 
     def __len__(self) -> int:
-        return len(self._names)
+        return len(self._names) + len(self._numbers)
 
     @property
     def longest(self) -> int:
         """Bytes of the longest form searched for."""
-        return int(self._forms["length"].max()) if len(self._forms) else SHORTEST
+        longest = int(self._forms["length"].max()) if len(self._forms) else SHORTEST
+        return max(longest, self._numbers.longest)
 
     @property
     def fingerprints(self) -> int:
-        """How many encoded forms are searched for."""
+        """How many encoded forms there are in memory: numbers have none."""
         return len(self._forms)
+
+    @property
+    def skipped(self) -> Counter[str]:
+        """By encoding, the values that are not sought in it."""
+        numbers = {ENCODINGS[code]: count for code, count in self._numbers.skipped.items()}
+        return self._skipped + Counter(numbers)
+
+    @property
+    def numbers(self) -> Numbers:
+        """Those of the values that are numbers."""
+        return self._numbers
 
     def contains(self, values: pa.Array | pa.ChunkedArray, kind: str) -> npt.NDArray[np.bool_]:
         """As `Known.contains`."""
-        return Known(self._key, self._names).contains(values, kind)
+        return Known.of(self._key, [], [self]).contains(values, kind)
 
     def merge(self, others: Iterable[Needles]) -> Needles:
         """The union with other needles of the same key. Raises `UsageError` for another key."""
@@ -277,28 +332,43 @@ class Needles:
         names = distinct(np.concatenate([other._names for other in every]))
         full = [other._forms for other in every if len(other._forms)]
         forms = _once(np.concatenate(full)) if len(full) > 1 else (full or [self._forms])[0]
-        skipped = sum((other.skipped for other in every), Counter())
-        return Needles(self._key, names, _sorted_forms(forms), skipped)
+        skipped = sum((other._skipped for other in every), Counter())
+        return Needles(self._key, names, _sorted_forms(forms), self._merged(every), skipped)
 
-    def names(self, values: Iterable[bytes]) -> npt.NDArray[np.uint64]:
-        """Keyed fingerprints of values given as UTF-8, to be counted or looked up with `has`."""
-        return _Hash(self._key).wholes(values)
-
-    def has(self, names: npt.NDArray[np.uint64]) -> npt.NDArray[np.bool_]:
-        """Which of these fingerprints are needles."""
-        return _in_sorted(self._names, names)
+    def _merged(self, every: Sequence[Needles]) -> Numbers:
+        full = [other._numbers for other in every if len(other._numbers)]
+        postgres = any(other._numbers.postgres for other in every)
+        if len(full) == 1 and full[0].postgres == postgres:
+            return full[0]
+        by_kind = [
+            (code, numbers.words[numbers.kinds == code])
+            for numbers in full
+            for code in np.unique(numbers.kinds).tolist()
+        ]
+        return _numbers(_Hash(self._key), by_kind, postgres=postgres)
 
     def find(self, data: npt.NDArray[np.uint8], core: int, lead: int = 0) -> Matches:
         """Needles that begin at `lead` or later, before `core`, and lie wholly in `data`."""
+        found = self._numbers.find(data, core, lead)
+        numbers = Matches(
+            found.start,
+            found.length,
+            found.encoding,
+            self._numbers.kinds[found.number],
+            found.number + len(self._names),
+        )
+        if not len(self._forms):
+            return numbers
         if not self._tables:
             self._tables.append(_Filter(self._forms, _Hash(self._key)))
         starts, lengths = _candidates(self._tables[0], data, core)
         starts, lengths = starts[starts >= lead], lengths[starts >= lead]
-        return self._verified(data, starts, lengths)
+        others = self._verified(data, starts, lengths)
+        return joined([part for part in (numbers, others) if len(part.start)] or [numbers])
 
     def _verified(self, data: npt.NDArray[np.uint8], starts: _Ints, lengths: _Ints) -> Matches:
         if not len(starts):
-            return Matches(_NONE, _NONE, (), (), _NONE)
+            return _NO_MATCHES
         view = data.data.cast("B")
         ends = (starts + lengths).tolist()
         wholes = _Hash(self._key).wholes(
@@ -313,17 +383,25 @@ class Needles:
         return Matches(
             starts,
             lengths,
-            tuple(ENCODINGS[code] for code in forms["encoding"].tolist()),
-            tuple(KINDS[code] for code in forms["kind"].tolist()),
+            np.ascontiguousarray(forms["encoding"]),
+            np.ascontiguousarray(forms["kind"]),
             np.searchsorted(self._names, forms["needle"]).astype(np.int64),
         )
 
     def to_bytes(self) -> bytes:
         """All of it, key included, for the caller to encrypt. `from_bytes` reads it back."""
-        skipped = [self.skipped[name] for name in ENCODINGS]
-        counts = np.array([len(self._names), len(self._forms), *skipped], dtype="<u8")
-        names = self._names.astype("<u8", copy=False)
-        parts = [_MAGIC, self._key, counts.tobytes(), names.tobytes(), self._forms.tobytes()]
+        skipped = [self._skipped[name] for name in ENCODINGS]
+        numbers = self._numbers
+        sizes = [len(self._names), len(self._forms), len(numbers), numbers.postgres]
+        parts = [
+            _MAGIC,
+            self._key,
+            np.array([*sizes, *skipped], dtype="<u8").tobytes(),
+            self._names.astype("<u8", copy=False).tobytes(),
+            numbers.words.astype("<u8", copy=False).tobytes(),
+            numbers.kinds.tobytes(),
+            self._forms.tobytes(),
+        ]
         whole = hashlib.sha256()
         for part in parts:
             whole.update(part)
@@ -336,23 +414,23 @@ class Needles:
         if not body.startswith(_MAGIC) or hashlib.sha256(body).digest() != digest:
             raise UsageError("not a needle file of this version, or a damaged one")
         at = len(_MAGIC) + 32
-        counts = np.frombuffer(body, "<u8", 2 + len(ENCODINGS), at).tolist()
-        at += 8 * len(counts)
-        if len(body) != at + 8 * counts[0] + _FORM.itemsize * counts[1]:
+        key = body[len(_MAGIC) : at]
+        names_, forms_, numbers_, postgres, *skipped_ = np.frombuffer(
+            body, "<u8", 4 + len(ENCODINGS), at
+        ).tolist()
+        at += 8 * (4 + len(ENCODINGS))
+        if len(body) != at + 8 * names_ + 9 * numbers_ + _FORM.itemsize * forms_:
             raise UsageError("a needle file of another length than it says")
-        names = np.frombuffer(body, "<u8", counts[0], at).astype(np.uint64)
-        forms = np.frombuffer(body, _FORM, counts[1], at + 8 * counts[0]).copy()
+        names = np.frombuffer(body, "<u8", names_, at).astype(np.uint64)
+        words = np.frombuffer(body, "<u8", numbers_, at + 8 * names_).astype(np.uint64)
+        kinds = np.frombuffer(body, np.uint8, numbers_, at + 8 * (names_ + numbers_)).copy()
+        forms = np.frombuffer(body, _FORM, forms_, at + 8 * names_ + 9 * numbers_).copy()
         _check(names, forms)
-        skipped = Counter({name: n for name, n in zip(ENCODINGS, counts[2:], strict=True) if n})
-        return cls(body[len(_MAGIC) : len(_MAGIC) + 32], names, forms, skipped)
-
-
-def distinct(words: _Words) -> _Words:
-    """Ascending, each once. Sorting takes a tenth of the time that `numpy.unique` takes, which hashes."""
-    words = np.sort(words)
-    new = np.ones(len(words), np.bool_)
-    np.not_equal(words[1:], words[:-1], out=new[1:])
-    return words if new.all() else words[new]
+        if postgres > 1 or not are_words(words) or not bool((kinds < len(KINDS)).all()):
+            raise UsageError("a needle file that contradicts itself")
+        skipped = Counter({name: n for name, n in zip(ENCODINGS, skipped_, strict=True) if n})
+        numbers = Numbers(words, kinds, *_Hash(key).numbers, postgres=bool(postgres))
+        return cls(key, names, forms, numbers, skipped)
 
 
 # --- values and their encodings
@@ -531,6 +609,18 @@ def _last(forms: _Forms) -> _Ints:
     return last - np.asarray((forms["encoding"] == _LITTLE) & (last > SHORTEST), dtype=np.int64)
 
 
+def _numbers(hashing: _Hash, by_kind: Sequence[tuple[int, _Words]], *, postgres: bool) -> Numbers:
+    """Numbers of several kinds; of one that is of two, the first counts."""
+    if len(by_kind) == 1:
+        ((code, words),) = by_kind
+        return Numbers(words, np.full(len(words), code, np.uint8), *hashing.numbers, postgres=postgres)
+    every = distinct(np.concatenate([_NO_WORDS, *(words for _, words in by_kind)]))
+    kinds = np.zeros(len(every), np.uint8)
+    for code, words in reversed(by_kind):
+        kinds[np.searchsorted(every, words)] = code
+    return Numbers(every, kinds, *hashing.numbers, postgres=postgres)
+
+
 # --- hashes and filters
 
 
@@ -545,6 +635,7 @@ class _Hash:
             np.uint64(word) for word in words
         )
         self.secrets = kernel.Secrets(key, _PERSON, words)  # the same for the kernel
+        self.numbers = int(self.first), int(self.mix)
 
     def wholes(self, forms: Iterable[bytes | memoryview]) -> _Words:
         base = self._base
@@ -565,6 +656,9 @@ class _Hash:
         """The upper `_SLOT_BITS` as they are, so that tags sort as slots do; below, a mix of all bits."""
         mixed = (spread ^ spread >> np.uint64(29)) * self.mix
         return spread & ~_BELOW | mixed >> np.uint64(_SLOT_BITS)
+
+
+_NO_MATCHES = Matches(_NONE, _NONE, _NO_MARKS, _NO_MARKS, _NONE)
 
 
 class _Filter:

@@ -12,14 +12,16 @@ from __future__ import annotations
 
 import io
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import BinaryIO, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from cenotaph import kernel
 from cenotaph.residue import carve_ext4, carve_parquet, carve_postgres, carve_sqlite, columns, lanes, spills
-from cenotaph.residue.needles import Matches
+from cenotaph.residue.needles import ENCODINGS, LABELS, Matches
 from cenotaph.residue.sqlite_pages import Ranges
 
 BLOCK = 4 << 20
@@ -44,6 +46,7 @@ _MOST_PAGES = 1 << 16  # possible headers of pages that wait for a carver
 _TILE = 512  # zeros are left out of the search in pieces of this size
 _FAIR = 32  # what honest containers decode to, many times over, per byte read
 _SMALL = 1 << 17  # a Parquet or Arrow file of fewer bytes may decode to as much as one of so many
+_MANY = 1024  # matches
 _NOTHING_KEPT: Ranges = np.zeros((0, 2), dtype=np.int64)
 _RUN = 1 << 16  # from this size on, zeros are looked for in what is fed
 
@@ -246,12 +249,13 @@ class _Tally:
     hits: list[tuple[int, str, str, str, int]] = field(default_factory=list)  # length, lane, …, needle
 
     def add(self, lane: str, matches: Matches) -> None:
-        labels = zip(matches.encoding, matches.kind, strict=True)
-        self.counts.update((lane, encoding, kind) for encoding, kind in labels)
-        self.what.update(matches.what.tolist())
-        for nth in range(min(len(matches.start), MOST_HITS - len(self.hits))):
-            encoding, kind = matches.encoding[nth], matches.kind[nth]
-            self.hits.append((int(matches.length[nth]), lane, encoding, kind, int(matches.what[nth])))
+        for (encoding, kind, _), times in _labels(matches, np.zeros(len(matches.start), np.bool_)):
+            self.counts[lane, encoding, kind] += times
+        self.what.update(_each_once(matches.what))
+        few = matches.only(np.arange(len(matches.start)) < MOST_HITS - len(self.hits))
+        columns = few.length.tolist(), few.encoding, few.kind, few.what.tolist()
+        for length, encoding, kind, what in zip(*columns, strict=True):
+            self.hits.append((length, lane, encoding, kind, what))
 
     def merge(self, other: _Tally) -> None:
         self.counts += other.counts
@@ -273,24 +277,35 @@ def _attribute(
     offsets: npt.NDArray[np.int64],
     kept: npt.NDArray[np.bool_],
 ) -> None:
-    flags = kept.tolist()
-    labels = zip(matches.encoding, matches.kind, flags, strict=True)
-    findings.counts.update((lane, encoding, kind, flag) for encoding, kind, flag in labels)
-    findings.kept.update(matches.what[kept].tolist())
-    findings.residue.update(matches.what[~kept].tolist())
+    for (encoding, kind, flag), times in _labels(matches, kept):
+        findings.counts[lane, encoding, kind, flag] += times
+    findings.kept.update(_each_once(matches.what[kept]))
+    findings.residue.update(_each_once(matches.what[~kept]))
     stored = [np.flatnonzero(kept == flag)[: findings.room(flag)] for flag in (False, True)]
-    for nth in sorted(np.concatenate(stored).tolist()):
-        findings.hits.append(
-            Hit(
-                int(offsets[nth]),
-                int(matches.length[nth]),
-                lane,
-                matches.encoding[nth],
-                matches.kind[nth],
-                int(matches.what[nth]),
-                flags[nth],
-            )
-        )
+    some = np.zeros(len(kept), np.bool_)
+    some[np.concatenate(stored)] = True
+    few = matches.only(some)
+    columns = offsets[some], few.length, few.what, kept[some]
+    rows = zip(few.encoding, few.kind, *(column.tolist() for column in columns), strict=True)
+    for encoding, kind, offset, length, what, flag in rows:
+        findings.hits.append(Hit(offset, length, lane, encoding, kind, what, flag))
+
+
+def _labels(matches: Matches, kept: npt.NDArray[np.bool_]) -> Iterator[tuple[tuple[str, str, bool], int]]:
+    """(encoding, kind, kept) → how often."""
+    codes = (matches.encodings.astype(np.int64) * len(LABELS) + matches.kinds) * 2 + kept
+    for code, times in enumerate(np.bincount(codes).tolist()):
+        if times:
+            encoding, kind = divmod(code // 2, len(LABELS))
+            yield (ENCODINGS[encoding], LABELS[kind], bool(code % 2)), times
+
+
+def _each_once(what: npt.NDArray[np.int64]) -> list[int]:
+    """Less to make Python's integers of, where the same was found many times."""
+    if len(what) < _MANY:
+        return list(what.tolist())
+    what = np.sort(what)
+    return list(what[np.concatenate([[True], what[1:] != what[:-1]])].tolist())
 
 
 # --- streams
@@ -527,7 +542,7 @@ class _Packed:
 def _packed(data: npt.NDArray[np.uint8], reach: int) -> _Packed:
     """Leaves tiles of zeros out, unless within `reach` of others: no match joins what lay apart."""
     count = len(data) // _TILE
-    full = np.bitwise_or.reduce(data[: count * _TILE].view(np.uint64).reshape(count, _TILE // 8), axis=1) != 0
+    full = full_tiles(data, _TILE)
     if 2 * full.sum() >= count:
         return _Packed(data, None)
     near = np.ones(count + 1, dtype=bool)  # what is behind the last whole tile stays
@@ -538,6 +553,16 @@ def _packed(data: npt.NDArray[np.uint8], reach: int) -> _Packed:
     tiles = np.flatnonzero(near)
     kept = data[: count * _TILE].reshape(count, _TILE)[near[:count]].reshape(-1)
     return _Packed(np.concatenate([kept, data[count * _TILE :]]), tiles)
+
+
+def full_tiles(data: npt.NDArray[np.uint8], tile: int) -> npt.NDArray[np.bool_]:
+    """Which whole tiles of so many bytes, a multiple of 64, are not all zeros."""
+    by = kernel.found()
+    if by is not None:
+        return by.full(data, tile)
+    count = len(data) // tile
+    words = data[: count * tile].view(np.uint64).reshape(count, tile // 8)
+    return np.asarray(np.bitwise_or.reduce(words, axis=1) != 0)
 
 
 @dataclass(slots=True)

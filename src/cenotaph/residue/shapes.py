@@ -10,14 +10,17 @@ A shape is not a person: one run of 18 random digits in some 45,000 passes for a
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from collections.abc import Iterator
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from cenotaph.residue.needles import Matches, Needles
+from cenotaph import kernel
+from cenotaph.residue.needles import ENCODINGS, LABELS, SHAPES, Matches, Needles, joined
+from cenotaph.residue.numbers import POWERS
 
-IDENTITY, MOBILE = "identity number shape", "mobile number shape"
+IDENTITY, MOBILE = SHAPES
 
 _Ints: TypeAlias = npt.NDArray[np.int64]
 _Bytes: TypeAlias = npt.NDArray[np.uint8]
@@ -35,7 +38,11 @@ _WORDS = (
     (np.uint32(0xFFF0FFF0), np.uint32(0x00300030), 2, 0, "utf-16le"),
     (np.uint32(0xF0FFF0FF), np.uint32(0x30003000), 2, 1, "utf-16le"),
 )
+_IDENTITY, _MOBILE = 18, 11  # characters
+_UTF16 = ENCODINGS.index("utf-16le")
 _NONE: _Ints = np.zeros(0, dtype=np.int64)
+_Columns: TypeAlias = tuple[npt.NDArray[Any], ...]
+_NOTHING: _Columns = (_NONE, np.zeros(0, np.uint64), np.zeros(0, np.uint8), np.zeros(0, np.uint8))
 
 
 class Shapes:
@@ -52,31 +59,18 @@ class Shapes:
 
     def find(self, data: _Bytes, core: int, lead: int = 0) -> Matches:
         """Shapes that begin at `lead` or later, before `core`; the bytes around them are looked at."""
-        words = data[: len(data) // 4 * 4].view(np.uint32)
-        parts = [Matches(_NONE, _NONE, (), (), _NONE)]
-        for mask, digits, step, parity, encoding in _WORDS:
-            runs = (words & mask) == digits
-            if (runs[1:] & runs[:-1]).any():
-                parts.append(self._found(data, step, parity, encoding, core, lead))
-        return _joined(parts)
-
-    def _found(self, data: _Bytes, step: int, parity: int, encoding: str, core: int, lead: int) -> Matches:
-        text = _characters(data, step, parity)
-        starts, kinds = _shapes(text)
-        offset = starts * step + parity
-        chosen = (offset >= lead) & (offset < core)
-        starts, kinds = starts[chosen], kinds[chosen]
-        sizes = np.where(kinds == 0, 18, 11)
-        spans = zip(starts.tolist(), (starts + sizes).tolist(), strict=True)
-        names = self._known.names(text[start:end].tobytes().upper() for start, end in spans)
-        fresh = ~self._known.has(names)
-        count = int(fresh.sum())
+        by = kernel.found()
+        parts = [_NOTHING, *(by.find_shapes(data, core, lead) if by else _find(data, core, lead))]
+        start, words, length, encoding = (np.concatenate(column) for column in zip(*parts, strict=True))
+        fresh = ~self._known.numbers.has(words)
+        words, length, encoding = words[fresh], length[fresh], encoding[fresh]
+        mobile = length == np.where(encoding == _UTF16, 2 * _MOBILE, _MOBILE)
         return Matches(
-            starts[fresh] * step + parity,
-            sizes[fresh] * step,
-            (encoding,) * count,
-            tuple((IDENTITY, MOBILE)[kind] for kind in kinds[fresh].tolist()),
-            names[fresh].view(np.int64) | np.iinfo(np.int64).min,
+            start[fresh],
+            length.astype(np.int64),
+            encoding,
+            np.where(mobile, LABELS.index(MOBILE), LABELS.index(IDENTITY)).astype(np.uint8),
+            self._known.numbers.hashed(words).view(np.int64) | np.iinfo(np.int64).min,
         )
 
 
@@ -89,17 +83,37 @@ class Together:
 
     def find(self, data: _Bytes, core: int, lead: int = 0) -> Matches:
         """What either of the two finds."""
-        return _joined([finder.find(data, core, lead) for finder in self._finders])
+        return joined([finder.find(data, core, lead) for finder in self._finders])
 
 
-def _joined(parts: list[Matches]) -> Matches:
-    return Matches(
-        np.concatenate([part.start for part in parts]),
-        np.concatenate([part.length for part in parts]),
-        sum((part.encoding for part in parts), ()),
-        sum((part.kind for part in parts), ()),
-        np.concatenate([part.what for part in parts]),
-    )
+def _find(data: _Bytes, core: int, lead: int) -> Iterator[_Columns]:
+    """Starts, words, lengths and encodings of all shapes, without the kernel."""
+    words = data[: len(data) // 4 * 4].view(np.uint32)
+    for mask, digits, step, parity, encoding in _WORDS:
+        runs = (words & mask) == digits
+        if not (runs[1:] & runs[:-1]).any():
+            continue
+        text = _characters(data, step, parity)
+        starts, kinds = _shapes(text)
+        offset = starts * step + parity
+        chosen = (offset >= lead) & (offset < core)
+        starts, kinds = starts[chosen], kinds[chosen]
+        sizes = np.where(kinds == 0, _IDENTITY, _MOBILE)
+        code = np.full(len(starts), ENCODINGS.index(encoding), np.uint8)
+        yield offset[chosen], _words(text, starts, sizes), (sizes * step).astype(np.uint8), code
+
+
+def _words(text: _Bytes, starts: _Ints, sizes: _Ints) -> npt.NDArray[np.uint64]:
+    """The numbers of these shapes, as `numbers` has them, an x as an X."""
+    words = np.zeros(len(starts), np.uint64)
+    for size in (_MOBILE, _IDENTITY):
+        some = sizes == size
+        read = text[starts[some, None] + np.arange(size)] - np.uint8(48)
+        crossed = read[:, -1] > 9
+        read[crossed, -1] = 0
+        mark = np.where(crossed, 2, 1).astype(np.uint64)
+        words[some] = read.astype(np.uint64) @ POWERS[:size][::-1] + mark * POWERS[size]
+    return words
 
 
 def _characters(data: _Bytes, step: int, parity: int) -> _Bytes:
