@@ -19,7 +19,13 @@ native = pytest.importorskip("cenotaph_kernel", reason="cenotaph-kernel is not i
 
 BY = [kernel.Kernel(level) for level in native.levels()]
 ANYTHING = settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
-PERSONS = ("110105194912310021", "11010519491231002X", "11010519491231002x", "440524188001010014", "13812345678")
+PERSONS = (
+    "110105194912310021",
+    "11010519491231002X",
+    "11010519491231002x",
+    "440524188001010014",
+    "13812345678",
+)
 TEXTS = st.one_of(
     st.sampled_from(PERSONS),
     st.sampled_from(PERSONS).map(lambda text: text[1:]),
