@@ -39,8 +39,7 @@ from cenotaph.records import (
     record_key,
 )
 from cenotaph.residue import sought
-from cenotaph.residue.needles import Known, Needles
-from cenotaph.residue.numbers import distinct
+from cenotaph.residue.needles import Known, Needles, distinct
 from cenotaph.scope import Selection
 from cenotaph.spelling import parts
 from cenotaph.store import NOTHING_AROUND, OpenReader, Partition, Surroundings
