@@ -28,6 +28,7 @@ from cenotaph.annex import Annex, AnnexError
 from cenotaph.arrow import union_places
 from cenotaph.errors import DriftError, naming
 from cenotaph.records import (
+    CHUNK_RECORDS,
     DIGEST_BYTES,
     Chunk,
     Chunker,
@@ -42,7 +43,7 @@ from cenotaph.residue import sought
 from cenotaph.residue.needles import Known, Needles, distinct
 from cenotaph.scope import Selection
 from cenotaph.spelling import parts
-from cenotaph.store import NOTHING_AROUND, OpenReader, Partition, Surroundings
+from cenotaph.store import NOTHING_AROUND, OpenReader, Partition, Reader, Skipping, Surroundings
 from cenotaph_proof.seal import ChunkSeal
 
 LOOSE_NEEDLES = 4_096  # values a partition of columns that are not known to be personal
@@ -268,6 +269,50 @@ def partition_chunks(case_key: bytes, target: Target, batches: Iterable[pa.Recor
     for batch in batches:
         hasher.add(batch)
     return hasher.finish()
+
+
+def places(chunks: Iterable[int]) -> list[tuple[int, int]]:
+    """Where the records of these chunks are in their partition, [first, end): of its last one, and what came
+    behind it."""
+    return [(number * CHUNK_RECORDS, (number + 1) * CHUNK_RECORDS) for number in chunks]
+
+
+def batches_at(
+    reader: Reader, partition: Partition, wanted: Sequence[tuple[int, int]]
+) -> Iterator[tuple[int, pa.RecordBatch]]:
+    """As `store.Skipping.batches_at`; all of them where a reader cannot skip any."""
+    if isinstance(reader, Skipping):
+        yield from reader.batches_at(partition, wanted)
+        return
+    at = 0
+    for batch in reader.batches(partition):
+        yield at, batch
+        at += batch.num_rows
+
+
+def chunks_at(
+    case_key: bytes,
+    target: Target,
+    batches: Iterable[tuple[int, pa.RecordBatch]],
+    wanted: Sequence[tuple[int, int]],
+) -> list[Chunk | None]:
+    """The chunk that the records at each of these places are, None where there are none. For collections that
+    are sealed in the order in which they are read."""
+    digester = Digester(record_key(case_key, target.store, target.collection))
+    gathered: list[list[tuple[Digests, Longs]]] = [[] for _ in wanted]
+    for at, batch in batches:
+        for mine, (first, end) in zip(gathered, wanted, strict=True):
+            low, high = max(first - at, 0), min(end - at, batch.num_rows)
+            if low < high:
+                mine.append(digester.digests(batch.slice(low, high - low)))
+    return [_chunk(mine) for mine in gathered]
+
+
+def _chunk(digested: Sequence[tuple[Digests, Longs]]) -> Chunk | None:
+    chunker = Chunker()
+    done = [chunk for digests, lengths in digested for chunk in chunker.add(digests, lengths)]
+    found = done + chunker.finish()
+    return found[0] if found else None
 
 
 class SealedPartition:

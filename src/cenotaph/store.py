@@ -270,6 +270,17 @@ class Reader(Protocol):
     def close(self) -> None: ...
 
 
+@runtime_checkable
+class Skipping(Protocol):
+    """A reader that need not read a whole partition to give some of its records."""
+
+    def batches_at(
+        self, partition: Partition, wanted: Sequence[tuple[int, int]]
+    ) -> Iterator[tuple[int, pa.RecordBatch]]:
+        """Batches that hold the records at these places of the order of `Reader.batches`, and maybe others;
+        with each, the place of its first record. `wanted` are [first, end), ascending and disjoint."""
+
+
 class Eraser(Protocol):
     """Erases one store. Opened by `destroy` alone, with an `ApprovedPlan`."""
 

@@ -9,7 +9,7 @@ outsiders brought must be in the live store and under the seal.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -27,19 +27,23 @@ from cenotaph.engines import local
 from cenotaph.errors import StoreError, TransientStoreError, UsageError
 from cenotaph.estate import Estate, EstateStore, SealedChunks
 from cenotaph.progress import Tell, quiet
+from cenotaph.records import Chunk
 from cenotaph.residue.needles import NeedleBuilder, Needles
 from cenotaph.residue.scan import scan
 from cenotaph.sealing import (
     LOOSE_KINDS,
     NeedleSource,
     Target,
+    batches_at,
+    chunks_at,
     leaves,
     needle_key,
     numbers_in,
     partition_chunks,
+    places,
 )
 from cenotaph.session import Session
-from cenotaph.store import Column, OpenReader, Partition
+from cenotaph.store import Column, OpenReader, Partition, Reader
 from cenotaph_proof import draw
 from cenotaph_proof.acts import new_nonce, outside_commitment
 from cenotaph_proof.casebook import Entry
@@ -205,7 +209,7 @@ def _draw_store(
             partition=partition,
             case_key=session.case_key,
             sealed=chunks.chunks[store.name, collection.ordinal, partition.index],
-            drawn=tuple(by_partition[collection.ordinal, partition.index]),
+            drawn=tuple(sorted(by_partition[collection.ordinal, partition.index])),
             needles=session.needles(),
             columns=collection.collection.columns,
             look=nth < LOOKED_AT and collection.collection.format != "opaque",  # whose needles are fixed
@@ -224,26 +228,37 @@ def read_chunks(task: ChunkTask) -> ChunkResult:
     try:
         reader = task.target.opener(task.target.url, task.target.selection, task.target.around)
         try:
-            found = partition_chunks(
-                task.case_key, task.target, sampler.watch(reader.batches(task.partition))
-            )
+            found = _drawn_chunks(task, reader, sampler)
         finally:
             reader.close()
     except StoreError:
         return ChunkResult(0, True, 0, False, b"")
     same = [
-        number < len(found)
-        and (found[number].records, found[number].bytes, found[number].hash)
+        chunk is not None
+        and (chunk.records, chunk.bytes, chunk.hash)
         == (task.sealed[number].records, task.sealed[number].bytes, task.sealed[number].hash)
-        for number in task.drawn
+        for number, chunk in zip(task.drawn, found, strict=True)
     ]
     return ChunkResult(
         sum(same), False, sampler.unsought, sampler.overlooked(), sampler.builder.finish().to_bytes()
     )
 
 
+def _drawn_chunks(task: ChunkTask, reader: Reader, sampler: _Sampler) -> Sequence[Chunk | None]:
+    """The drawn chunks as they are now: what lies between them is left unread where the store allows it. A
+    partition that is sealed in the order of its digests is read whole."""
+    if task.target.order != "digest":
+        wanted = places(task.drawn)
+        batches = sampler.watch(batches_at(reader, task.partition, wanted), wanted)
+        return chunks_at(task.case_key, task.target, batches, wanted)
+    everything = [(0, sum(chunk.records for chunk in task.sealed))]
+    batches = sampler.watch(batches_at(reader, task.partition, everything), everything)
+    found = partition_chunks(task.case_key, task.target, (batch for _, batch in batches))
+    return [found[number] if number < len(found) else None for number in task.drawn]
+
+
 class _Sampler:
-    """Takes values of a few rows of each batch: they must be needles, and are sought raw."""
+    """Takes values of a few drawn rows of each batch: they must be needles, and are sought raw."""
 
     def __init__(self, task: ChunkTask) -> None:
         self._columns = task.target.needles
@@ -255,14 +270,16 @@ class _Sampler:
         self._look = ColumnSurvey(task.columns) if task.look else None
         self._seen = 0
 
-    def watch(self, batches: Any) -> Any:
-        for batch in batches:
+    def watch(
+        self, batches: Iterator[tuple[int, pa.RecordBatch]], wanted: Sequence[tuple[int, int]]
+    ) -> Iterator[tuple[int, pa.RecordBatch]]:
+        for at, batch in batches:
             if batch.num_columns == self._width:  # else the chunks will not match
-                self._sample(batch)
+                self._sample(batch, _rows(at, batch.num_rows, wanted))
                 if self._look is not None and not self._seen:  # the batch that a survey looks at
                     self._look.add(batch)
                 self._seen += 1
-            yield batch
+            yield at, batch
 
     def overlooked(self) -> bool:
         """Whether the operator's choice of needles leaves out a column that proves itself personal, or most
@@ -277,9 +294,9 @@ class _Sampler:
         missed = [f for f in found if f.column not in chosen]
         return any(f.confidence == "proved" for f in missed) or 2 * len(missed) > len(found)
 
-    def _sample(self, batch: pa.RecordBatch) -> None:
-        step = max(1, batch.num_rows // SAMPLED_ROWS)
-        rows = pa.array(np.arange(0, batch.num_rows, step)[:SAMPLED_ROWS])
+    def _sample(self, batch: pa.RecordBatch, drawn: npt.NDArray[np.int64]) -> None:
+        step = max(1, len(drawn) // SAMPLED_ROWS)
+        rows = pa.array(drawn[::step][:SAMPLED_ROWS])
         for column, kind in self._columns:
             for part in leaves(pc.take(batch.column(column), rows)):
                 values = pc.drop_null(part)
@@ -299,6 +316,13 @@ class _Sampler:
         own = NeedleBuilder(self._key)
         own.add(values, kind)
         return own.finish().contains(values, kind)
+
+
+def _rows(at: int, rows: int, wanted: Sequence[tuple[int, int]]) -> npt.NDArray[np.int64]:
+    """Which rows of a batch that begins `at` are at these places."""
+    spans = [(max(first - at, 0), min(end - at, rows)) for first, end in wanted]
+    inside = [np.arange(low, high) for low, high in spans if low < high]
+    return np.concatenate(inside) if inside else np.zeros(0, np.int64)
 
 
 # ── recall ───────────────────────────────────────────────────────────────────────────────────────

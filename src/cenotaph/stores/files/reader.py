@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import groupby
 from typing import BinaryIO
@@ -79,6 +80,24 @@ class FilesReader:
             with stream:
                 yield from selected(bounds, stream, path, self._selection)
 
+    def batches_at(
+        self, partition: Partition, wanted: Sequence[tuple[int, int]]
+    ) -> Iterator[tuple[int, pa.RecordBatch]]:
+        """As the contract says: files without any of these records are not read, nor row groups of Parquet
+        without any, where a file goes whole. A file that is gone has as many as it had."""
+        bounds = places.parse(partition.bounds)
+        at = 0
+        for file in bounds.files:
+            last = file is bounds.files[-1]  # what came behind the partition's end would be in it
+            inside = [(max(first - at, 0), end - at) for first, end in wanted if end > at]
+            inside = [span for span in inside if last or span[0] < file.records]
+            path = bounds.path(file)
+            if inside:
+                with suppress(FileNotFoundError), self._tree.open_read(path) as stream:
+                    for place, batch in selected_at(bounds, stream, path, self._selection, inside):
+                        yield at + place, batch
+            at += file.records
+
     def copies(self, collection: Collection) -> Sequence[Copy]:
         group = self._group(collection)
         everything = [file for other in self._grouped() for file in other.files]
@@ -151,10 +170,31 @@ def selected(bounds: Bounds, stream: BinaryIO, path: bytes, selection: Selection
             if batch.num_rows:
                 yield from tables.slices(batch)
     except MalformedError:
-        raise PermanentStoreError(
-            "a file is damaged, or no longer of the format it had when it was surveyed",
-            hint="survey again; a damaged file can be taken as one record",
-        ) from None
+        raise PermanentStoreError(_DAMAGED, hint=_SURVEY_AGAIN) from None
+
+
+_DAMAGED = "a file is damaged, or no longer of the format it had when it was surveyed"
+_SURVEY_AGAIN = "survey again; a damaged file can be taken as one record"
+
+
+def selected_at(
+    bounds: Bounds,
+    stream: BinaryIO,
+    path: bytes,
+    selection: Selection,
+    wanted: Sequence[tuple[int, int]],
+) -> Iterator[tuple[int, pa.RecordBatch]]:
+    """As `selected`, of a file of which not all is wanted: batches with the places of their first records."""
+    if bounds.kind.format == "parquet" and selection.whole(bounds.collection, bounds.kind.names):
+        try:
+            yield from tables.parquet_at(stream, wanted)
+        except MalformedError:
+            raise PermanentStoreError(_DAMAGED, hint=_SURVEY_AGAIN) from None
+        return
+    at = 0
+    for batch in selected(bounds, stream, path, selection):
+        yield at, batch
+        at += batch.num_rows
 
 
 def _grouped(ordinal: int, name: str, files: tuple[Surveyed, ...]) -> _Group:

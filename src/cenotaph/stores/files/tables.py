@@ -6,7 +6,8 @@ import hashlib
 import struct
 import tarfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import BinaryIO
 
@@ -126,9 +127,35 @@ def _line_block(block: Split, *, skip_blank: bool) -> Block:
 
 def columnar(format: str, stream: BinaryIO) -> Iterator[pa.RecordBatch]:
     """Batches of a Parquet file or an Arrow IPC file or stream, row group by row group."""
+    with _told_as_damaged():
+        if format == "parquet":
+            for group in row_groups(stream):
+                for batch in group.batches():
+                    yield from slices(decoded(batch))
+        else:
+            for batch in _arrow(stream):
+                yield from slices(decoded(batch))
+
+
+def parquet_at(stream: BinaryIO, wanted: Sequence[tuple[int, int]]) -> Iterator[tuple[int, pa.RecordBatch]]:
+    """The row groups of a Parquet file that have any of these rows, [first, end): batches, with the places of
+    their first rows."""
+    at = 0
+    with _told_as_damaged():
+        for group in row_groups(stream):
+            if any(first < at + group.rows and end > at for first, end in wanted):
+                place = at
+                for whole in group.batches():
+                    for batch in slices(decoded(whole)):
+                        yield place, batch
+                        place += batch.num_rows
+            at += group.rows
+
+
+@contextmanager
+def _told_as_damaged() -> Iterator[None]:
     try:
-        for batch in _parquet(stream) if format == "parquet" else _arrow(stream):
-            yield from slices(decoded(batch))
+        yield
     except (pa.ArrowException, ValueError):
         raise MalformedError("damaged") from None
     except OSError as error:
@@ -137,14 +164,29 @@ def columnar(format: str, stream: BinaryIO) -> Iterator[pa.RecordBatch]:
         raise MalformedError("damaged") from None
 
 
-def _parquet(stream: BinaryIO) -> Iterator[pa.RecordBatch]:
+@dataclass(frozen=True, slots=True)
+class RowGroup:
+    """A row group of a Parquet file, and how much of it is decoded at once."""
+
+    file: pq.ParquetFile
+    index: int
+    rows: int
+    at_once: int
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        return iter(
+            self.file.iter_batches(batch_size=self.at_once, row_groups=[self.index], use_threads=False)
+        )
+
+
+def row_groups(stream: BinaryIO) -> Iterator[RowGroup]:
+    """The row groups of a Parquet file, in its order."""
     file = pq.ParquetFile(stream)
     bounded = rows_by_group(stream, file.schema, BATCH_ROWS)
     for index, most in zip(range(file.metadata.num_row_groups), bounded, strict=True):
         group = file.metadata.row_group(index)
         size = max(1, group.total_byte_size // max(1, group.num_rows))
-        rows = max(1, min(most, BATCH_BYTES // size))
-        yield from file.iter_batches(batch_size=rows, row_groups=[index], use_threads=False)
+        yield RowGroup(file, index, group.num_rows, max(1, min(most, BATCH_BYTES // size)))
 
 
 def _arrow(stream: BinaryIO) -> Iterator[pa.RecordBatch]:
