@@ -39,6 +39,7 @@ class Annex:
 
     def __init__(self, path: Path, case: str) -> None:
         self.path = path
+        self.case = case
         self._case = bytes.fromhex(case)
 
     # ── keys ─────────────────────────────────────────────────────────────────────────────────────
@@ -70,21 +71,39 @@ class Annex:
 
     def write(self, name: str, key: bytes, data: bytes) -> str:
         """Encrypt a document; returns the digest that a statement may publish. Durable on return."""
+        document, digest = self.encrypt(name, key, data)
+        self._put(name, document)
+        return digest
+
+    def encrypt(self, name: str, key: bytes, data: bytes) -> tuple[bytes, str]:
+        """What `write` would write, and its digest; nothing is written."""
         plain = os.urandom(SALT) + data
         nonce = os.urandom(12)
-        sealed = nonce + ChaCha20Poly1305(self._document_key(key)).encrypt(nonce, plain, name.encode())
+        sealed = ChaCha20Poly1305(self._document_key(key)).encrypt(nonce, plain, name.encode())
+        return nonce + sealed, hashlib.sha256(plain).hexdigest()
+
+    def keep(self, name: str, key: bytes, document: bytes, digest: str) -> None:
+        """Write a document that was encrypted elsewhere, if it is what it should be. Durable on return."""
+        self.decrypt(name, key, document, digest)
+        self._put(name, document)
+
+    def _put(self, name: str, document: bytes) -> None:
         path = self.path / f"{name}.sealed"
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_file(path, sealed)
-        return hashlib.sha256(plain).hexdigest()
+        write_file(path, document)
 
     def read(self, name: str, key: bytes, digest: str | None = None) -> bytes:
         """Decrypt a document, and check it against the digest in the statement that names it."""
         try:
             sealed = (self.path / f"{name}.sealed").read_bytes()
-            plain = ChaCha20Poly1305(self._document_key(key)).decrypt(sealed[:12], sealed[12:], name.encode())
         except FileNotFoundError:
             raise AnnexError(f"the annex has no {name}") from None
+        return self.decrypt(name, key, sealed, digest)
+
+    def decrypt(self, name: str, key: bytes, sealed: bytes, digest: str | None = None) -> bytes:
+        """What `encrypt` was given, checked as by `read`."""
+        try:
+            plain = ChaCha20Poly1305(self._document_key(key)).decrypt(sealed[:12], sealed[12:], name.encode())
         except (InvalidTag, ValueError):
             raise AnnexError(f"the annex's {name} is damaged, or was made with another key") from None
         if digest is not None and hashlib.sha256(plain).hexdigest() != digest:
@@ -125,6 +144,17 @@ class Annex:
 
     def _document_key(self, key: bytes) -> bytes:
         return HKDF(SHA256(), 32, salt=None, info=b"cenotaph/v1 annex document\0" + self._case).derive(key)
+
+
+class CarriedAnnex(Annex):
+    """Documents of an annex that is on another machine: written to memory, to be carried there."""
+
+    def __init__(self, case: str) -> None:
+        super().__init__(Path(), case)
+        self.documents: dict[str, bytes] = {}
+
+    def _put(self, name: str, document: bytes) -> None:
+        self.documents[name] = document
 
 
 def case_key(operator_share: bytes, auditor_shares: Sequence[bytes], case: str) -> bytes:

@@ -43,6 +43,10 @@ class PartialError(CenotaphError):
     exit_code = 5
 
 
+class EngineError(CenotaphError):
+    """A cluster cannot be reached, or refuses the work. Nothing was lost by it."""
+
+
 class StoreError(CenotaphError):
     """A store did not do what it was asked to."""
 

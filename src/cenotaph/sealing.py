@@ -11,7 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TypeAlias
@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 
 from cenotaph import kernel
-from cenotaph.annex import Annex, AnnexError
+from cenotaph.annex import Annex, AnnexError, CarriedAnnex
 from cenotaph.arrow import union_places
 from cenotaph.errors import DriftError, naming
 from cenotaph.records import (
@@ -84,6 +84,25 @@ class PartitionResult:
     part: str  # the document of the annex that has what is sought
     needles: str  # its digest
     subjects: bytes = field(repr=False)  # sorted distinct uint64, one a subject
+
+    def to_bytes(self) -> bytes:
+        """A line of JSON, then the subjects as they are: they are most of it."""
+        chunks = [[c.records, c.bytes, c.hash.hex()] for c in self.chunks]
+        head = json.dumps({"chunks": chunks, "part": self.part, "needles": self.needles}).encode()
+        return b"".join([head, b"\n", self.subjects])
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> PartitionResult:
+        head, _, subjects = data.partition(b"\n")
+        about = json.loads(head)
+        chunks = tuple(
+            Chunk(records, size, bytes.fromhex(digest)) for records, size, digest in about["chunks"]
+        )
+        return cls(chunks, about["part"], about["needles"], subjects)
+
+    def documents(self) -> dict[str, str]:
+        """The documents of the annex that it names, with their digests."""
+        return {self.part: self.needles}
 
 
 def needle_key(case_key: bytes) -> bytes:
@@ -164,6 +183,39 @@ def seal_partition(task: SealTask) -> PartitionResult:
     values.flush()
     digest = task.annex.write(task.part, task.case_key, builder.finish())
     return PartitionResult(tuple(hasher.finish()), task.part, digest, subjects.to_bytes())
+
+
+def seal_apart(task: SealTask) -> bytes:
+    """`seal_partition` where there is no annex: its result, and documents for the annex, encrypted with the
+    case key that the task carries."""
+    carried = CarriedAnnex(task.annex.case)
+    result = seal_partition(replace(task, annex=carried)).to_bytes()
+    lengths = {name: len(document) for name, document in carried.documents.items()}
+    head = json.dumps({"result": len(result), "documents": lengths}).encode()
+    whole = b"".join([head, b"\n", result, *carried.documents.values()])
+    return carried.encrypt(_apart(task), task.case_key, whole)[0]
+
+
+def bring_home(task: SealTask, data: bytes) -> PartitionResult:
+    """Put what `seal_apart` found into the annex, as if it had been found here.
+
+    Raises: AnnexError for what was not made for this task with the case's key.
+    """
+    plain = task.annex.decrypt(_apart(task), task.case_key, data)
+    head, _, rest = plain.partition(b"\n")
+    about = json.loads(head)
+    result, at = PartitionResult.from_bytes(rest[: about["result"]]), about["result"]
+    digests = result.documents()
+    if set(digests) != set(about["documents"]) or not all(name.startswith(task.part) for name in digests):
+        raise AnnexError("what came back of a partition names other documents than it has")
+    for name, length in about["documents"].items():
+        task.annex.keep(name, task.case_key, rest[at : at + length], digests[name])
+        at += length
+    return result
+
+
+def _apart(task: SealTask) -> str:
+    return f"apart {task.part}"
 
 
 def leaves(column: pa.Array) -> Iterator[pa.Array]:

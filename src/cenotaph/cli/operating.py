@@ -89,16 +89,37 @@ def survey(folder: Path, as_json: bool, roots: tuple[Path, ...]) -> None:
 
 @cli.command()
 @with_case
-def seal(folder: Path, as_json: bool) -> None:
+@click.option(
+    "--engine",
+    "address",
+    default="local",
+    show_default=True,
+    metavar="ADDRESS",
+    help="where stores are read: spark://HOST:PORT, sc://HOST:PORT, yarn, or env:NAME that has it",
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(1, 1000),
+    metavar="N",
+    help="partitions that an engine reads at once; [limits] workers if not told",
+)
+def seal(folder: Path, as_json: bool, address: str, workers: int | None) -> None:
     """Fix what is to be destroyed, record by record, under one root."""
+    from cenotaph import config
     from cenotaph.cli import report
     from cenotaph.desk import Desk
+    from cenotaph.engines import apart
+    from cenotaph.stages.seal import Elsewhere
     from cenotaph.stages.seal import seal as run
     from cenotaph.stores import open_reader
 
+    engine = apart(config.resolve(address, Path()) if address.startswith("env:") else address)
+    if engine is None and workers is not None:
+        raise UsageError("--workers is of an engine; here, [limits] workers in case.toml says how many")
     desk = Desk(folder)
+    elsewhere = Elsewhere(engine, workers or desk.config.limits.workers) if engine is not None else None
     progress = ui.Progress("seal")
-    entry = run(desk, open_reader, progress)
+    entry = run(desk, open_reader, progress, elsewhere)
     progress.end()
     _done(desk, entry, as_json, report.seal_json(desk.case(), entry), report.seal_lines(entry))
 
@@ -152,8 +173,14 @@ def plan(folder: Path, as_json: bool, show: bool, leave_out: tuple[str, ...], sc
 @cli.command()
 @with_case
 @click.option("--confirm", metavar="DIGEST", help="the first characters (8 or more) of the plan's digest")
-def destroy(folder: Path, as_json: bool, confirm: str | None) -> None:
+@click.option("--engine", "address", default="local", hidden=True)
+def destroy(folder: Path, as_json: bool, confirm: str | None, address: str) -> None:
     """Erase what the approved plan names. Cannot be undone; run again, it goes on."""
+    if address != "local":
+        raise UsageError(
+            "only seal takes an engine: nothing is erased from a cluster",
+            hint="run destroy where the journal of the case is (docs/adr/0018)",
+        )
     from cenotaph.cli import costs, report
     from cenotaph.desk import Desk
     from cenotaph.stages.destroy import destroy as run

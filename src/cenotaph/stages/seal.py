@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Generator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from cenotaph import estate as estates
 from cenotaph import pace
 from cenotaph.annex import Annex, AnnexError, case_key
 from cenotaph.desk import Desk, alone, cite, open_share
-from cenotaph.engines import local
+from cenotaph.engines import Apart, local
 from cenotaph.errors import RefusedError
 from cenotaph.estate import Estate, EstateStore, SealedChunks
 from cenotaph.progress import Tell, quiet
-from cenotaph.records import Chunk
-from cenotaph.sealing import PART, NeedleList, PartitionResult, Persons, SealTask, seal_partition
+from cenotaph.sealing import (
+    PART,
+    NeedleList,
+    PartitionResult,
+    Persons,
+    SealTask,
+    bring_home,
+    seal_apart,
+    seal_partition,
+)
 from cenotaph.store import OpenReader
 from cenotaph_proof import draw
 from cenotaph_proof import seal as seals
@@ -29,19 +37,29 @@ from cenotaph_proof.errors import OrderError
 from cenotaph_proof.seal import ChunkSeal
 from cenotaph_proof.statements import Approval, Inventory, Seal, SealCollection
 
+
+@dataclass(frozen=True, slots=True)
+class Elsewhere:
+    """A cluster that reads the stores in place of child processes here."""
+
+    engine: Apart
+    workers: int  # partitions at once
+
+
 Where: TypeAlias = tuple[str, int, int]
 """Store, collection ordinal, partition index."""
 SO_FAR = "sealing-"
 
 
 @alone
-def seal(desk: Desk, opener: OpenReader, tell: Tell = quiet) -> Entry:
+def seal(desk: Desk, opener: OpenReader, tell: Tell = quiet, elsewhere: Elsewhere | None = None) -> Entry:
     """Digest every selected record, write chunk lists and needles to the annex, sign and log the seal.
 
-    Run again after an interruption, it goes on with the partitions that were not yet read.
+    Run again after an interruption, it goes on with the partitions that were not yet read, here or elsewhere.
+    What is sealed depends on neither.
 
     Raises: OrderError before the survey; StoreError when a partition cannot be read: a seal is whole
-    or it is not made.
+    or it is not made; EngineError, PartialError when the cluster does not do its work.
     """
     desk.admit_incoming()
     case = desk.case()
@@ -53,7 +71,7 @@ def seal(desk: Desk, opener: OpenReader, tell: Tell = quiet) -> Entry:
     clear = estates.from_json(annex.read_json("inventory", annex_key, surveyed.body(Inventory).annex))
     key = _derive_key(desk, case)
     so_far = _SoFar(annex, key, surveyed.digest)
-    found = _digest(desk, opener, clear, key, so_far, tell)
+    found = _digest(desk, opener, clear, key, so_far, tell, elsewhere)
     chunks = SealedChunks({where: _chunks(r) for where, r in found.results.items()})
     listed = _needles(found.results, sorted({table.kind for table in desk.config.store}))
     body = _body(
@@ -108,20 +126,11 @@ class _SoFar:
             kept = self.annex.read(name, self._key)
         except AnnexError:  # overwritten by a run that was killed before it could remove it: read once more
             return None
-        head, _, subjects = kept.partition(b"\n")
-        about = json.loads(head)
-        chunks = tuple(
-            Chunk(records, size, bytes.fromhex(digest)) for records, size, digest in about["chunks"]
-        )
-        if not self.annex.exists(about["part"]):
-            return None
-        return PartitionResult(chunks, about["part"], about["needles"], subjects)
+        result = PartitionResult.from_bytes(kept)
+        return result if all(map(self.annex.exists, result.documents())) else None
 
     def keep(self, where: Where, result: PartitionResult) -> None:
-        """A line of JSON, then the subjects as they are: they are most of it."""
-        chunks = [[c.records, c.bytes, c.hash.hex()] for c in result.chunks]
-        head = json.dumps({"chunks": chunks, "part": result.part, "needles": result.needles}).encode()
-        self.annex.write(self._name(where), self._key, b"".join([head, b"\n", result.subjects]))
+        self.annex.write(self._name(where), self._key, result.to_bytes())
 
     def part(self, where: Where) -> str:
         """A new document, for what is sought of a partition: an earlier seal names others, and is good until
@@ -136,7 +145,15 @@ class _SoFar:
         return f"{self._prefix}-{hashlib.sha256(store.encode()).hexdigest()[:16]}-{collection}-{partition}"
 
 
-def _digest(desk: Desk, opener: OpenReader, clear: Estate, key: bytes, so_far: _SoFar, tell: Tell) -> _Found:
+def _digest(
+    desk: Desk,
+    opener: OpenReader,
+    clear: Estate,
+    key: bytes,
+    so_far: _SoFar,
+    tell: Tell,
+    elsewhere: Elsewhere | None,
+) -> _Found:
     """Every partition's result, in the order of the inventory."""
     tasks = []
     found = _Found()
@@ -149,9 +166,13 @@ def _digest(desk: Desk, opener: OpenReader, clear: Estate, key: bytes, so_far: _
         url = desk.config.url(desk.config.find(store.name))
         target = estates.target(desk.config, opener, store, collection, url)
         tasks.append(SealTask(target, partition, key, so_far.annex, so_far.part(where)))
-    local.expect(table.kind for table in desk.config.store)
-    with pace.kept(desk.path, "seal", "records sealed", _shares(clear, tasks), tell) as keeper:
-        for task, result in local.run(seal_partition, tasks, workers=desk.config.limits.workers):
+    # What is predicted for this machine is not learned from a cluster.
+    stage = "seal" if elsewhere is None else "seal elsewhere"
+    with (
+        pace.kept(desk.path, stage, "records sealed", _shares(clear, tasks), tell) as keeper,
+        closing(_run(desk, tasks, elsewhere)) as results,
+    ):
+        for task, result in results:
             sealed = sum(c.records for c in result.chunks)
             if sealed != task.partition.records:
                 raise RefusedError(
@@ -166,6 +187,17 @@ def _digest(desk: Desk, opener: OpenReader, clear: Estate, key: bytes, so_far: _
     order = [(s.name, c.ordinal, p.index) for s, c, p in clear.partitions()]
     found.results = {where: found.results[where] for where in order}
     return found
+
+
+def _run(
+    desk: Desk, tasks: Sequence[SealTask], elsewhere: Elsewhere | None
+) -> Generator[tuple[SealTask, PartitionResult], None, None]:
+    if elsewhere is None:
+        local.expect(table.kind for table in desk.config.store)
+        yield from local.run(seal_partition, tasks, workers=desk.config.limits.workers)
+        return
+    for task, data in elsewhere.engine.run(seal_apart, tasks, workers=elsewhere.workers):
+        yield task, bring_home(task, data)
 
 
 def _shares(clear: Estate, tasks: Sequence[SealTask]) -> dict[str, pace.Share]:
