@@ -79,6 +79,9 @@ versions: $(VENV)/dev.stamp $(VENV)/kernel.stamp ## try PostgreSQL's tests with 
 	        tests/residue/test_pg_dump.py tests/stages/test_probe_of_servers.py tests/stages/test_one_server.py || exit; \
 	done
 
+spark: $(VENV)/spark.stamp ## seal on clusters of this machine: Sail, Spark with two workers (0.7 GB of packages, Java)
+	$(PYTEST) -m "" -v tests/engines
+
 fuzz: $(VENV)/dev.stamp ## look for bytes that a parser does not bear, ten minutes each (PARSERS="proof token")
 	@$(PIP) install atheris
 	@for parser in $(PARSERS); do \
@@ -121,6 +124,10 @@ $(VENV)/run.stamp: requirements/run.txt pyproject.toml proof/pyproject.toml
 $(VENV)/dev.stamp: requirements/dev.txt requirements/apt.sh $(VENV)/run.stamp
 	@requirements/apt.sh $(APT_TEST) -- $(APT_OPTIONAL)
 	@$(PIP) install --require-hashes -r requirements/dev.txt
+	@touch $@
+
+$(VENV)/spark.stamp: requirements/spark.txt $(VENV)/dev.stamp $(VENV)/kernel.stamp
+	@$(PIP) install --require-hashes -r requirements/spark.txt
 	@touch $@
 
 # Where gcc and Python's headers are; else it says what is slower, each time. After dev.stamp, which may bring them.

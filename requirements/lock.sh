@@ -1,5 +1,5 @@
 #!/bin/sh
-# Writes the three locks anew from the pyproject files and the .in files beside this script.
+# Writes the four locks anew from the pyproject files and the .in files beside this script.
 # They hold exact versions and hashes and name no host: pip takes the packages from wherever it is told to.
 set -eu
 cd "$(dirname "$0")/.."
@@ -18,4 +18,5 @@ extras="--extra certificate --extra paper --extra postgres --extra timestamps"
 compile requirements/run.txt $extras pyproject.toml proof/pyproject.toml kernel/pyproject.toml requirements/build.in
 # shellcheck disable=SC2086
 compile requirements/dev.txt --constraint requirements/run.txt $extras pyproject.toml proof/pyproject.toml kernel/pyproject.toml requirements/build.in requirements/dev.in
+compile requirements/spark.txt --constraint requirements/dev.txt requirements/spark.in
 compile requirements/proof.txt --constraint requirements/run.txt proof/pyproject.toml
