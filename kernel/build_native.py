@@ -18,6 +18,7 @@ SOURCES = (
     "magics",
     "masks",
     "numbers",
+    "pages",
     "shapes",
 )
 FLAGS = [
@@ -33,7 +34,7 @@ FLAGS = [
 def declarations() -> str:
     """The functions called from outside, and the structures they take, as the header has them."""
     header = re.sub(r"/\*.*?\*/", "", (HERE / "c" / "kernel.h").read_text("ascii"), flags=re.DOTALL)
-    structures = re.findall(r"^typedef struct \{[^}]*\} (?:column|numbers);", header, re.MULTILINE)
+    structures = re.findall(r"^typedef struct \{[^}]*\} (?:column|numbers|attribute);", header, re.MULTILINE)
     functions = re.findall(r"^(?:int|size_t|void) cenotaph_[^;]*;", header, re.MULTILINE)
     return "\n".join([*structures, *functions])
 

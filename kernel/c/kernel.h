@@ -52,6 +52,23 @@ typedef struct {
 
 enum { MOST_HEAD = 264 };
 
+/* An attribute of a table's rows, and where its values go: nowhere, or as they are to `values` and `there` (0, or -1 for
+ * null), or by their places and lengths. Only those of a fixed length have `values`. */
+typedef struct {
+    int32_t length;   /* bytes, or -1: it varies */
+    int32_t align;    /* 1, 2, 4 or 8 */
+    uint8_t *values;
+    int8_t *there;
+    int64_t *places;
+    int64_t *lengths; /* -1 for null, PACKED, ELSEWHERE */
+} attribute;
+
+/* Lengths of values that are not in their row as they are. */
+enum {
+    PACKED = -2,    /* in it, compressed: its place is that of the size and the method, behind the header */
+    ELSEWHERE = -3, /* in another table: its place is that of the 16 bytes that say where */
+};
+
 typedef struct {
     const uint8_t *at; /* whole blocks, padded as SHA-256 prescribes */
     uint64_t blocks;   /* one at least */
@@ -85,6 +102,16 @@ int cenotaph_field_numbers(const uint8_t *octets, uint64_t size, const int64_t *
 int cenotaph_field_octets(const uint8_t *octets, uint64_t size, const int64_t *places, const int64_t *lengths,
                           size_t rows, int32_t *offsets, uint8_t *data, uint64_t room);
 size_t cenotaph_receive(int from, uint8_t *into, size_t size, size_t room);
+
+/* pages.c */
+int cenotaph_page_rows(const uint8_t *octets, size_t count, size_t page, int64_t *starts, int64_t *ends, uint8_t *open,
+                       size_t *rows);
+int cenotaph_page_values(const uint8_t *octets, uint64_t size, const int64_t *starts, const int64_t *ends, size_t rows,
+                         const attribute *attributes, size_t width);
+size_t cenotaph_page_sums(int level, const uint8_t *octets, size_t count, size_t page, uint32_t first);
+int cenotaph_pglz(const uint8_t *packed, size_t size, uint8_t *into, size_t room);
+int cenotaph_numerics(const uint8_t *octets, uint64_t size, int64_t *places, int64_t *lengths, size_t rows, uint8_t *into,
+                      uint64_t room);
 
 /* needles.c */
 enum { MOST_FORMS = 8 };

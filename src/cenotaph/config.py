@@ -127,6 +127,7 @@ class StoreTable(_Table):
     owner: str | None = None
     publish_names: bool | None = None
     data_dir: str | None = Field(default=None, repr=False)
+    read: Literal["copy", "pages"] = "copy"
     online_overwrite: bool = False
     retire_server: bool = False
 
@@ -346,6 +347,7 @@ class CaseFile(_Table):
                 for copy in self.copies
                 if copy.store == store.name
             ),
+            pages=store.read == "pages",
             online_overwrite=store.online_overwrite,
             retire_server=store.retire_server,
             held_beside=tuple(self._held_beside(store)),
@@ -623,6 +625,11 @@ def _check_copies(case: CaseFile) -> None:
         if store.kind in PLACES and (store.data_dir or store.online_overwrite or store.retire_server):
             raise UsageError(
                 f"store {store.name}: data_dir, online_overwrite and retire_server are said of servers"
+            )
+        if store.read == "pages" and (store.kind in PLACES or store.data_dir is None):
+            raise UsageError(
+                f'store {store.name}: read = "pages" is said of a PostgreSQL server whose files are here',
+                hint="say where they are: data_dir; or leave read out, and COPY reads the tables",
             )
     for store in case.store:
         if not store.retire_server:

@@ -25,13 +25,14 @@ except ImportError as error:
 else:
     _missing = None
 
+Attribute: TypeAlias = "native.Attribute"
 Column: TypeAlias = "native.Column"
 
 VARIABLE: Final = "CENOTAPH_KERNEL"
 OFF: Final = "off"
 NOT_EMPTY: Final = 2  # what `fingerprints` says of a value that is neither null nor empty
 OTHER, NUMBER = 1, 2  # what `numbers` says of values
-INTERFACE: Final = 6  # of the kernel that this was written for
+INTERFACE: Final = 7  # of the kernel that this was written for
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,6 +216,64 @@ class Kernel:
         or may be waiting; where it ends. Other threads work meanwhile as if it were not there."""
         return native.receive(socket, room, size)
 
+    def page_rows(self, octets: npt.NDArray[np.uint8], page: int) -> PageRows | None:
+        """The rows of these pages that are not surely gone; None where a page contradicts itself."""
+        most = len(octets) // 4
+        starts, ends, asked = np.empty(most, np.int64), np.empty(most, np.int64), np.empty(most, np.uint8)
+        try:
+            count = native.page_rows(octets, page, starts, ends, asked)
+        except native.MalformedError:
+            return None
+        return PageRows(starts[:count].copy(), ends[:count].copy(), asked[:count].copy())
+
+    def page_values(
+        self,
+        octets: npt.NDArray[np.uint8],
+        starts: npt.NDArray[np.int64],
+        ends: npt.NDArray[np.int64],
+        attributes: Sequence[Attribute],
+    ) -> bool:
+        """Write the values of these rows where the attributes say; False where a row does not have them."""
+        try:
+            native.page_values(octets, starts, ends, attributes)
+        except native.MalformedError:
+            return False
+        return True
+
+    def wrong_sums(self, octets: npt.NDArray[np.uint8], page: int, first: int) -> int:
+        """How many pages have another checksum than they say."""
+        return native.wrong_sums(octets, page, first, self.level)
+
+    def unpacked(self, packed: npt.NDArray[np.uint8], size: int) -> npt.NDArray[np.uint8] | None:
+        """What PostgreSQL packed, of this size; None where it is no such stream."""
+        into = np.empty(size, np.uint8)
+        try:
+            native.unpack_pglz(packed, into)
+        except native.MalformedError:
+            return None
+        return into
+
+    def numerics(
+        self, octets: npt.NDArray[np.uint8], places: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64]
+    ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64], npt.NDArray[np.int64]] | None:
+        """Numerics of a table's rows as the wire has them; None where one has no form."""
+        places, lengths = places.copy(), lengths.copy()
+        into = np.zeros(int(np.maximum(lengths, 0).sum()) + 8 * len(places) + 16, np.uint8)
+        try:
+            native.numerics(octets, places, lengths, into)
+        except native.MalformedError:
+            return None
+        return into, places, lengths
+
+
+@dataclass(frozen=True, slots=True)
+class PageRows:
+    """Rows in pages: where each begins and ends, and what has to be asked of it."""
+
+    starts: npt.NDArray[np.int64]
+    ends: npt.NDArray[np.int64]
+    asked: npt.NDArray[np.uint8]
+
 
 _MAGICS: Final = 1 << 12  # of them there is room for at first
 _SHORTEST_ROW: Final = 7  # bytes, with its message's head
@@ -304,6 +363,11 @@ def _right(kernel: Kernel) -> bool:
 
 
 # --- Columns: an array's buffers, and how the kernel writes them ------------------------------
+
+
+def attribute(length: int, align: int, *buffers: npt.NDArray[Any] | None) -> Attribute:
+    """One of a table's rows, and the buffers that `Kernel.page_values` fills."""
+    return native.Attribute(length, align, *buffers)
 
 
 def nothing() -> Column:

@@ -85,6 +85,7 @@ class Surroundings:
 
     data_dir: str | None = field(default=None, repr=False)  # of its server, where this machine has it
     copies: tuple[GivenCopy, ...] = ()
+    pages: bool = False  # read tables from the pages of their files, where that is possible
     online_overwrite: bool = False  # overwrite whole relations beneath the running server
     retire_server: bool = False  # the server goes with the store
     keeper: str | None = None  # the identity of the server that was surveyed; only of it is anything touched

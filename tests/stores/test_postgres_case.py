@@ -68,3 +68,19 @@ def test_a_reference_leads_to_a_server_or_is_refused(tmp_path: Path, monkeypatch
 
     with pytest.raises(UsageError, match="its address is not one of postgresql:"):
         config.url(config.find("register"))
+
+
+@pytest.mark.parametrize(
+    ("said", "names"),
+    [
+        ('url = "postgresql://app@/app"\nread = "pages"', 'read = "pages"'),
+        ('url = "sqlite:app.db"\nread = "pages"', 'read = "pages"'),
+        ('url = "postgresql://app@/app"\ndata_dir = "server"\nread = "sectors"', "read"),
+    ],
+)
+def test_pages_are_read_where_the_case_says_they_are(tmp_path: Path, said: str, names: str) -> None:
+    """Of a server, with its files; what else is asked for is refused by its name."""
+    case = SmallCase.make(tmp_path, f'[[store]]\nname = "register"\n{said}\n', clock=Clock())
+
+    with pytest.raises(UsageError, match=names):
+        load(case.path / "case.toml")

@@ -20,6 +20,7 @@ __all__ = [
     "INTERFACE",
     "LONGEST_MAGIC",
     "SHAPES_AT_ONCE",
+    "Attribute",
     "Column",
     "Forms",
     "How",
@@ -42,13 +43,18 @@ __all__ = [
     "levels",
     "look_up",
     "numbers",
+    "numerics",
+    "page_rows",
+    "page_values",
     "receive",
+    "unpack_pglz",
+    "wrong_sums",
 ]
 
 Buffer: TypeAlias = Any  # collections.abc.Buffer from Python 3.12 on
 
 CHUNK_RECORDS: Final = 4096
-INTERFACE: Final = 6  # counts up when a caller that was not changed would go wrong
+INTERFACE: Final = 7  # counts up when a caller that was not changed would go wrong
 KEY_BYTES: Final = 64
 DIGEST_BYTES: Final = 32
 FORM_BYTES: Final = 34
@@ -95,6 +101,21 @@ class Column(NamedTuple):
     width: int = 0  # bytes
     head: bytes = b""
     tail: int = -1
+
+
+class Attribute(NamedTuple):
+    """An attribute of the rows of a table of PostgreSQL, and where its values go.
+
+    To `values` as they are and to `there` a byte each, -1 for null; or to `places` and `lengths`, int64 each;
+    or nowhere.
+    """
+
+    length: int  # bytes, or -1 where it varies
+    align: int
+    values: Buffer | None = None
+    there: Buffer | None = None
+    places: Buffer | None = None
+    lengths: Buffer | None = None
 
 
 class MalformedError(ValueError):
@@ -428,6 +449,80 @@ def receive(socket: int, into: Buffer, size: int) -> int:
     return int(_lib.cenotaph_receive(socket, room, size, len(room)))
 
 
+def page_rows(octets: Buffer, page: int, starts: Buffer, ends: Buffer, open_: Buffer) -> int:
+    """Write where the rows of these pages begin and end that are not surely gone, int64, and a byte each that
+    says what of them the pages leave open. Returns how many they are.
+
+    Raises:
+        MalformedError: a page contradicts itself, or is of a server that is not read here.
+    """
+    data = _ffi.from_buffer("uint8_t[]", octets)
+    count, most = len(data) // page, len(data) // 4
+    if page < 512 or page % 512 or len(data) % page:
+        raise ValueError("whole pages are needed")
+    begin, behind = _room(starts, "int64_t[]", most), _room(ends, "int64_t[]", most)
+    rows = _ffi.new("size_t *")
+    state = _room(open_, "uint8_t[]", most)
+    _done(_lib.cenotaph_page_rows(data, count, page, begin, behind, state, rows))
+    return int(rows[0])
+
+
+def page_values(octets: Buffer, starts: Buffer, ends: Buffer, attributes: Sequence[Attribute]) -> None:
+    """Write the values of rows that lie between these places, by attribute.
+
+    A length of -1 is null; -2 a value that is compressed where it is, -3 one that is elsewhere.
+
+    Raises:
+        MalformedError: a row does not have these attributes within it.
+    """
+    data = _ffi.from_buffer("uint8_t[]", octets)
+    begin, behind = _ffi.from_buffer("int64_t[]", starts), _ffi.from_buffer("int64_t[]", ends)
+    rows = len(begin)
+    if len(behind) != rows:
+        raise ValueError("a row has a beginning and an end")
+    held: list[Any] = []
+    given = _ffi.new("attribute[]", len(attributes))
+    for into, one in zip(given, attributes, strict=True):
+        into.length, into.align = one.length, one.align
+        if (one.values is None) != (one.there is None) or (one.places is None) != (one.lengths is None):
+            raise ValueError("an attribute's values go to two buffers")
+        if one.values is not None:
+            into.values = _held(held, _room(one.values, "uint8_t[]", rows * max(one.length, 0)))
+            into.there = _held(held, _room(one.there, "int8_t[]", rows))
+        if one.places is not None:
+            into.places = _held(held, _room(one.places, "int64_t[]", rows))
+            into.lengths = _held(held, _room(one.lengths, "int64_t[]", rows))
+    _done(_lib.cenotaph_page_values(data, len(data), begin, behind, rows, given, len(attributes)))
+
+
+def wrong_sums(octets: Buffer, page: int, first: int, level: Level) -> int:
+    """How many of these pages have another checksum than they say; `first` is the number of the first."""
+    data = _ffi.from_buffer("uint8_t[]", octets)
+    if page < 512 or page % 512 or len(data) % page:
+        raise ValueError("whole pages are needed")
+    return int(_lib.cenotaph_page_sums(level, data, len(data) // page, page, first))
+
+
+def unpack_pglz(packed: Buffer, into: Buffer) -> None:
+    """Write what was packed by PostgreSQL's own compression, which fills `into`. Raises MalformedError."""
+    data, room = _ffi.from_buffer("uint8_t[]", packed), _room(into, "uint8_t[]", 0)
+    _done(_lib.cenotaph_pglz(data, len(data), room, len(room)))
+
+
+def numerics(octets: Buffer, places: Buffer, lengths: Buffer, into: Buffer) -> None:
+    """Write numerics, which lie at these places, as the wire has them; places and lengths become those.
+
+    Raises:
+        MalformedError: one lies outside of the bytes, or has no form, or there is no room.
+    """
+    data = _ffi.from_buffer("uint8_t[]", octets)
+    where, long = _room(places, "int64_t[]", 0), _room(lengths, "int64_t[]", 0)
+    if len(where) != len(long):
+        raise ValueError("a field has a place and a length")
+    room = _room(into, "uint8_t[]", 0)
+    _done(_lib.cenotaph_numerics(data, len(data), where, long, len(where), room, len(room)))
+
+
 _DONE, _MALFORMED, _TOO_LONG = range(3)
 _ARRAYS = {
     "filter": "uint64_t[]",
@@ -453,6 +548,11 @@ def _numbers(sought: Numbers, held: list[Any]) -> Any:
     if held[2][0] != 0 or held[2][sizes[2] - 1] != into.count:
         raise ValueError("numbers that are sought do not begin and end where they say")
     return into
+
+
+def _held(held: list[Any], view: Any) -> Any:
+    held.append(view)
+    return view
 
 
 def _fields(octets: Buffer, places: Buffer, lengths: Buffer) -> tuple[Any, Any, Any]:

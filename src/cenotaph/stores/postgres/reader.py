@@ -32,7 +32,7 @@ from cenotaph.store import (
     Watermark,
 )
 from cenotaph.stores.postgres import privileges, rows, script
-from cenotaph.stores.postgres.beneath import raw
+from cenotaph.stores.postgres.beneath import pages, raw
 from cenotaph.stores.postgres.catalog import exposure, history, identity, large_objects, schema
 from cenotaph.stores.postgres.catalog.within import Within
 from cenotaph.stores.postgres.outside import attempts, copies
@@ -40,6 +40,8 @@ from cenotaph.stores.postgres.reclaiming import retire
 from cenotaph.stores.postgres.session import Place, Session, driver_errors
 
 KEYS_LOGGED = "the server may write bounds of partitions, which are keys, into its log: read as a superuser"
+
+FROM_PAGES = "read from its pages: ordered by digest, and a row that is written again counts as drift"
 
 
 def open_reader(
@@ -87,11 +89,12 @@ class PostgresReader:
         with self._reading(collection.name) as view:
             table = _named(view, collection)
             with driver_errors(f"collection {collection.ordinal}"):
+                by_block = 0 if self._why_by_copy(view, table) else pages.PARTITION_RECORDS
                 return [
                     Partition(
                         collection.ordinal, index, self._count(view, table, bounds).selected, bounds.dump()
                     )
-                    for index, bounds in enumerate(rows.boundaries(view.session, table))
+                    for index, bounds in enumerate(rows.boundaries(view.session, table, by_block))
                 ]
 
     def batches(self, partition: Partition) -> Iterator[pa.RecordBatch]:
@@ -100,8 +103,10 @@ class PostgresReader:
         name = schema.collection_name(bounds.schema, bounds.relation)
         with self._reading(name) as view, driver_errors(f"collection {partition.collection}"):
             table = view.schema.table(name)
-            if table is not None:
+            if table is not None and (bounds.by_key or self._why_by_copy(view, table)):
                 yield from rows.selected(view.session, table, bounds, self._selection)
+            elif table is not None:
+                yield from self._from_pages(view.session, table, bounds, partition.records)
 
     def watermark(self, collection: Collection) -> Watermark:
         """The number of rows of the table, and the sum of the transactions that wrote them."""
@@ -220,10 +225,30 @@ class PostgresReader:
             self._beside = Within.read(view.session, view.schema)
         return self._beside
 
+    def _why_by_copy(self, view: _View, table: schema.Table) -> str:
+        """Why a table is read by COPY; empty where its pages are read."""
+        if not self._around.pages:
+            return "the case does not say otherwise"
+        return pages.why_not(view.session, self._around, table)
+
+    def _from_pages(
+        self, session: Session, table: schema.Table, bounds: rows.Bounds, surveyed: int
+    ) -> Iterator[pa.RecordBatch]:
+        reading = pages.Reading(session, pages.lay_out(session, self._around, table))
+        selected = 0
+        for piece in rows.of_these(reading.batches(bounds), table, self._selection):
+            selected += piece.num_rows
+            yield piece
+        if selected != surveyed:  # the server counted those
+            reading.agree(bounds)
+
     def _collection(self, view: _View, ordinal: int, table: schema.Table) -> Collection:
         with driver_errors(f"collection {ordinal}"):
             counts = self._count(view, table, rows.Bounds.of(table))
-        notes = [KEYS_LOGGED] if table.key and view.session.logs_keys() else []
+            why = self._why_by_copy(view, table)
+        notes = [KEYS_LOGGED] if why and table.key and view.session.logs_keys() else []
+        if self._around.pages:
+            notes.append(f"read by COPY, not from its pages: {why}" if why else FROM_PAGES)
         if counts.unconverted:
             notes.append(f"{counts.unconverted} values could not be compared with the row condition")
         notes += history.notes(self._within(view).history, table, self._selection)
@@ -236,7 +261,7 @@ class PostgresReader:
             counts.held,
             counts.kept,
             table.bytes,
-            table.order,
+            table.order if why else "digest",  # what lies in a file is in no order
             tuple(notes),
         )
 

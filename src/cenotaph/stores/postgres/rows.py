@@ -8,7 +8,7 @@ places in the file, which move when a row is written again: what moved is drift.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import TypeAlias
@@ -21,7 +21,7 @@ from cenotaph.scope import Selection
 from cenotaph.stores.postgres.catalog import large_objects
 from cenotaph.stores.postgres.catalog.schema import LARGE_OBJECTS, Table
 from cenotaph.stores.postgres.session import Session, quoted
-from cenotaph.stores.postgres.wire.copy import BLOCK_ROWS, Block
+from cenotaph.stores.postgres.wire.copy import BLOCK_ROWS, Block, Fields
 
 PARTITION_RECORDS = 262_144
 MOST_BOUNDS = 1 << 20  # bytes of JSON
@@ -42,6 +42,14 @@ class Bounds:
     upto: Key | None = field(default=None, repr=False)
     first: int | None = None
     stop: int | None = None
+
+    @property
+    def by_key(self) -> bool:
+        return self.after is not None or self.upto is not None
+
+    @property
+    def by_block(self) -> bool:
+        return self.first is not None or self.stop is not None
 
     @classmethod
     def of(cls, table: Table) -> Bounds:
@@ -70,6 +78,7 @@ def batches(
     session: Session, table: Table, bounds: Bounds, *, ordered: bool = True
 ) -> Iterator[pa.RecordBatch]:
     """Every row within the bounds, in the order of the key, or of the table's file. Ends the session."""
+    ordered = ordered and not bounds.by_block  # an index on the key would be read whole for each of them
     keys = ", ".join(quoted(part.name) for part in table.key) if ordered else ""
     order = f" ORDER BY {keys}" if keys else ""
     where = condition(session, table, bounds)
@@ -83,8 +92,13 @@ def selected(
     session: Session, table: Table, bounds: Bounds, selection: Selection
 ) -> Iterator[pa.RecordBatch]:
     """The rows within the bounds that are in scope and not held."""
+    yield from of_these(batches(session, table, bounds), table, selection)
+
+
+def of_these(found: Iterable[pa.RecordBatch], table: Table, selection: Selection) -> Iterator[pa.RecordBatch]:
+    """Of these rows of the table, those that are in scope and not held."""
     whole = selection.whole(table.name, table.names())
-    for piece in batches(session, table, bounds):
+    for piece in found:
         chosen = piece
         if not whole:
             mask = selection.masks(table.name, piece).selected
@@ -109,10 +123,14 @@ def deciding(
 
 def batch(block: Block, table: Table) -> pa.RecordBatch:
     """The rows of a block as Arrow has them."""
-    fields = block.columns(len(table.columns))
+    return decoded(block.columns(len(table.columns)), len(block.starts), table)
+
+
+def decoded(fields: Sequence[Fields], count: int, table: Table) -> pa.RecordBatch:
+    """So many rows as Arrow has them."""
     arrays = [decode(column) for decode, column in zip(table.decoders, fields, strict=True)]
     if not arrays:  # a table without columns has rows all the same
-        nothing = pa.array([{}] * len(block.starts), pa.struct([]))
+        nothing = pa.array([{}] * count, pa.struct([]))
         return pa.RecordBatch.from_struct_array(nothing)
     return pa.RecordBatch.from_arrays(arrays, names=table.names())
 
@@ -138,13 +156,18 @@ def count(session: Session, table: Table, bounds: Bounds) -> int:
     return int(session.one(f"SELECT count(*) FROM {table.sql()} WHERE {where}"))
 
 
-def boundaries(session: Session, table: Table) -> Sequence[Bounds]:
-    """Ranges of about `PARTITION_RECORDS` rows now that together take every row, also of later days."""
+def boundaries(session: Session, table: Table, by_block: int = 0) -> Sequence[Bounds]:
+    """Ranges of about `PARTITION_RECORDS` rows now that together take every row, also of later days; or of
+    about `by_block` rows, and of blocks of the file although there is a key."""
     if table.oid == LARGE_OBJECTS:
         cuts = large_objects.cuts(session, PARTITION_RECORDS)
         return [Bounds(table.schema, table.relation, after, upto) for after, upto in cuts]
     total = count(session, table, Bounds.of(table))
-    return _by_key(session, table, total) if table.key else _by_block(session, table, total)
+    if by_block:
+        return _by_block(session, table, total, by_block)
+    return (
+        _by_key(session, table, total) if table.key else _by_block(session, table, total, PARTITION_RECORDS)
+    )
 
 
 def _by_key(session: Session, table: Table, total: int) -> Sequence[Bounds]:
@@ -161,12 +184,12 @@ def _by_key(session: Session, table: Table, total: int) -> Sequence[Bounds]:
     return [Bounds(table.schema, table.relation, after, upto) for after, upto in pairwise(cuts)]
 
 
-def _by_block(session: Session, table: Table, total: int) -> Sequence[Bounds]:
+def _by_block(session: Session, table: Table, total: int, each: int) -> Sequence[Bounds]:
     blocks = session.one(
         "SELECT pg_relation_size($1::int8::regclass) / current_setting('block_size')::int8", table.oid
     )
-    step = max(1, blocks * PARTITION_RECORDS // max(total, 1))
-    cuts: list[int | None] = [None, *(range(step, blocks, step) if total > PARTITION_RECORDS else ()), None]
+    step = max(1, blocks * each // max(total, 1))
+    cuts: list[int | None] = [None, *(range(step, blocks, step) if total > each else ()), None]
     return [Bounds(table.schema, table.relation, first=first, stop=stop) for first, stop in pairwise(cuts)]
 
 

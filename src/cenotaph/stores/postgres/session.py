@@ -56,6 +56,7 @@ SETTINGS = {
 }
 _SOCKET = ("/", "@")
 _LOOPBACK = ("127.", "::1")
+_BEGIN = b"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 _PARAMETERS = "log_parameter_max_length"
 RESTRICTED = {_PARAMETERS: "0", "temp_file_limit": "0"}  # a superuser's, or granted
 SET = "SELECT set_config(name, value, false) FROM unnest($1::text[], $2::text[]) AS s (name, value)"
@@ -217,6 +218,21 @@ class Session:
         finally:
             self._link.close()
 
+    def copied(self, query: str) -> Iterator[Block]:
+        """As `copy`, a row at a time, and the session goes on."""
+        return _by_row(self._link.pgconn, f"COPY ({query}) TO STDOUT (FORMAT BINARY)".encode())
+
+    def run_alone(self, statement: str) -> None:
+        """Run a statement that finds nothing and changes no data."""
+        self._link.execute(statement.encode())
+
+    def anew(self, first: str) -> None:
+        """End the transaction and begin another, whose first statement this is: what is read from then on is
+        as it was when that had run."""
+        self._link.execute(b"COMMIT")
+        self._link.execute(_BEGIN)
+        self.run_alone(first)
+
     def close(self) -> None:
         self._link.close()
 
@@ -226,7 +242,7 @@ class Session:
         self._set(SETTINGS)
         self.attempt(RESTRICTED)
         self.quiet = self.one("SELECT current_setting($1)", _PARAMETERS) == "0"  # keys stay out of the log
-        self._link.execute(b"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        self._link.execute(_BEGIN)
 
     def attempt(self, settings: dict[str, str]) -> set[str]:
         """Change settings that this role may not be allowed to; the names of those that it may not."""

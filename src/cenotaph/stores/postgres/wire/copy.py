@@ -91,6 +91,27 @@ class Fields:
         return Fields(self.octets, self.starts[rows], self.lengths[rows])
 
 
+@dataclass(frozen=True, slots=True)
+class Numbers(Fields):
+    """Values that are numbers already, read from a table's pages: some number where the length is −1."""
+
+    values: npt.NDArray[Any]
+
+    @classmethod
+    def of(cls, values: npt.NDArray[Any], there: npt.NDArray[Any]) -> Numbers:
+        return cls(_NO_OCTETS, _NONE, there.astype(np.int64), values)
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def take(self, rows: npt.NDArray[Any]) -> Fields:
+        """As the wire has them."""
+        values, size = self.values[rows], self.values.dtype.itemsize
+        lengths = np.where(self.lengths[rows] < 0, -1, size)
+        octets = values.astype(values.dtype.newbyteorder(">")).view(np.uint8)
+        return Fields(octets, np.arange(len(values)) * size, lengths)
+
+
 def view(octets: Octets, kind: str) -> npt.NDArray[Any]:
     """The number of this type that begins at each byte."""
     size = np.dtype(kind).itemsize
@@ -204,6 +225,7 @@ _TRAILER = b"\xff\xff"
 _HEADER = 19
 _MOST_MESSAGE = 1 << 31  # the protocol's lengths are signed
 _NONE: Longs = np.zeros(0, np.int64)
+_NO_OCTETS: Octets = np.zeros(0, np.uint8)
 
 
 def _length(octets: Octets, at: int) -> int:

@@ -18,7 +18,7 @@ import pyarrow as pa
 from cenotaph import kernel
 from cenotaph.errors import PermanentStoreError
 from cenotaph.records import Tagged
-from cenotaph.stores.postgres.wire.copy import MALFORMED, Fields, Longs, Octets, view
+from cenotaph.stores.postgres.wire.copy import MALFORMED, Fields, Longs, Numbers, Octets, view
 
 Bools: TypeAlias = npt.NDArray[np.bool_]
 Decoder: TypeAlias = Callable[[Fields], pa.Array]
@@ -63,6 +63,11 @@ def binary(fields: Fields) -> pa.Array:
     bounds = np.empty((count, 2), np.int64)
     bounds[:, 0] = fields.starts
     bounds[:, 1] = fields.starts + np.maximum(fields.lengths, 0)
+    if (np.diff(bounds.reshape(-1)) < 0).any():  # rows of a page lie in it backwards
+        places = zip(bounds.tolist(), valid.tolist(), strict=True)
+        return pa.array(
+            [fields.octets[a:b].tobytes() if there else None for (a, b), there in places], pa.binary()
+        )
     large = len(fields.octets) > _MOST
     kind = pa.large_binary() if large else pa.binary()
     offsets = pa.py_buffer(bounds.reshape(-1) if large else bounds.reshape(-1).astype(np.int32))
@@ -196,6 +201,8 @@ def lists(element: Decoder, kind: int, name: str) -> Decoder:
 
 def numbers(fields: Fields, kind: str, *, exactly: bool = True) -> npt.NDArray[Any]:
     """The number that each value is, or begins with; some number where it is null."""
+    if isinstance(fields, Numbers):
+        return fields.values
     by, size = kernel.found(), np.dtype(kind).itemsize
     if by is not None and exactly and size > 1:
         found = by.field_numbers(
