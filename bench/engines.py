@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 from scale import APPS, CASE, PARTIES, built, processes
@@ -39,6 +40,10 @@ def main() -> None:
     asked.add_argument("--runs", type=int, default=3)
     asked.add_argument("--folder", type=Path, default=None, help="for the batch: 20 bytes a record")
     given = asked.parse_args()
+    missing = [name for name in ("pyspark", "pysail") if find_spec(name) is None]
+    if missing:
+        print(f"not measured: {', '.join(missing)} not installed (make spark)")
+        return
     with tempfile.TemporaryDirectory(dir=given.folder) as scratch:
         folder = Path(scratch)
         prepare(folder, given.records)

@@ -55,7 +55,7 @@ class BareWorker:
     ) -> Iterator[tuple[T, bytes]]:
         for task in tasks:
             work = parcel.function(parcel.code(), [pickle.dumps((function, task))], self.variables)
-            yield task, parcel.answer(self.rows(work))
+            yield task, next(parcel.answers(self.rows(work), 1))
 
     def rows(self, work: parcel.Work) -> list[tuple[int, int, int, bool, bytes]]:
         code, closure = work.__code__, work.__closure__ or ()

@@ -81,20 +81,19 @@ def test_answers_come_whole_and_errors_as_they_were(monkeypatch: pytest.MonkeyPa
     """Long answers come in pieces; an error of ours is that error; another one is its class and its place,
     since its message could be a person. Of a child that is killed the cluster hears."""
     monkeypatch.setattr(feeder, "PIECE", 1000)
-    rows = fed(bring, "a" * 1000, "", "drift")
-    by_task = [[row for row in rows if row[0] == number] for number in range(3)]
+    rows = fed(bring, "a" * 1000, "", "drift", "never begun")
+    first = [row for row in rows if row[0] == 0]
 
-    assert parcel.answer(reversed(by_task[0])) == b"a" * 3000
-    assert parcel.answer(by_task[1]) == b""
+    found = parcel.answers(reversed(rows), 4)
+    assert (next(found), next(found)) == (b"a" * 3000, b"")
     with pytest.raises(DriftError, match="the store moved") as drift:
-        parcel.answer(by_task[2])
+        next(found)
     assert drift.value.hint == "look at it"
-    with pytest.raises(PartialError):
-        parcel.answer(by_task[0][:-1])
-    with pytest.raises(PartialError):
-        parcel.answer(by_task[0][1:])
+    for part in (first[:-1], first[1:], []):
+        with pytest.raises(PartialError):
+            next(parcel.answers(part, 1))
     with pytest.raises(EngineError, match=r"a task ended in ValueError at \S+") as bug:
-        parcel.answer(fed(bring, "bug"))
+        next(parcel.answers(fed(bring, "bug"), 1))
     assert "Zhang" not in bug.value.message
     with pytest.raises(RuntimeError, match="-9"):
         fed(bring, "die")

@@ -26,13 +26,15 @@ ROWS: Final = pa.schema(
         ("data", pa.binary()),
     ]
 )
+RESULT: Final = 0  # as in `child`
 PIECE: Final = 1 << 20  # bytes: far below what a cluster sends in one message
 
 
 def feed(
     folder: str, batches: Iterable[pa.RecordBatch], tasks: Sequence[bytes], variables: Mapping[str, str]
 ) -> Iterator[pa.RecordBatch]:
-    """Answers to the tasks that the batches number, as rows of `COLUMNS`. `folder` has our sources.
+    """Answers to the tasks that the batches number, up to the first that is an error, as rows of `COLUMNS`.
+    `folder` has our sources.
 
     Raises: RuntimeError when a child ends without an answer: the cluster tries again.
     """
@@ -49,9 +51,14 @@ def feed(
     try:
         for batch in batches:
             for number in batch.column(0).to_pylist():
-                if not _ask(child.stdin, tasks[number]) or not (yield from _answer(child.stdout, number)):
+                kind = (
+                    (yield from _answer(child.stdout, number)) if _ask(child.stdin, tasks[number]) else None
+                )
+                if kind is None:
                     child.kill()
                     raise RuntimeError(f"a child process of cenotaph ended with {child.wait()}")
+                if kind != RESULT:
+                    return
     finally:
         child.kill()
         child.wait()
@@ -66,16 +73,16 @@ def _ask(stream: IO[bytes], task: bytes) -> bool:
     return True
 
 
-def _answer(stream: IO[bytes], number: int) -> Generator[pa.RecordBatch, None, bool]:
-    """Returns whether the answer was whole."""
+def _answer(stream: IO[bytes], number: int) -> Generator[pa.RecordBatch, None, int | None]:
+    """Returns the answer's kind; None where it is not whole."""
     head = stream.read(9)
     if len(head) < 9:
-        return False
+        return None
     kind, left = struct.unpack(">BQ", head)
     for piece in range(-(-left // PIECE) or 1):
         data = stream.read(min(left, PIECE))
         if len(data) < min(left, PIECE):
-            return False
+            return None
         left -= len(data)
         yield pa.record_batch([[number], [piece], [kind], [not left], [data]], schema=ROWS)
-    return True
+    return int(kind)

@@ -81,12 +81,19 @@ def function(sources: bytes, tasks: Sequence[bytes], variables: Mapping[str, str
     return work
 
 
-def answer(rows: Iterable[tuple[Any, ...]]) -> bytes:
-    """What one task came to, from rows of `feeder.COLUMNS` in any order.
+def answers(rows: Iterable[tuple[Any, ...]], tasks: int) -> Iterator[bytes]:
+    """What each of so many tasks came to, from rows of `feeder.COLUMNS` in any order.
 
-    Raises: PartialError when some are missing; the error that the task ended with.
+    Raises: PartialError when some are missing; the error that a task ended with.
     """
-    pieces = sorted(rows, key=lambda row: int(row[1]))
+    pieces: dict[int, list[tuple[Any, ...]]] = {}
+    for row in rows:
+        pieces.setdefault(row[0], []).append(row)
+    for number in range(tasks):
+        yield _answer(sorted(pieces.get(number, ()), key=lambda row: int(row[1])))
+
+
+def _answer(pieces: Sequence[tuple[Any, ...]]) -> bytes:
     if [row[1] for row in pieces] != list(range(len(pieces))) or not (pieces and pieces[-1][3]):
         raise PartialError("the cluster gave part of an answer", hint="run the same command again")
     data = b"".join(bytes(row[4]) for row in pieces)

@@ -1,9 +1,9 @@
 """Spark, on its own protocol or on Connect: the one file that imports it.
 
-Every task is a job of its own, of one row: a number goes out, through `DataFrame.mapInArrow`, and bytes come
-back. No RDD, no gateway to Java, no file or package that the cluster would have to take from us: so it works
-on whatever speaks Spark Connect, and on old clusters. A task that is lost is the cluster's to repeat; what
-came back before is ours already.
+A few tasks are a job: their numbers go out, through `DataFrame.mapInArrow`, and bytes come back. No RDD, no
+gateway to Java, no file or package that the cluster would have to take from us: so it works on whatever
+speaks Spark Connect, and on old clusters. A job that is lost is the cluster's to repeat; what came back
+before is ours already.
 """
 
 from __future__ import annotations
@@ -11,8 +11,10 @@ from __future__ import annotations
 import os
 import pickle
 import re
+import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Final, TypeVar
 
@@ -31,6 +33,8 @@ except ModuleNotFoundError:  # only Spark's own protocol needs it
 T = TypeVar("T")
 
 MOST_AT_ONCE: Final = 64  # jobs, each with a thread here
+WORTH_SECONDS: Final = 10.0  # that a job should take, since it starts an interpreter
+MOST_TOGETHER: Final = 32  # tasks in one: if it is lost, all of them are done again
 LOST = (PySparkException, Py4JError)
 
 
@@ -44,35 +48,53 @@ class Spark:
         self, function: Callable[[T], bytes], tasks: Iterable[T], *, workers: int
     ) -> Iterator[tuple[T, bytes]]:
         """As `cenotaph.engines.Apart`."""
-        variables = {kernel.VARIABLE: kernel.OFF} if os.environ.get(kernel.VARIABLE) == kernel.OFF else {}
         session = _session(self._address)
-        pool = ThreadPoolExecutor(min(workers, MOST_AT_ONCE))
-        pending: dict[Future[bytes], T] = {}
+        at_once = min(workers, MOST_AT_ONCE)
+        pool = ThreadPoolExecutor(at_once)
+        pending: dict[Future[_Job], list[T]] = {}
         queue = iter(tasks)
+        together = 1
         try:
             while True:
-                for task in islice(queue, min(workers, MOST_AT_ONCE) - len(pending)):
-                    parcelled = parcel.function(parcel.code(), [pickle.dumps((function, task))], variables)
-                    pending[pool.submit(_run, session, parcelled)] = task
+                while len(pending) < at_once and (some := list(islice(queue, together))):
+                    sent = [pickle.dumps((function, task)) for task in some]
+                    work = parcel.function(parcel.code(), sent, _variables())
+                    pending[pool.submit(_run, session, work, len(some))] = some
                 if not pending:
                     return
                 done, _ = wait(pending, return_when=FIRST_COMPLETED)
                 for future in done:
-                    yield pending.pop(future), future.result()
+                    some, job = pending.pop(future), future.result()
+                    if job.seconds < WORTH_SECONDS and len(some) == together:
+                        together = min(2 * together, MOST_TOGETHER)
+                    yield from zip(some, parcel.answers(job.rows, len(some)), strict=True)
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
             session.stop()  # which ends its jobs, too
 
 
-def _run(session: SparkSession, work: parcel.Work) -> bytes:
+@dataclass(frozen=True, slots=True)
+class _Job:
+    rows: list[tuple[Any, ...]] = field(repr=False)
+    seconds: float
+
+
+def _run(session: SparkSession, work: parcel.Work, tasks: int) -> _Job:
+    begun = time.monotonic()
     try:
-        frame = session.range(0, 1, 1, 1).mapInArrow(work, feeder.COLUMNS)
-        return parcel.answer([tuple(row) for row in frame.collect()])
+        frame = session.range(0, tasks, 1, 1).mapInArrow(work, feeder.COLUMNS)
+        rows = [tuple(row) for row in frame.collect()]
     except LOST as error:
         raise PartialError(
             f"the cluster gave up on a task ({_named(error)})",
             hint="look into its own log; then run the same command again: it goes on where it stopped",
         ) from None
+    return _Job(rows, time.monotonic() - begun)
+
+
+def _variables() -> dict[str, str]:
+    """What of this process's environment a worker's child is told: whether to do without the kernel."""
+    return {kernel.VARIABLE: kernel.OFF} if os.environ.get(kernel.VARIABLE) == kernel.OFF else {}
 
 
 def _named(error: Exception) -> str:
