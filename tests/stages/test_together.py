@@ -10,9 +10,10 @@ import pytest
 
 from cenotaph.errors import DriftError, PartialError
 from cenotaph.journal import Journal
+from cenotaph.stages import challenge
 from cenotaph.stages import destroy as stage
 from cenotaph.stores import open_eraser, open_reader
-from cenotaph_proof.statements import Destruction, Plan
+from cenotaph_proof.statements import Challenge, Destruction, Plan
 from small_case import SmallCase, csv, people, put
 
 STORE = '[[store]]\nname = "apps"\nurl = "files:../estate"\ngrade = "L2"\nscope = "everything"\n\n'
@@ -98,3 +99,22 @@ def test_a_store_that_fails_in_one_partition_goes_on_with_the_others(apps: Small
     assert left(apps) == ["app1"]
     apps.destroy()
     assert left(apps) == []
+
+
+@pytest.mark.parametrize("large", [0, 1 << 40])
+def test_several_search_a_store_for_what_was_sampled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, large: int
+) -> None:
+    """Two workers, each with every other place, find what one finds alone: all that was sampled."""
+    monkeypatch.setattr(challenge, "WORTH_SHARING", large)
+    for number in range(FOLDERS):
+        put(tmp_path / "estate" / f"app{number}" / "records.csv", csv(people(10 * number, 10)))
+    case = SmallCase.make(tmp_path, STORE)
+    settings = case.path / "case.toml"
+    settings.write_text(settings.read_text().replace("workers = 1", "workers = 2"))
+
+    case.go("open", "challenge")
+    case.admit()
+
+    found = {r.place: (r.sampled, r.found) for r in case.now().require(Challenge).body(Challenge).recall}
+    assert found == {"any place": (80, 80), "file": (80, 80), "names": (80, 0)}

@@ -12,6 +12,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,7 @@ from cenotaph_proof.seal import ChunkSeal
 from cenotaph_proof.statements import Approval, Challenge, Decision, DrawnStore, Plan, Recall
 
 LOOKED_AT = 6  # partitions of a collection whose columns this auditor looks at too
+WORTH_SHARING = 256 << 20  # bytes of a store, from which on several search it for what was sampled
 SAMPLED_ROWS = 16  # of each batch of a drawn partition: their values are sampled for recall
 
 
@@ -79,8 +81,12 @@ class ChunkResult:
 
 @dataclass(frozen=True, slots=True)
 class RecallTask:
+    """Every `of`-th place of a store, from `share` on."""
+
     target: Target
     sample: bytes = field(repr=False)
+    share: int = 0
+    of: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -331,21 +337,39 @@ def _rows(at: int, rows: int, wanted: Sequence[tuple[int, int]]) -> npt.NDArray[
 def _measure_recall(
     session: Session, opener: OpenReader, estate: Estate, samples: dict[str, list[bytes]], tell: Tell
 ) -> tuple[Recall, ...]:
-    tasks = []
+    tasks, sampled = [], {}
     for store in estate.stores:
         if samples[store.name] and store.collections:
             parts = [Needles.from_bytes(s) for s in samples[store.name]]
             merged = parts[0].merge(parts[1:])
             if len(merged):
                 target = session.target(opener, store, store.collections[0])
-                tasks.append(RecallTask(target, merged.to_bytes()))
-    rows: dict[str, tuple[Recall, ...]] = {}
+                size = sum(item.collection.bytes for item in store.collections)
+                shares = session.config.limits.workers if size > WORTH_SHARING else 1
+                sample = merged.to_bytes()
+                sampled[store.name] = len(merged)
+                tasks += [RecallTask(target, sample, share, shares) for share in range(shares)]
+    seen: dict[str, dict[str, set[int]] | None] = {name: {} for name in sampled}
     for done, (task, found) in enumerate(
         local.run(recall_store, tasks, workers=session.config.limits.workers), 1
     ):
-        rows[task.target.store] = found
-        tell("stores searched for sampled values", done, len(tasks))
-    return tuple(r for store in estate.stores for r in rows.get(store.name, ()))
+        seen[task.target.store] = _together(seen[task.target.store], found)
+        tell("searches for sampled values", done, len(tasks))
+    return tuple(
+        Recall(name, place, "any", sampled[name], len(which))
+        for name, places in seen.items()
+        if places is not None
+        for place, which in [("any place", set().union(*places.values())), *sorted(places.items())]
+    )
+
+
+def _together(
+    some: dict[str, set[int]] | None, more: dict[str, set[int]] | None
+) -> dict[str, set[int]] | None:
+    """What two shares of a store found; None where one could not be read."""
+    if some is None or more is None:
+        return None
+    return {place: some.get(place, set()) | more.get(place, set()) for place in some | more}
 
 
 def _volume_recall(
@@ -372,24 +396,23 @@ def _volume_recall(
     return tuple(row for _, rows in found for row in rows)
 
 
-def recall_store(task: RecallTask) -> tuple[Recall, ...]:
-    """Search a live store's bytes for the sampled values; runs in a child process."""
+def recall_store(task: RecallTask) -> dict[str, set[int]] | None:
+    """Search a live store's bytes for the sampled values: which were found, by kind of place. None where it
+    cannot be read. Runs in a child process."""
     sample = Needles.from_bytes(task.sample)
     seen: dict[str, set[int]] = {}
     try:
         reader = task.target.opener(task.target.url, task.target.selection, task.target.around)
         try:
-            for extent in reader.raw():
+            for extent in islice(reader.raw(), task.share, None, task.of):
                 with extent.open() as stream:
                     findings = scan(stream, extent.length, sample, extent.kept)
                 seen.setdefault(extent.kind, set()).update(findings.kept | findings.residue)
         finally:
             reader.close()
     except StoreError:
-        return ()
-    everywhere = set().union(*seen.values())
-    rows = [("any place", everywhere), *sorted(seen.items())]
-    return tuple(Recall(task.target.store, place, "any", len(sample), len(found)) for place, found in rows)
+        return None
+    return seen
 
 
 # ── outside records ──────────────────────────────────────────────────────────────────────────────
