@@ -20,6 +20,7 @@ SOURCES = (
     "numbers",
     "pages",
     "shapes",
+    "distinct",
 )
 FLAGS = [
     "-std=c99",

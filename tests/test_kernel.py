@@ -22,6 +22,7 @@ from cenotaph.records import (
     CHUNK_RECORDS,
     Chunker,
     Digester,
+    Digests,
     Tagged,
     as_digests,
     chunk_hash,
@@ -44,6 +45,12 @@ def agrees(batch: pa.RecordBatch) -> None:
         found = Digester(KEY, one).digests(batch)
         assert found[0].tobytes() == digests.tobytes(), one
         assert found[1].tolist() == lengths.tolist(), one
+
+
+def digested(by: kernel.Kernel, key: bytes, columns: list[Column], rows: int) -> Digests:
+    digests, lengths = np.empty((rows, 32), np.uint8), np.empty(rows, np.int64)
+    by.digests(key, columns, rows, digests, lengths)
+    return digests
 
 
 def raw(how: How, rows: int, **buffers: Any) -> bytes:
@@ -126,7 +133,7 @@ class TestRecords:
         offsets[1:4] = 1, -7, 2
         buffers = [pa.py_buffer(b"\x09"), pa.py_buffer(offsets), pa.py_buffer(b"abc")]
         array = pa.Array.from_buffers(pa.binary(), 4, buffers)
-        digests, _ = KERNELS[-1].digests(KEY, [kernel.octets(array, b"\x05")], 4)
+        digests = digested(KERNELS[-1], KEY, [kernel.octets(array, b"\x05")], 4)
         plain, _ = reference_digests(KEY, batch_of(pa.array([b"a", None, None, b"c"])))
         assert digests.tobytes() == plain.tobytes()
 
@@ -137,7 +144,7 @@ class TestRecords:
         for row in vectors["rows"]:
             cells = [pa.array([bytes.fromhex(cell["hex"])], pa.large_binary()) for cell in row["cells"]]
             for one in KERNELS:
-                digests, _ = one.digests(key, [kernel.cells(cell) for cell in cells], 1)
+                digests = digested(one, key, [kernel.cells(cell) for cell in cells], 1)
                 assert digests.tobytes().hex() == row["digest"]
 
 

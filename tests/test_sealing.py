@@ -1,13 +1,36 @@
-"""What a partition's free text adds to the needles."""
+"""Sealing a partition: what its values and its free text add to the needles, and whose records they are."""
 
 from __future__ import annotations
 
 import datetime
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pyarrow as pa
+import pytest
 
+from cenotaph import sealing
+from cenotaph.annex import Annex
+from cenotaph.errors import PermanentStoreError
 from cenotaph.records import Tagged
-from cenotaph.sealing import leaves, numbers_in
+from cenotaph.residue.sought import KnownSought
+from cenotaph.scope import EVERYTHING
+from cenotaph.sealing import (
+    PART,
+    PartitionResult,
+    SealTask,
+    Target,
+    leaves,
+    needle_key,
+    numbers_in,
+    seal_partition,
+)
+from cenotaph.store import Partition
+
+KEY = bytes(32)
+PEOPLE = [f"13800{n:06d}" for n in range(400)]
 
 
 def test_people_inside_lines_are_sought_by_their_numbers():
@@ -59,3 +82,94 @@ def test_values_are_found_at_whatever_depth_they_lie():
     assert all_of(nested) == ["b", 7]
     assert all_of(written) == ["2020-02-29"]
     assert all_of(pa.array([True])) == []
+
+
+class Rows:
+    """A store of people by number: a partition's bounds say from which to which."""
+
+    def batches(self, partition: Partition) -> Any:
+        start, end = (int(bound) for bound in partition.bounds.split())
+        for at in range(start, end, 50):
+            names = pa.array(PEOPLE[at : min(end, at + 50)])
+            yield pa.RecordBatch.from_arrays(
+                [names, names, pa.array(range(len(names)))], names=["who", "tel", "n"]
+            )
+        if partition.index == 13:
+            raise PermanentStoreError("cut off")
+
+    def close(self) -> None:
+        pass
+
+
+class Run:
+    """Partitions sealed in this process, as one run or as several."""
+
+    def __init__(self, folder: Path, run: str) -> None:
+        self.annex, self.run, self.done = Annex(folder / run, "ab" * 32), run, 0
+
+    def seal(self, start: int, end: int, *, store: str = "one", index: int = 0) -> PartitionResult:
+        self.done += 1
+        target = Target(
+            lambda *_: Rows(),
+            "",
+            EVERYTHING,
+            store,
+            "c",
+            0,
+            "key",
+            ((0, "id"), (1, "phone")),
+            0,  # type: ignore[arg-type,return-value]
+        )
+        partition = Partition(0, index, end - start, f"{start} {end}")
+        return seal_partition(SealTask(target, partition, KEY, self.annex, f"{PART}{self.done}", self.run))
+
+    def sought(self, *results: PartitionResult) -> list[bool]:
+        parts = [self.annex.read(name, KEY, digest) for r in results for name, digest in r.parts]
+        return KnownSought(parts, needle_key(KEY)).contains(pa.array(PEOPLE), "id").tolist()
+
+
+def persons(result: PartitionResult) -> int:
+    return len(np.frombuffer(result.subjects, np.uint64))
+
+
+def test_a_worker_gives_in_one_run_what_is_new(tmp_path: Path) -> None:
+    """Together its partitions give everybody, as several runs do; who is counted is counted by store."""
+    run = Run(tmp_path, "ab")
+    first, again, more = run.seal(0, 200), run.seal(0, 200), run.seal(100, 300)
+    other = run.seal(0, 200, store="two")
+
+    assert [persons(r) for r in (first, again, more, other)] == [200, 0, 100, 200]
+    assert (len(first.parts), again.parts, other.parts) == (1, (), ())
+    assert first.chunks == again.chunks != other.chunks
+    assert run.sought(first, again, more) == [True] * 300 + [False] * 100
+    alone = [Run(tmp_path, "").seal(0, 200) for _ in range(2)]
+    assert [persons(r) for r in alone] == [200, 200]
+    assert alone[0].chunks == first.chunks
+    assert persons(Run(tmp_path, "cd").seal(0, 200)) == 200  # another run in the same process
+
+
+def test_what_an_error_kept_from_being_given_is_given_again(tmp_path: Path) -> None:
+    """A partition that could not be read to its end has written nothing: a worker must not believe it has."""
+    run = Run(tmp_path, "ef")
+    with pytest.raises(PermanentStoreError):
+        run.seal(0, 200, index=13)
+
+    assert persons(run.seal(0, 200)) == 200
+
+
+@pytest.mark.parametrize("limits", [{"MOST_WAITING": 120}, {"MOST_REMEMBERED": 120}])
+def test_what_is_gathered_goes_to_the_annex_in_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limits: dict[str, int]
+) -> None:
+    """A partition of more people than are held gives several parts, or forgets some; nobody is lost."""
+    whole = Run(tmp_path, "").seal(0, 400)
+    for name, most in limits.items():
+        monkeypatch.setattr(sealing, name, most)
+    run = Run(tmp_path, tmp_path.name)
+
+    found = run.seal(0, 400)
+
+    assert len(found.parts) > 1
+    assert replace(found, parts=(), subjects=b"") == replace(whole, parts=(), subjects=b"")
+    assert {*np.frombuffer(found.subjects, np.uint64)} == {*np.frombuffer(whole.subjects, np.uint64)}
+    assert run.sought(found) == [True] * 400

@@ -152,6 +152,9 @@ int cenotaph_find_shapes(int level, const uint8_t *data, int64_t size, int64_t l
 size_t cenotaph_magics(int level, const uint8_t *data, size_t size, size_t core, const uint8_t *magics, const uint8_t *lengths,
                        size_t count, int64_t *places, uint8_t *which, size_t room);
 void cenotaph_full(const uint8_t *data, size_t tiles, size_t bytes, uint8_t *full);
+/* distinct.c */
+int cenotaph_distinct(const uint64_t *words, size_t count, uint64_t secret, uint64_t *slots, uint64_t room,
+                      uint64_t *fresh, size_t *made);
 
 static inline uint16_t load16(const uint8_t *at) { uint16_t v; memcpy(&v, at, 2); return v; }
 static inline uint32_t load32(const uint8_t *at) { uint32_t v; memcpy(&v, at, 4); return v; }

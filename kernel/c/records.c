@@ -31,7 +31,11 @@ static uint8_t *put_decimal(uint8_t *out, uint64_t number) {
 }
 
 static inline uint8_t *put_number(const column *c, const uint8_t *from, uint8_t *out) {
-    memcpy(out, c->head, c->head_bytes);
+    if (c->head_bytes == 1) { /* nearly always; a copy of unknown length is a call */
+        *out = *c->head;
+    } else {
+        memcpy(out, c->head, c->head_bytes);
+    }
     out += c->head_bytes;
     if (c->width == 8) {
         uint64_t number = __builtin_bswap64(load64(from));

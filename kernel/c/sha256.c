@@ -64,7 +64,7 @@ void sha256_digest(const uint32_t state[8], uint8_t digest[DIGEST_BYTES]) {
 uint8_t *sha256_pad(uint8_t *end, uint8_t *start, uint64_t before) {
     uint64_t bytes = (uint64_t)(end - start), padded = (bytes + 9 + BLOCK_BYTES - 1) / BLOCK_BYTES * BLOCK_BYTES;
     *end = 0x80;
-    memset(end + 1, 0, padded - bytes - 9);
+    memset(end + 1, 0, BLOCK_BYTES); /* as many as ever, so that it is no call; the length is written over them */
     store64(start + padded - 8, 8 * (before + bytes));
     return start + padded;
 }

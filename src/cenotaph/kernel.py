@@ -32,7 +32,7 @@ VARIABLE: Final = "CENOTAPH_KERNEL"
 OFF: Final = "off"
 NOT_EMPTY: Final = 2  # what `fingerprints` says of a value that is neither null nor empty
 OTHER, NUMBER = 1, 2  # what `numbers` says of values
-INTERFACE: Final = 7  # of the kernel that this was written for
+INTERFACE: Final = 8  # of the kernel that this was written for
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,21 +42,24 @@ class Kernel:
     level: native.Level
 
     def digests(
-        self, key: bytes, columns: Sequence[Column], rows: int
-    ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
-        """The digest of each row, and the length of its encoding.
+        self,
+        key: bytes,
+        columns: Sequence[Column],
+        rows: int,
+        digests: npt.NDArray[np.uint8],
+        lengths: npt.NDArray[np.int64],
+    ) -> None:
+        """Write the digest of each row, and the length of its encoding.
 
         Raises:
             PermanentStoreError: a row is too long, or a batch is not sound.
         """
-        digests, lengths = np.empty((rows, 32), np.uint8), np.empty(rows, np.int64)
         try:
             native.digest(key, columns, rows, digests, lengths, self.level)
         except native.TooLongError:
             raise PermanentStoreError(TOO_LONG) from None
         except native.MalformedError:
             raise PermanentStoreError("a batch of records has values outside of its memory") from None
-        return digests, lengths
 
     def chunks(
         self, digests: npt.NDArray[np.uint8], records: Sequence[int], lengths: Sequence[int]
@@ -83,6 +86,17 @@ class Kernel:
         words, there = np.empty(len(array), np.uint64), np.empty(len(array), np.uint8)
         native.numbers(values(array), len(array), words, there, fold=fold)
         return words, there
+
+    def distinct(
+        self,
+        words: npt.NDArray[np.uint64],
+        secret: int,
+        slots: npt.NDArray[np.uint64],
+        fresh: npt.NDArray[np.uint64] | None,
+    ) -> int:
+        """Put words into a table that has slots enough; those that were not there go to `fresh`, if it is
+        given. Returns how many they are. 0 is no word."""
+        return native.distinct(words, secret, slots, fresh)
 
     def forms(
         self,
@@ -357,7 +371,8 @@ def described() -> str:
 def _right(kernel: Kernel) -> bool:
     """Whether it hashes as hashlib does, in full lanes and in others: a miscompiled one must not seal."""
     key, values = bytes(range(64)), [bytes([n]) * (n * 11) for n in range(37)]
-    found, _ = kernel.digests(key, [cells(pa.array(values, pa.large_binary()))], len(values))
+    found, lengths = np.empty((len(values), 32), np.uint8), np.empty(len(values), np.int64)
+    kernel.digests(key, [cells(pa.array(values, pa.large_binary()))], len(values), found, lengths)
     rows = (len(value).to_bytes(4, "big") + value for value in values)
     return found.tobytes() == b"".join(hashlib.sha256(key + row).digest() for row in rows)
 

@@ -94,9 +94,21 @@ class Digester:
         Raises:
             PermanentStoreError: as `encode`.
         """
+        digests = np.empty((batch.num_rows, DIGEST_BYTES), np.uint8), np.empty(batch.num_rows, np.int64)
+        self.write(batch, *digests)
+        return digests
+
+    def write(self, batch: pa.RecordBatch, digests: Digests, lengths: Longs) -> None:
+        """As `digests`, to where there is room for them: memory that is new costs as much as hashing.
+
+        Raises:
+            PermanentStoreError: as `encode`.
+        """
         if self._kernel is None:
-            return reference_digests(self._key, batch)
-        return self._kernel.digests(self._key, [_column(each) for each in batch.columns], batch.num_rows)
+            digests[:], lengths[:] = reference_digests(self._key, batch)
+            return
+        columns = [_column(each) for each in batch.columns]
+        self._kernel.digests(self._key, columns, batch.num_rows, digests, lengths)
 
 
 def reference_digests(key: bytes, batch: pa.RecordBatch) -> tuple[Digests, Longs]:
@@ -144,26 +156,37 @@ class Chunker:
 
     def __init__(self, by: kernel.Kernel | None = None) -> None:
         self._kernel = by or kernel.found()
-        self._digests = np.empty((_GATHERED, DIGEST_BYTES), np.uint8)
-        self._lengths = np.empty(_GATHERED, np.int64)
+        self._digests = np.empty((0, DIGEST_BYTES), np.uint8)
+        self._lengths = np.empty(0, np.int64)
         self._count = 0
 
     def add(self, digests: Digests, lengths: Longs) -> list[Chunk]:
         """Take the next digests, and give chunks that are done: those that were completed some time ago."""
-        chunks, start = [], 0
-        while start < len(digests):
-            end = min(len(digests), start + _GATHERED - self._count)
-            held = slice(self._count, self._count + end - start)
-            self._digests[held], self._lengths[held] = digests[start:end], lengths[start:end]
-            self._count = held.stop
-            if self._count == _GATHERED:
-                chunks += self.finish()
-            start = end
-        return chunks
+        into = self.room(len(digests))
+        into[0][:], into[1][:] = digests, lengths
+        return self.filled(len(digests))
+
+    def room(self, count: int) -> tuple[Digests, Longs]:
+        """Where the next digests and lengths may be written, before `filled` takes them."""
+        end = self._count + count
+        if end > len(self._digests):
+            self._digests, digests = np.empty((end + _GATHERED, DIGEST_BYTES), np.uint8), self._digests
+            self._lengths, lengths = np.empty(end + _GATHERED, np.int64), self._lengths
+            self._digests[: self._count] = digests[: self._count]
+            self._lengths[: self._count] = lengths[: self._count]
+        return self._digests[self._count : end], self._lengths[self._count : end]
+
+    def filled(self, count: int) -> list[Chunk]:
+        """Take the digests that `room` was made for; what it gives is what `add` gives."""
+        self._count += count
+        return self._hashed(self._count - self._count % CHUNK_RECORDS) if self._count >= _GATHERED else []
 
     def finish(self) -> list[Chunk]:
         """The chunks that were not given yet, the last of them whole or not: a partition's end is its end."""
-        count, self._count = self._count, 0
+        return self._hashed(self._count)
+
+    def _hashed(self, count: int) -> list[Chunk]:
+        """The chunks of the first so many digests, which are let go."""
         starts = range(0, count, CHUNK_RECORDS)
         if not starts:
             return []
@@ -175,6 +198,10 @@ class Chunker:
         else:
             parts = (digests[start : start + CHUNK_RECORDS].tobytes() for start in starts)
             hashes = [chunk_hash([part], length) for part, length in zip(parts, lengths, strict=True)]
+        rest = slice(count, self._count)
+        self._count -= count
+        self._digests[: self._count] = self._digests[rest]
+        self._lengths[: self._count] = self._lengths[rest]
         return [Chunk(*each) for each in zip(records, lengths, hashes, strict=True)]
 
 

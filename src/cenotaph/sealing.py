@@ -8,8 +8,9 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -40,7 +41,8 @@ from cenotaph.records import (
     record_key,
 )
 from cenotaph.residue import sought
-from cenotaph.residue.needles import Known, Needles, distinct
+from cenotaph.residue.needles import KINDS, Needles
+from cenotaph.residue.numbers import Distinct, add_numbers, folded
 from cenotaph.scope import Selection
 from cenotaph.spelling import parts
 from cenotaph.store import NOTHING_AROUND, OpenReader, Partition, Reader, Skipping, Surroundings
@@ -49,7 +51,10 @@ from cenotaph_proof.seal import ChunkSeal
 LOOSE_NEEDLES = 4_096  # values a partition of columns that are not known to be personal
 LOOSE_KINDS = ("text", "number")
 PENDING_VALUES = 1 << 18
+MOST_REMEMBERED = 1 << 25  # values that a process has given; one takes ten to twenty bytes
+MOST_WAITING = 1 << 23  # values that a process gathers before they go to the annex
 KEPT_DIGESTS = 1 << 20
+BATCHES_AHEAD = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,20 +80,22 @@ class SealTask:
     partition: Partition
     case_key: bytes = field(repr=False)
     annex: Annex = field(repr=False)
-    part: str  # the document of the annex that takes what is sought
+    part: str  # how the names of the annex's documents begin that take what is sought
+    run: str = ""  # of tasks that give a value once a process; empty where one may be done again
 
 
 @dataclass(frozen=True, slots=True)
 class PartitionResult:
+    """What a partition came to, but for values and subjects that its process gave before in the same run."""
+
     chunks: tuple[Chunk, ...]
-    part: str  # the document of the annex that has what is sought
-    needles: str  # its digest
-    subjects: bytes = field(repr=False)  # sorted distinct uint64, one a subject
+    parts: tuple[tuple[str, str], ...]  # documents of the annex that have what is sought, and their digests
+    subjects: bytes = field(repr=False)  # uint64, one a subject
 
     def to_bytes(self) -> bytes:
         """A line of JSON, then the subjects as they are: they are most of it."""
         chunks = [[c.records, c.bytes, c.hash.hex()] for c in self.chunks]
-        head = json.dumps({"chunks": chunks, "part": self.part, "needles": self.needles}).encode()
+        head = json.dumps({"chunks": chunks, "parts": self.parts}).encode()
         return b"".join([head, b"\n", self.subjects])
 
     @classmethod
@@ -98,11 +105,11 @@ class PartitionResult:
         chunks = tuple(
             Chunk(records, size, bytes.fromhex(digest)) for records, size, digest in about["chunks"]
         )
-        return cls(chunks, about["part"], about["needles"], subjects)
+        return cls(chunks, tuple((str(name), str(digest)) for name, digest in about["parts"]), subjects)
 
     def documents(self) -> dict[str, str]:
         """The documents of the annex that it names, with their digests."""
-        return {self.part: self.needles}
+        return dict(self.parts)
 
 
 def needle_key(case_key: bytes) -> bytes:
@@ -145,7 +152,7 @@ class NeedleSource:
         """The needles, checked against the seal's digest; made once a process."""
         return _load_needles(self, case_key)
 
-    def known(self, case_key: bytes) -> Known:
+    def known(self, case_key: bytes) -> sought.KnownSought:
         """Which values are needles: a small part of the work."""
         return _load_known(self, case_key)
 
@@ -163,26 +170,117 @@ def _load_needles(source: NeedleSource, case_key: bytes) -> Needles:
 
 
 @lru_cache(maxsize=1)
-def _load_known(source: NeedleSource, case_key: bytes) -> Known:
-    return sought.known(source.read(case_key)[1], needle_key(case_key))
+def _load_known(source: NeedleSource, case_key: bytes) -> sought.KnownSought:
+    return sought.KnownSought(source.read(case_key)[1], needle_key(case_key))
 
 
 def seal_partition(task: SealTask) -> PartitionResult:
     """Read a partition once: its chunks, the subjects in it, and what is sought, which goes to the annex."""
-    target = task.target
-    builder = sought.SoughtBuilder(needle_key(task.case_key), target.kinds)
-    subjects = Subjects(task.case_key)
-    hasher = _Hasher(task.case_key, target)
-    values = _Values(builder, target.needles)
-    with naming(target.store), closing(target.opener(target.url, target.selection, target.around)) as reader:
-        for batch in reader.batches(task.partition):
-            hasher.add(batch)
-            if target.subject is not None:
-                subjects.add(batch.column(target.subject))
-            values.add(batch)
-    values.flush()
-    digest = task.annex.write(task.part, task.case_key, builder.finish())
-    return PartitionResult(tuple(hasher.finish()), task.part, digest, subjects.to_bytes())
+    memory = _recalled(task)
+    result = _Sealing(task, memory).result()
+    if task.run:  # not before: what an error kept from being written must be given again
+        _memories.append(memory)
+    return result
+
+
+class _Sealing:
+    """One partition being sealed."""
+
+    def __init__(self, task: SealTask, memory: _Memory) -> None:
+        self._task = task
+        self._memory = memory
+        self._hasher = _Hasher(task.case_key, task.target)
+        self._values = _Values(memory, task.target)
+        self._parts: list[tuple[str, str]] = []
+        self._subjects: list[bytes] = []
+
+    def result(self) -> PartitionResult:
+        target = self._task.target
+        with (
+            naming(target.store),
+            closing(target.opener(target.url, target.selection, target.around)) as reader,
+        ):
+            behind(self._add, reader.batches(self._task.partition))
+        self._values.flush()
+        self._write()
+        return PartitionResult(tuple(self._hasher.finish()), tuple(self._parts), b"".join(self._subjects))
+
+    def _add(self, batch: pa.RecordBatch) -> None:
+        self._hasher.add(batch)
+        self._values.add(batch)
+        full = self._memory.size > MOST_REMEMBERED
+        if full or self._memory.builder.waiting > MOST_WAITING:
+            self._write()
+        if full:
+            self._memory.forget()
+
+    def _write(self) -> None:
+        """What was gathered since the last time, where there is any."""
+        data = self._memory.builder.take()
+        self._subjects.append(self._memory.subjects.take())
+        if data is not None:
+            name = f"{self._task.part}-{len(self._parts)}"
+            self._parts.append((name, self._task.annex.write(name, self._task.case_key, data)))
+
+
+class _Memory:
+    """The values that a process has given in the run at hand: the same people are in every partition.
+
+    When it is full it forgets, and gives them again: the annex then has them twice, which does no harm.
+    """
+
+    def __init__(self, task: SealTask) -> None:
+        self._case_key = task.case_key
+        self.run = (task.run, task.case_key, task.target.kinds)
+        self.store = task.target.store
+        self.builder = sought.SoughtBuilder(needle_key(task.case_key), task.target.kinds)
+        self.subjects = Subjects(task.case_key)
+        self._persons_alone = set(KINDS)  # whose numbers are all numbers of subjects
+
+    def turn_to(self, store: str) -> None:
+        """Partitions come store by store, and subjects are counted by store."""
+        if store != self.store:
+            self.store, self.subjects = store, Subjects(self._case_key)
+            self._persons_alone = set()
+
+    def numbers(self, values: pa.Array, kind: str, *, subjects: bool) -> pa.Array:
+        """Take the numbers among some values, which may name `subjects`; give the others.
+
+        Where all numbers of a kind were subjects, one that is not new is no new subject: nobody is looked up
+        twice.
+        """
+        fresh, others = self.builder.numbers(values, kind)
+        if not subjects:
+            self._persons_alone.discard(kind)
+        elif kind in self._persons_alone:
+            self.subjects.give(fresh)
+            self.subjects.add(others)
+        else:
+            self.subjects.add(values)
+        return others
+
+    @property
+    def size(self) -> int:
+        return self.builder.size + self.subjects.size
+
+    def forget(self) -> None:
+        self.builder.forget()
+        self.subjects = Subjects(self._case_key)
+        self._persons_alone = set(KINDS)
+
+
+_memories: list[_Memory] = []  # of this process: one, or none
+
+
+def _recalled(task: SealTask) -> _Memory:
+    """The process's memory of this run; it is given back when the partition is sealed."""
+    new = _Memory(task)
+    while task.run and _memories:
+        memory = _memories.pop()
+        if memory.run == new.run:
+            memory.turn_to(task.target.store)
+            return memory
+    return new
 
 
 def seal_apart(task: SealTask) -> bytes:
@@ -268,26 +366,30 @@ _Which: TypeAlias = tuple[int, str, str]  # column, kind, Arrow type
 
 
 class _Values:
-    """Hands the values of a partition's needle columns to the builder: numbers as they come, others about
-    once.
+    """Hands the values of needle columns to the memory: numbers as they come, others about once.
 
     The same persons come in every batch; making the forms of a value costs a hundred times as much as
     seeing that it was there before. Columns not known to be personal give a few thousand values each.
     """
 
-    def __init__(self, builder: sought.SoughtBuilder, columns: Sequence[tuple[int, str]]) -> None:
-        self._builder = builder
-        self._columns = columns
+    def __init__(self, memory: _Memory, target: Target) -> None:
+        self._memory = memory
+        self._columns = target.needles
+        self._subject = target.subject
         self._pending: dict[_Which, list[pa.Array]] = {}
-        self._loose = dict.fromkeys((c for c, kind in columns if kind in LOOSE_KINDS), 0)
+        self._loose = dict.fromkeys((c for c, kind in self._columns if kind in LOOSE_KINDS), 0)
 
     def add(self, batch: pa.RecordBatch) -> None:
+        counted = self._subject is None
         for column, kind in self._columns:
             for part in leaves(batch.column(column)):
                 if column not in self._loose:
-                    self._take(column, kind, part)
+                    self._take(column, kind, part, subjects=column == self._subject)
                 elif kind == "text" or self._loose[column] < LOOSE_NEEDLES:
                     self._add_loose(column, kind, pc.unique(part))
+            counted |= column == self._subject and column not in self._loose
+        if not counted:
+            self._memory.subjects.add(batch.column(self._subject))
 
     def flush(self) -> None:
         for which in self._pending:
@@ -300,8 +402,8 @@ class _Values:
         self._loose[column] += len(chosen)
         self._take(column, kind, chosen)
 
-    def _take(self, column: int, kind: str, values: pa.Array) -> None:
-        rest = self._builder.numbers(values, kind)
+    def _take(self, column: int, kind: str, values: pa.Array, *, subjects: bool = False) -> None:
+        rest = self._memory.numbers(values, kind, subjects=subjects)
         if not len(rest):
             return
         which = (column, kind, str(rest.type))
@@ -312,7 +414,7 @@ class _Values:
     def _settle(self, which: _Which) -> None:
         pending, self._pending[which] = self._pending[which], []
         if pending:
-            self._builder.add(pc.unique(pa.chunked_array(pending)), which[1])
+            self._memory.builder.add(pc.unique(pa.chunked_array(pending)), which[1])
 
 
 def partition_chunks(case_key: bytes, target: Target, batches: Iterable[pa.RecordBatch]) -> list[Chunk]:
@@ -385,7 +487,9 @@ class SealedPartition:
 
     def check(self, batches: Iterable[pa.RecordBatch]) -> None:
         """Raises: DriftError unless the batches are exactly what was sealed."""
-        hasher = _Hasher(self._case_key, self._target, keep=KEPT_DIGESTS)
+        hasher = _Hasher(
+            self._case_key, self._target, keep=self.records if self.records <= KEPT_DIGESTS else 0
+        )
         for batch in batches:
             hasher.add(batch)
         found = [(c.records, c.bytes, c.hash) for c in hasher.finish()]
@@ -438,24 +542,28 @@ class Subjects:
 
     def __init__(self, case_key: bytes) -> None:
         self._key = HKDFExpand(SHA256(), 32, b"cenotaph/v1 subjects").derive(case_key)
-        self._seen: list[npt.NDArray[np.uint64]] = []
-        self._waiting = 0
+        self._seen = Distinct()
+        self._given: list[npt.NDArray[np.uint64]] = []
 
     def add(self, column: pa.Array) -> None:
         for part in leaves(column):
-            numbers, others = sought.split(part, fold=True)
-            self._seen += [numbers, self._fingerprints(others)]
-            self._waiting += len(numbers) + len(others)
-        if self._waiting > PENDING_VALUES:
-            self._settle()
+            _, others = add_numbers(self._seen, part, fold=True)
+            if len(others):
+                self._seen.add(self._fingerprints(others))
 
-    def to_bytes(self) -> bytes:
-        self._settle()
-        return self._seen[0].tobytes()
+    def give(self, words: npt.NDArray[np.uint64]) -> None:
+        """Those that have these numbers, as `sought.split` gives them, without remembering them."""
+        self._given.append(folded(words))
 
-    def _settle(self) -> None:
-        self._seen = [distinct(np.concatenate([np.zeros(0, np.uint64), *self._seen]))]
-        self._waiting = 0
+    def take(self) -> bytes:
+        """Those that came since this was last asked, as uint64. What was added is given no more."""
+        given, self._given = self._given, []
+        return np.concatenate([self._seen.fresh(), *given]).tobytes()
+
+    @property
+    def size(self) -> int:
+        """How many are remembered, at most."""
+        return self._seen.size
 
     def _fingerprints(self, values: pa.Array) -> npt.NDArray[np.uint64]:
         by = kernel.found()
@@ -475,13 +583,40 @@ class Persons:
     """How many distinct subjects several partitions have together: `len`."""
 
     def __init__(self) -> None:
-        self._seen = sought.Distinct()
+        self._seen = Distinct()
 
     def add(self, subjects: bytes) -> None:
         self._seen.add(np.frombuffer(subjects, np.uint64))
+        self._seen.fresh()  # asked for by nobody
 
     def __len__(self) -> int:
         return len(self._seen)
+
+    @classmethod
+    def together(cls, several: Collection[Persons]) -> int:
+        """How many distinct subjects these have."""
+        if len(several) == 1:
+            return len(*several)
+        every = cls()
+        for persons in several:
+            every.add(persons._seen.words().tobytes())
+        return len(every)
+
+
+def behind(work: Callable[[pa.RecordBatch], None], batches: Iterable[pa.RecordBatch]) -> None:
+    """Give each batch to `work`, in order and in another thread, while the next one is read.
+
+    Decoding and digesting take about as long, and neither holds Python's lock for most of it. An error of
+    `work` is raised here, perhaps some batches later.
+    """
+    with ThreadPoolExecutor(1) as pool:
+        waiting: deque[Future[None]] = deque()
+        for batch in batches:
+            waiting.append(pool.submit(work, batch))
+            if len(waiting) > BATCHES_AHEAD:
+                waiting.popleft().result()
+        for one in waiting:
+            one.result()
 
 
 class _Hasher:
@@ -499,14 +634,17 @@ class _Hasher:
         self._seen: list[Digests] = []
 
     def add(self, batch: pa.RecordBatch) -> None:
-        digests, lengths = self._digester.digests(batch)
-        if self._wanted:
-            self._seen.append(digests[: self._wanted])
-            self._wanted -= len(self._seen[-1])
         if self._unordered is not None:
+            digests, lengths = self._digester.digests(batch)
             self._unordered.append((digests, lengths))
         else:
-            self._chunks += self._chunker.add(digests, lengths)
+            digests, lengths = self._chunker.room(batch.num_rows)
+            self._digester.write(batch, digests, lengths)
+        if self._wanted:
+            self._seen.append(digests[: self._wanted].copy())
+            self._wanted -= len(self._seen[-1])
+        if self._unordered is None:
+            self._chunks += self._chunker.filled(batch.num_rows)
 
     def seen(self) -> Digests:
         return np.concatenate([as_digests(b""), *self._seen])

@@ -34,8 +34,8 @@ TYPES = [pa.string(), pa.large_string(), pa.binary(), pa.large_binary(), pa.stri
 
 def part(values: pa.Array, kind: str, stores: tuple[str, ...] = ()) -> bytes:
     builder = sought.SoughtBuilder(KEY, stores)
-    builder.add(builder.numbers(values, kind), kind)
-    return builder.finish()
+    builder.add(builder.numbers(values, kind)[1], kind)
+    return builder.take() or b""
 
 
 def built(values: pa.Array, kind: str, stores: tuple[str, ...] = ()) -> Needles:
@@ -61,7 +61,7 @@ def test_parts_have_values_in_common() -> None:
     """A person in two partitions is one needle, and is known by any type."""
     parts = [part(pa.array(some), "phone") for some in (PHONES[:200], [*PHONES[100:], "Nobody-4711"])]
 
-    found, known = sought.needles(parts, KEY), sought.known(parts, KEY)
+    found, known = sought.needles(parts, KEY), sought.KnownSought(parts, KEY)
 
     assert len(found) == len(known) == len(PHONES) + 1
     asked = pa.array([PHONES[0], "13999999999", None, "Nobody-4711"])
@@ -78,9 +78,7 @@ def test_of_other_values_nothing_is_kept() -> None:
     for text in texts:
         for codec in ("utf-8", "utf-16-le", "utf-16-be", "gb18030"):
             assert text.encode(codec) not in data
-    assert len(part(pa.array(PHONES), "phone")) - len(part(pa.array([], pa.string()), "phone")) == 8 * len(
-        PHONES
-    )
+    assert len(part(pa.array(PHONES), "phone")) - len(part(pa.array(PHONES[:100]), "phone")) == 8 * 200
 
 
 @settings(max_examples=60, deadline=None)
@@ -166,3 +164,50 @@ def test_damaged_parts_are_refused(spot: int) -> None:
     data[spot] ^= 0x80
     with pytest.raises(UsageError):
         sought.Part.from_bytes(bytes(data))
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.lists(st.integers(0, 60), max_size=40), max_size=8))
+def test_words_are_given_once_with_and_without_the_kernel(batches: list[list[int]]) -> None:
+    """Each when it is first asked for what is new, in order; 0 is none; and all of them at any time."""
+    with pytest.MonkeyPatch.context() as patch:
+        several = [sought.Distinct()]
+        patch.setattr(kernel, "found", lambda: None)
+        several.append(sought.Distinct())
+        seen: set[int] = set()
+        for batch in batches:
+            new = sorted({*batch} - seen - {0})
+            seen |= {*new}
+            for each in several:
+                each.add(np.array(batch, np.uint64))
+                assert each.waiting >= len(new)
+                assert each.fresh().tolist() == new
+                assert each.words().tolist() == sorted(seen)
+                assert each.size >= len(each) == len(seen)
+
+
+def test_a_table_grows_with_its_words() -> None:
+    """Many times the slots that it began with, and a hundred thousand at once."""
+    words = np.random.default_rng(1).integers(1, 2**63, 100_000, np.uint64)
+    distinct = sought.Distinct()
+    for some in (words[:10], words[:30_000], words):
+        distinct.add(some)
+    assert distinct.words().tolist() == np.unique(words).tolist()
+
+
+def test_a_builder_gives_a_value_once() -> None:
+    """Numbers and others, until it is told to forget; nothing new is no part."""
+    builder = sought.SoughtBuilder(KEY)
+    values = pa.array(["13800138000", "somebody@example.org"])
+
+    def given() -> bytes | None:
+        builder.add(builder.numbers(values, "text")[1], "text")
+        return builder.take()
+
+    whole = given()
+    assert whole == part(values, "text")
+    assert given() is None
+    values = pa.array(["13800138000", "somebody@example.org", "else@example.org"])
+    assert given() == part(values.slice(2), "text")
+    builder.forget()
+    assert given() == part(values, "text")

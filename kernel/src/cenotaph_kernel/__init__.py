@@ -32,6 +32,7 @@ __all__ = [
     "copied_fields",
     "copied_rows",
     "digest",
+    "distinct",
     "field_numbers",
     "field_octets",
     "find_magics",
@@ -54,7 +55,7 @@ __all__ = [
 Buffer: TypeAlias = Any  # collections.abc.Buffer from Python 3.12 on
 
 CHUNK_RECORDS: Final = 4096
-INTERFACE: Final = 7  # counts up when a caller that was not changed would go wrong
+INTERFACE: Final = 8  # counts up when a caller that was not changed would go wrong
 KEY_BYTES: Final = 64
 DIGEST_BYTES: Final = 32
 FORM_BYTES: Final = 34
@@ -213,6 +214,22 @@ def numbers(column: Column, rows: int, words: Buffer, there: Buffer, *, fold: bo
     _fill(given, column, held)
     words, there = _room(words, "uint64_t[]", rows), _room(there, "uint8_t[]", rows)
     _done(_lib.cenotaph_numbers(given, fold, rows, words, there))
+
+
+def distinct(words: Buffer, secret: int, slots: Buffer, fresh: Buffer | None) -> int:
+    """Put words (uint64) into slots, which are 0 where they are empty, unless they are there, and write those
+    that were not to `fresh`, if it is given, in order. Returns how many they are. 0 is no word.
+
+    `secret` are 64 bits that fix where words lie. Raises MalformedError where there are too few slots.
+    """
+    given, room, made = (
+        _ffi.from_buffer("uint64_t[]", words),
+        _room(slots, "uint64_t[]", 0),
+        _ffi.new("size_t *"),
+    )
+    into = _ffi.NULL if fresh is None else _room(fresh, "uint64_t[]", len(given))
+    _done(_lib.cenotaph_distinct(given, len(given), secret, room, len(room), into, made))
+    return int(made[0])
 
 
 class Forms(NamedTuple):

@@ -34,8 +34,7 @@ import pyarrow.compute as pc
 from cenotaph import kernel
 from cenotaph.errors import UsageError
 from cenotaph.residue import postgres_forms
-from cenotaph.residue.numbers import Distinct, Numbers, are_words, split, texts
-from cenotaph.residue.numbers import distinct as distinct  # which sealing takes from here
+from cenotaph.residue.numbers import Distinct, Numbers, are_words, distinct, in_sorted, split, texts
 
 FORMS: Mapping[str, Callable[[str], Iterator[tuple[str, bytes | None]]]] = {
     "postgresql": postgres_forms.of,
@@ -157,6 +156,14 @@ class NeedleBuilder:
         self._forms: list[_Forms] = []
         self._skipped: Counter[str] = Counter()
         self._numbers: dict[int, Distinct] = {}
+        self._given: _Words = _NO_WORDS  # what `take` gave, sorted
+
+    @property
+    def size(self) -> int:
+        """How many values are remembered, at most."""
+        return (
+            len(self._known) + sum(map(len, self._fresh)) + sum(each.size for each in self._numbers.values())
+        )
 
     def add_numbers(self, words: _Words, kind: str) -> None:
         """Add numbers (`numbers.split`)."""
@@ -184,6 +191,25 @@ class NeedleBuilder:
             postgres=postgres_forms.of in self._own,
         )
         return Needles(self._key, self._known, _sorted_forms(forms), numbers, Counter(self._skipped))
+
+    def take(self) -> Needles:
+        """The needles of the values that came since this was last asked. The builder remembers those, and
+        gives them no more."""
+        self._settle()
+        names = self._known[~in_sorted(self._given, self._known)]
+        numbers = [(code, numbers.fresh()) for code, numbers in self._numbers.items()]
+        forms = np.concatenate([np.zeros(0, dtype=_FORM), *self._forms])
+        skipped, self._given, self._forms, self._skipped = self._skipped, self._known, [], Counter()
+        own = postgres_forms.of in self._own
+        return Needles(
+            self._key, names, _sorted_forms(forms), _numbers(self._hash, numbers, postgres=own), skipped
+        )
+
+    @property
+    def waiting(self) -> int:
+        """How many values `take` would give, at most."""
+        numbers = sum(each.waiting for each in self._numbers.values())
+        return len(self._known) + sum(map(len, self._fresh)) - len(self._given) + numbers
 
     def _add(self, values: pa.Array, kind: int) -> None:
         if KINDS[kind] != "blob" and len(values):
@@ -238,9 +264,9 @@ class NeedleBuilder:
         return values.take(pa.array(rows[~done]))
 
     def _has_seen(self, names: _Words) -> npt.NDArray[np.bool_]:
-        seen = _in_sorted(self._known, names)
+        seen = in_sorted(self._known, names)
         for fresh in self._fresh:
-            seen |= _in_sorted(fresh, names)
+            seen |= in_sorted(fresh, names)
         return seen
 
     def _forms_of(self, plain: bytes, text: str | None) -> Iterator[tuple[int, bytes | None]]:
@@ -279,7 +305,7 @@ class Known:
         _kind_code(kind)
         chunks = values.chunks if isinstance(values, pa.ChunkedArray) else [values]
         values_ = [plain for chunk in chunks for plain in _plain_or_none(chunk, kind)]
-        found = _in_sorted(self._names, _Hash(self._key).wholes(plain or b"" for plain in values_))
+        found = in_sorted(self._names, _Hash(self._key).wholes(plain or b"" for plain in values_))
         present = np.array([plain is not None for plain in values_], dtype=bool)
         return np.asarray(found & present, dtype=bool)
 
@@ -813,17 +839,11 @@ def _sorted_forms(forms: _Forms) -> _Forms:
     return ordered
 
 
-def _in_sorted(known: _Words, names: _Words) -> npt.NDArray[np.bool_]:
-    if not len(known):
-        return np.zeros(len(names), dtype=bool)
-    return np.equal(known[np.minimum(np.searchsorted(known, names), len(known) - 1)], names)
-
-
 def _check(names: _Words, forms: _Forms) -> None:
     sound = (
         bool((names[1:] > names[:-1]).all())
         and bool((forms["whole"][1:] >= forms["whole"][:-1]).all())
-        and bool(_in_sorted(names, forms["needle"].astype(np.uint64)).all())
+        and bool(in_sorted(names, forms["needle"].astype(np.uint64)).all())
         and bool((forms["encoding"] < len(ENCODINGS)).all() and (forms["kind"] < len(KINDS)).all())
         and bool((_widths(forms) > 0).all())
         and bool((forms["window"] + _widths(forms) <= forms["length"]).all())

@@ -18,6 +18,7 @@ A number here has at most 18 digits, the last of which may be an X. As a word: i
 
 from __future__ import annotations
 
+import secrets
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -47,6 +48,7 @@ _GROUPS, _FEW_GROUPS = 5, 3  # digits to the base 10,000: at most, and fewer tha
 _FULL = 5
 _SAMPLE = 4096
 _A_LINE = 8  # numbers a word of the filter
+_FEWEST_SLOTS = 1 << 10
 
 _Words: TypeAlias = npt.NDArray[np.uint64]
 _Ints: TypeAlias = npt.NDArray[np.int64]
@@ -75,14 +77,42 @@ def split(values: pa.Array, *, fold: bool = False) -> tuple[_Words, pa.Array]:
     With `fold`, values are taken without the white space around them and in capitals, as far as ASCII has
     them; the others come as they are.
     """
+    words, others = _told(values, fold)
+    return words[words > 0], others
+
+
+def _told(values: pa.Array, fold: bool) -> tuple[_Words, pa.Array]:
+    """As `split`, with zeros among the words."""
     by = kernel.found()
     if by is None or not kernel.has_values(values.type):
         return _split(values, fold)
     words, there = by.numbers(values, fold=fold)
-    is_number = there == kernel.NUMBER
-    if is_number.all():
+    is_other = there == kernel.OTHER
+    if not is_other.any():
         return words, values.slice(0, 0)
-    return words[is_number], values.take(pa.array(np.flatnonzero(there == kernel.OTHER)))
+    return words, values.take(pa.array(np.flatnonzero(is_other)))
+
+
+def add_numbers(to: Distinct, values: pa.Array, *, fold: bool = False) -> tuple[_Words, pa.Array]:
+    """Take the numbers among some values, as `split` tells them; give those that may be new, and the rest."""
+    words, others = _told(values, fold)
+    return to.add(words), others
+
+
+def folded(words: _Words) -> _Words:
+    """Numbers as `split` gives them with `fold`: an X at the end is one in either case."""
+    words = words[words > 0]
+    power = POWERS[np.maximum(np.searchsorted(POWERS, words, "right") - 1, 0)]
+    return np.where(words // power == 3, words - power, words)
+
+
+def by_row(values: pa.Array) -> _Words:
+    """The word of each value; 0 for one that is no number."""
+    by = kernel.found()
+    if by is not None and kernel.has_values(values.type):
+        return by.numbers(values)[0]
+    found = (split(values.slice(row, 1))[0] for row in range(len(values)))
+    return np.array([word[0] if len(word) else 0 for word in found], np.uint64)
 
 
 def texts(words: _Words) -> pa.Array:
@@ -116,28 +146,101 @@ def distinct(words: _Words) -> _Words:
     return words if new.all() else words[new]
 
 
+def in_sorted(known: _Words, words: _Words) -> npt.NDArray[np.bool_]:
+    """Which of these words are among those, which ascend."""
+    if not len(known):
+        return np.zeros(len(words), np.bool_)
+    return np.equal(known[np.minimum(np.searchsorted(known, words), len(known) - 1)], words)
+
+
 class Distinct:
-    """Words, sorted, each once. `len` counts them."""
+    """Words, each once; 0 is none. `len` counts them.
+
+    In a table of the kernel's where there is one, two fifths to four fifths full; else sorted, against which
+    the table is tested.
+    """
 
     def __init__(self) -> None:
-        self._settled = _NO_WORDS
-        self._waiting: list[_Words] = []
-        self._size = 0
+        self._fresh: list[_Words] = []
+        self._fresh_size = 0
+        self._table = _Table(found) if (found := kernel.found()) is not None else None
+        self._settled, self._waiting = _NO_WORDS, _NO_WORDS
 
-    def add(self, words: _Words) -> None:
-        self._waiting.append(words)
-        self._size += len(words)
-        if self._size > max(AT_A_TIME, len(self._settled)):
-            self.words()
+    def add(self, words: _Words) -> _Words:
+        """Take some words; give those that may be new."""
+        if self._table is not None:
+            fresh = [self._table.add(words[at : at + AT_A_TIME]) for at in range(0, len(words), AT_A_TIME)]
+            for some in fresh:
+                self._keep(some)
+            return fresh[0] if len(fresh) == 1 else np.concatenate([_NO_WORDS, *fresh])
+        self._waiting = np.concatenate([self._waiting, words])
+        if len(self._waiting) > max(AT_A_TIME, len(self._settled)):
+            self._settle()
+        return words
 
     def __len__(self) -> int:
-        return len(self.words())
+        self._settle()
+        return len(self._settled) if self._table is None else self._table.count
 
     def words(self) -> _Words:
-        if self._waiting:
-            self._settled = distinct(np.concatenate([self._settled, *self._waiting]))
-            self._waiting, self._size = [], 0
-        return self._settled
+        """All of them, ascending."""
+        self._settle()
+        return self._settled if self._table is None else self._table.words()
+
+    def fresh(self) -> _Words:
+        """Those that are new since this was last asked, ascending."""
+        self._settle()
+        fresh = np.sort(np.concatenate([_NO_WORDS, *self._fresh]))
+        self._fresh, self._fresh_size = [], 0
+        return fresh
+
+    @property
+    def waiting(self) -> int:
+        """How many `fresh` would give, at most."""
+        return self._fresh_size + len(self._waiting)
+
+    @property
+    def size(self) -> int:
+        """How many there are, at most; `len` may have to sort them."""
+        return len(self._settled) + len(self._waiting) if self._table is None else self._table.count
+
+    def _keep(self, fresh: _Words) -> None:
+        if len(fresh):
+            self._fresh.append(fresh)
+            self._fresh_size += len(fresh)
+
+    def _settle(self) -> None:
+        if len(self._waiting):
+            words = distinct(self._waiting)
+            words = words[(words > 0) & ~in_sorted(self._settled, words)]
+            self._keep(words)
+            self._settled = np.sort(np.concatenate([self._settled, words]))
+            self._waiting = _NO_WORDS
+
+
+class _Table:
+    """Words in slots, for the kernel."""
+
+    def __init__(self, by: kernel.Kernel) -> None:
+        self._by = by
+        self._secret = secrets.randbits(64)
+        self._slots = np.zeros(_FEWEST_SLOTS, np.uint64)
+        self._scratch = np.empty(0, np.uint64)
+        self.count = 0
+
+    def add(self, words: _Words) -> _Words:
+        """Those that were not there."""
+        while 5 * (self.count + len(words)) > 4 * len(self._slots):
+            old, self._slots = self._slots, np.zeros(2 * len(self._slots), np.uint64)
+            self._by.distinct(old, self._secret, self._slots, None)
+        if len(self._scratch) < len(words):
+            self._scratch = np.empty(len(words), np.uint64)
+        made = self._by.distinct(np.ascontiguousarray(words), self._secret, self._slots, self._scratch)
+        self.count += made
+        return self._scratch[:made].copy()
+
+    def words(self) -> _Words:
+        return np.sort(self._slots[self._slots > 0])
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,7 +263,7 @@ class Numbers:
         by = kernel.found()
         if by is not None:
             return np.asarray(by.look_up(self._index, words) >= 0)
-        return np.equal(self.words[np.minimum(np.searchsorted(self.words, words), len(self) - 1)], words)
+        return in_sorted(self.words, words)
 
     def hashed(self, words: _Words) -> _Words:
         """Keyed: each word has another, and who lacks the key cannot tell which."""

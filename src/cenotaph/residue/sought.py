@@ -25,39 +25,65 @@ import pyarrow as pa
 
 from cenotaph.errors import UsageError
 from cenotaph.residue.needles import KINDS, Known, NeedleBuilder, Needles
-from cenotaph.residue.numbers import AT_A_TIME, Distinct, are_words, split, texts
+from cenotaph.residue.numbers import (
+    AT_A_TIME,
+    Distinct,
+    add_numbers,
+    are_words,
+    by_row,
+    in_sorted,
+    split,
+    texts,
+)
 
-__all__ = ["Distinct", "Part", "SoughtBuilder", "known", "needles", "split", "texts"]
+__all__ = ["Distinct", "KnownSought", "Part", "SoughtBuilder", "needles", "split", "texts"]
 
 _MAGIC = b"cenotaph sought v1\n"
+_NO_WORDS: npt.NDArray[np.uint64] = np.zeros(0, np.uint64)
 _Words: TypeAlias = npt.NDArray[np.uint64]
 
 
 class SoughtBuilder:
-    """Collects the values of a partition, and keeps each once."""
+    """Collects values, and gives each once: what it has given it remembers."""
 
     def __init__(self, key: bytes, stores: Collection[str] = ()) -> None:
         """As `NeedleBuilder`."""
-        self._rest = NeedleBuilder(key, stores)
+        self._made_for = key, stores
+        self.forget()
+
+    def forget(self) -> None:
+        """Begin anew."""
+        self._rest = NeedleBuilder(*self._made_for)
         self._numbers = {kind: Distinct() for kind in KINDS}
 
-    def numbers(self, values: pa.Array, kind: str) -> pa.Array:
-        """Take the numbers among some values, and give the others."""
+    def numbers(self, values: pa.Array, kind: str) -> tuple[npt.NDArray[np.uint64], pa.Array]:
+        """Take the numbers among some values; give those that may be new, and the other values."""
         if kind == "blob" or not len(values):
-            return values
-        words, others = split(values)
-        self._numbers[kind].add(words)
-        return others
+            return _NO_WORDS, values
+        return add_numbers(self._numbers[kind], values)
 
     def add(self, values: pa.Array | pa.ChunkedArray, kind: str) -> None:
         """As `NeedleBuilder.add`."""
         self._rest.add(values, kind)
 
-    def finish(self) -> bytes:
-        """A part, for the caller to encrypt."""
-        numbers = (self._numbers[kind].words() for kind in KINDS)
-        pieces = [piece for words in numbers for piece in (np.uint64(len(words)).tobytes(), words.tobytes())]
-        return b"".join([_MAGIC, *pieces, self._rest.finish().to_bytes()])
+    def take(self) -> bytes | None:
+        """A part with what came since this was last asked, for the caller to encrypt; None for nothing."""
+        rest = self._rest.take()
+        numbers = [self._numbers[kind].fresh() for kind in KINDS]
+        if not (rest.fingerprints or len(rest) or rest.skipped or any(map(len, numbers))):
+            return None
+        pieces = (piece for words in numbers for piece in (np.uint64(len(words)).tobytes(), words.tobytes()))
+        return b"".join([_MAGIC, *pieces, rest.to_bytes()])
+
+    @property
+    def waiting(self) -> int:
+        """How many values `take` would give, about."""
+        return sum(numbers.waiting for numbers in self._numbers.values()) + self._rest.waiting
+
+    @property
+    def size(self) -> int:
+        """How many values are remembered, at most."""
+        return sum(numbers.size for numbers in self._numbers.values()) + self._rest.size
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,10 +110,24 @@ class Part:
         return cls(numbers, Needles.from_bytes(data[at:]))
 
 
-def known(parts: Iterable[bytes], key: bytes) -> Known:
-    """Which values are sought, without what it takes to search for them."""
-    every = _Every(parts)
-    return Known.of(key, (texts(words) for _, words in every.numbers()), every.rest)
+class KnownSought:
+    """Which values are sought, and nothing to search for them with. `len` counts them."""
+
+    def __init__(self, parts: Iterable[bytes], key: bytes) -> None:
+        every = _Every(parts)
+        self._rest = Known.of(key, (), every.rest)
+        numbers = Distinct()
+        for _, words in every.numbers():
+            numbers.add(words)
+        self._words = numbers.words()
+
+    def __len__(self) -> int:
+        return len(self._words) + len(self._rest)
+
+    def contains(self, values: pa.Array, kind: str) -> npt.NDArray[np.bool_]:
+        """Which of these values are sought, whatever kind they were added as. Nulls are not."""
+        found = self._rest.contains(values, kind)
+        return found | in_sorted(self._words, by_row(values))
 
 
 def needles(parts: Iterable[bytes], key: bytes, stores: Collection[str] = ()) -> Needles:

@@ -96,15 +96,16 @@ class _Found:
     def __init__(self) -> None:
         self.results: dict[Where, PartitionResult] = {}
         self.persons: dict[str, Persons] = {}  # by store
-        self.everybody = Persons()
 
     def add(self, where: Where, result: PartitionResult) -> None:
         self.persons.setdefault(where[0], Persons()).add(result.subjects)
-        self.everybody.add(result.subjects)
         self.results[where] = replace(result, subjects=b"")
 
     def count(self, store: str) -> int:
         return len(self.persons.get(store, ()))
+
+    def everybody(self) -> int:
+        return Persons.together(self.persons.values())
 
 
 class _SoFar:
@@ -133,8 +134,8 @@ class _SoFar:
         self.annex.write(self._name(where), self._key, result.to_bytes())
 
     def part(self, where: Where) -> str:
-        """A new document, for what is sought of a partition: an earlier seal names others, and is good until
-        this one is signed."""
+        """How new documents for what is sought of a partition are named: an earlier seal names others, and is
+        good until this one is signed."""
         return f"{PART}{self._label(where)}-{os.urandom(4).hex()}"
 
     def _name(self, where: Where) -> str:
@@ -157,6 +158,8 @@ def _digest(
     """Every partition's result, in the order of the inventory."""
     tasks = []
     found = _Found()
+    # A cluster may do a task again, and lose what came of it the first time.
+    run = os.urandom(8).hex() if elsewhere is None else ""
     for store, collection, partition in clear.partitions():
         where = (store.name, collection.ordinal, partition.index)
         kept = so_far.load(where)
@@ -165,7 +168,7 @@ def _digest(
             continue
         url = desk.config.url(desk.config.find(store.name))
         target = estates.target(desk.config, opener, store, collection, url)
-        tasks.append(SealTask(target, partition, key, so_far.annex, so_far.part(where)))
+        tasks.append(SealTask(target, partition, key, so_far.annex, so_far.part(where), run))
     # What is predicted for this machine is not learned from a cluster.
     stage = "seal" if elsewhere is None else "seal elsewhere"
     with (
@@ -240,7 +243,7 @@ def _body(
         stores=stores,
         needles=needles,
         annex=annex,
-        persons=len(found.everybody),
+        persons=found.everybody(),
     )
 
 
@@ -256,7 +259,7 @@ def _chunks(result: PartitionResult) -> tuple[ChunkSeal, ...]:
 
 
 def _needles(results: dict[Where, PartitionResult], kinds: Sequence[str]) -> NeedleList:
-    return NeedleList(tuple((r.part, r.needles) for r in results.values()), tuple(kinds))
+    return NeedleList(tuple(part for r in results.values() for part in r.parts), tuple(kinds))
 
 
 def _derive_key(desk: Desk, case: Case) -> bytes:

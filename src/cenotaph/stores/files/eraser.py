@@ -136,7 +136,7 @@ class FilesEraser:
         # before the exchange nothing of a rewritten file may have changed
         untouched = begun.todo[index] == REWRITE and at == path
         proof = pages.untouched if untouched else pages.zero_or_as_sealed
-        if not proof(found.fd, bound.size, begun.key, prints):
+        if not proof(found.fd, bound.size, begun.key_of(index), prints):
             raise DriftError("a file whose erasing was interrupted has changed since", hint=_HINT)
         return found
 

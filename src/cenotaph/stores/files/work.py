@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import secrets
 import stat
@@ -135,6 +136,10 @@ class Begun:
     blocks: tuple[int, ...]  # bytes of storage, a file each
     in_place: tuple[int, ...]  # 1 where overwriting reaches the content
 
+    def key_of(self, index: int) -> bytes:
+        """What one file's pages are fingerprinted with."""
+        return _key_of(self.key, index)
+
     def state(self) -> State:
         return {
             "v": 1,
@@ -153,8 +158,8 @@ def remember(files: list[Open], todo: list[int]) -> Begun:
     """Fingerprint the files. They are read through the leased descriptors, after the seal was checked."""
     key = secrets.token_bytes(32)
     prints = tuple(
-        "" if what == LEAVE else pages.fingerprint(file.fd, file.bound.size, key)
-        for file, what in zip(files, todo, strict=True)
+        "" if what == LEAVE else pages.fingerprint(file.fd, file.bound.size, _key_of(key, index))
+        for index, (file, what) in enumerate(zip(files, todo, strict=True))
     )
     return Begun(
         key=key,
@@ -166,6 +171,10 @@ def remember(files: list[Open], todo: list[int]) -> Begun:
         blocks=tuple(os.fstat(file.fd).st_blocks * 512 for file in files),
         in_place=tuple(int(file.in_place) for file in files),
     )
+
+
+def _key_of(key: bytes, index: int) -> bytes:
+    return hashlib.blake2b(index.to_bytes(8), key=key, digest_size=32).digest()
 
 
 def parse(state: Mapping[str, object], files: int) -> Begun:
