@@ -14,8 +14,9 @@ from pathlib import Path
 import clusters
 import pytest
 
+import postgres_server
 from cenotaph_proof.statements import Seal, SealStore
-from small_case import STORES, SmallCase, build_estate
+from small_case import STORES, SmallCase, build_estate, people
 
 pytestmark = pytest.mark.slow
 CHILD = "cenotaph.engines.child"
@@ -109,6 +110,26 @@ def test_what_a_store_says_on_a_cluster_is_what_it_says_here(case: SmallCase, sa
 
 def _error(told: str) -> str:
     return "".join(line for line in told.splitlines() if line.startswith("cenotaph: error: store health"))
+
+
+@_wants("pysail", "pyspark", "grpc", "psycopg")
+def test_tables_of_a_server_are_read_by_the_workers(tmp_path: Path, sail: clusters.Cluster) -> None:
+    """They connect by the address in the case; what they seal is what is sealed here."""
+    postgres_server.need()
+    server = postgres_server.shared()
+    rows = ", ".join(f"({n}, '{p.identity}', '{p.phone}')" for n, p in enumerate(people(0, 40)))
+    name = server.database(
+        "CREATE TABLE visits (id int PRIMARY KEY, id_number text, phone text)",
+        f"INSERT INTO visits VALUES {rows}",
+    )
+    case = SmallCase.make(tmp_path, f'[[store]]\nname = "register"\nurl = "{server.url(name)}"\n')
+    case.go("open", "survey")
+    code, _, errors = _ended(_seal(case, *_on(sail)))
+    assert code == 0, errors
+    there = _told(case)
+    case.seal()
+    assert there == _told(case)
+    assert there[1] == 40
 
 
 @_wants("pyspark.sbin", "py4j")
