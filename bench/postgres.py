@@ -29,7 +29,7 @@ from cenotaph.scope import EVERYTHING
 from cenotaph.sealing import PART, SealTask, Target, seal_partition
 from cenotaph.stores.postgres import open_reader
 
-if __name__ == "__main__":  # children import this file, too, and what tests need takes them a second
+if __name__ != "__mp_main__":  # children import this file, too, and what tests need takes them a second
     sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
     import postgres_server
     from small_case import SmallCase
@@ -95,10 +95,6 @@ def steps(url: str, folder: Path) -> dict[str, Callable[[], object]]:
     )
     case = surveyed(url, folder)
 
-    def copied(query: str) -> Callable[[], object]:
-        line = ["psql", "-qXd", url, "-c", f"COPY {query} TO STDOUT (FORMAT BINARY)"]
-        return lambda: subprocess.check_call(line, stdout=subprocess.DEVNULL)  # noqa: S603
-
     def read() -> None:
         for partition in partitions:
             for _ in reader.batches(partition):
@@ -115,8 +111,8 @@ def steps(url: str, folder: Path) -> dict[str, Callable[[], object]]:
             seal_partition(SealTask(target, partition, bytes(32), annex, f"{PART}{partition.index}"))
 
     return {
-        "COPY, order of the file": copied("tests"),
-        "COPY, order of the key": copied("(SELECT * FROM tests ORDER BY id)"),
+        "COPY, order of the file": copied(url, "tests"),
+        "COPY, order of the key": copied(url, "(SELECT * FROM tests ORDER BY id)"),
         "read into Arrow": read,
         "read and digested": digested,
         "partitions sealed": sealed,
@@ -124,9 +120,15 @@ def steps(url: str, folder: Path) -> dict[str, Callable[[], object]]:
     }
 
 
-def surveyed(url: str, folder: Path) -> SmallCase:
-    """A case about the table, ready to be sealed."""
-    case = SmallCase.make(folder, STORE.format(url), limits="")
+def copied(url: str, query: str) -> Callable[[], object]:
+    """The server's own COPY to nowhere."""
+    line = ["psql", "-qXd", url, "-c", f"COPY {query} TO STDOUT (FORMAT BINARY)"]
+    return lambda: subprocess.check_call(line, stdout=subprocess.DEVNULL)  # noqa: S603
+
+
+def surveyed(url: str, folder: Path, said: str = "") -> SmallCase:
+    """A case about the table, of which this is said too, ready to be sealed."""
+    case = SmallCase.make(folder, STORE.format(url) + said, limits="")
     said = case.path / "case.toml"
     said.write_text(said.read_text("utf-8").replace("workers = 1", "workers = 2"), "utf-8")
     case.go("open", "survey")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import struct
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from cenotaph import kernel
 from cenotaph.residue import pglz
 from cenotaph.stores.postgres.wire import heap
-from cenotaph.stores.postgres.wire.copy import Fields, Numbers
+from cenotaph.stores.postgres.wire.copy import Fields, Numbers, Texts
 from cenotaph.stores.postgres.wire.heap import Attribute, Form
 
 native = pytest.importorskip("cenotaph_kernel", reason="cenotaph-kernel is not installed: it needs gcc")
@@ -36,6 +36,7 @@ ATTRIBUTES = (
     Attribute(4, 4, Form.NUMBER, "<i4", missing=struct.pack(">i", -5)),
     Attribute(-1, 4, Form.OCTETS, missing=b"later"),
 )
+NOTHING_LATER = tuple(replace(one, missing=None) for one in ATTRIBUTES)
 MANY = settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 ELSEWHERE = b"what lies in the TOAST table" * 9
 
@@ -128,11 +129,15 @@ def fetched(numbers: Sequence[int]) -> dict[int, bytes]:
     return dict.fromkeys(numbers, ELSEWHERE)
 
 
-def read(octets: np.ndarray[Any, np.dtype[np.uint8]], most_bytes: int = 1 << 20) -> Any:
+def read(
+    octets: np.ndarray[Any, np.dtype[np.uint8]],
+    most_bytes: int = 1 << 20,
+    attributes: Sequence[Attribute] = ATTRIBUTES,
+) -> Any:
     """Everything that comes out, as plain values."""
     try:
         found = heap.rows(octets, PAGE)
-        pieces = list(heap.pieces(octets, found, ATTRIBUTES, fetched, 7, most_bytes))
+        pieces = list(heap.pieces(octets, found, attributes, fetched, 7, most_bytes))
     except heap.UnreadableError:
         return "refused"
     whole = found.starts.tolist(), found.ends.tolist(), found.asked.tolist()
@@ -141,7 +146,14 @@ def read(octets: np.ndarray[Any, np.dtype[np.uint8]], most_bytes: int = 1 << 20)
 
 def plain(fields: Fields) -> list[bytes | None]:
     if isinstance(fields, Numbers):
+        there = (fields.lengths >= 0).tolist()
+        assert fields.valid is not None or all(there)
+        if fields.valid is not None:
+            assert np.unpackbits(fields.valid, count=len(there), bitorder="little").tolist() == there
         fields = fields.take(np.arange(len(fields)))
+    if isinstance(fields, Texts):
+        assert fields.ascii == fields.octets[: fields.offsets[-1]].tobytes().isascii()
+        fields = fields.plain()
     return [
         None if length < 0 else fields.octets[start : start + length].tobytes()
         for start, length in zip(fields.starts.tolist(), fields.lengths.tolist(), strict=True)
@@ -157,11 +169,12 @@ def reference() -> Iterator[pytest.MonkeyPatch]:
 def both(data: bytes) -> Any:
     """What the kernel and the reference make of whole pages, which has to be the same."""
     octets = np.frombuffer(data, np.uint8)
-    native_found = read(octets)
+    found, sooner = read(octets), read(octets, attributes=NOTHING_LATER)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(kernel, "found", lambda: None)
-        assert read(octets) == native_found
-    return native_found
+        assert read(octets) == found
+        assert read(octets, attributes=NOTHING_LATER) == sooner
+    return found
 
 
 @MANY

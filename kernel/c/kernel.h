@@ -52,15 +52,21 @@ typedef struct {
 
 enum { MOST_HEAD = 264 };
 
-/* An attribute of a table's rows, and where its values go: nowhere, or as they are to `values` and `there` (0, or -1 for
- * null), or by their places and lengths. Only those of a fixed length have `values`. */
+/* An attribute of a table's rows, and where its values go: nowhere; or as they are to `values`, with `there` (0, or -1 for
+ * null) where they are of a fixed length, else with their `offsets`; or by their places and lengths. */
 typedef struct {
     int32_t length;   /* bytes, or -1: it varies */
     int32_t align;    /* 1, 2, 4 or 8 */
     uint8_t *values;
+    uint64_t room;    /* bytes of `values` */
     int8_t *there;
+    int32_t *offsets;
+    uint8_t *valid;   /* a bit a row, all 0 before */
     int64_t *places;
     int64_t *lengths; /* -1 for null, PACKED, ELSEWHERE */
+    int64_t nulls;    /* how many there were */
+    int64_t odd;      /* how many are packed, or elsewhere: their `values` are empty */
+    int32_t ascii;    /* whether all of `values` is, by `offsets` */
 } attribute;
 
 /* Lengths of values that are not in their row as they are. */
@@ -107,7 +113,7 @@ size_t cenotaph_receive(int from, uint8_t *into, size_t size, size_t room);
 int cenotaph_page_rows(const uint8_t *octets, size_t count, size_t page, int64_t *starts, int64_t *ends, uint8_t *open,
                        size_t *rows);
 int cenotaph_page_values(const uint8_t *octets, uint64_t size, const int64_t *starts, const int64_t *ends, size_t rows,
-                         const attribute *attributes, size_t width);
+                         attribute *attributes, size_t width);
 size_t cenotaph_page_sums(int level, const uint8_t *octets, size_t count, size_t page, uint32_t first);
 int cenotaph_pglz(const uint8_t *packed, size_t size, uint8_t *into, size_t room);
 int cenotaph_numerics(const uint8_t *octets, uint64_t size, int64_t *places, int64_t *lengths, size_t rows, uint8_t *into,

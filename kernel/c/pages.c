@@ -11,6 +11,8 @@ enum {
     ELSEWHERE_TAG = 18, /* VARTAG_ONDISK */
     ELSEWHERE_BYTES = 16, /* varatt_external */
     NORMAL = 1, /* a line pointer that names a row */
+    ROWS_TOGETHER = 64,
+    SHORT_COPY = 32, /* bytes that are copied at once, wanted or not */
 };
 
 /* t_infomask */
@@ -142,75 +144,193 @@ static inline uint64_t varying(const uint8_t *row, uint64_t at, uint64_t size, u
     return at + whole;
 }
 
+/* Some rows next to each other: their values are taken an attribute at a time, while they are at hand. */
+typedef struct {
+    size_t first, count;
+    const uint8_t *row[ROWS_TOGETHER];
+    uint64_t at[ROWS_TOGETHER];    /* of the next value in its row */
+    uint64_t whole[ROWS_TOGETHER]; /* bytes of the row */
+    uint64_t behind[ROWS_TOGETHER]; /* bytes that may be read from its beginning on */
+    const uint8_t *bits[ROWS_TOGETHER]; /* NULL where it has no nulls */
+    size_t has[ROWS_TOGETHER];     /* attributes */
+} together;
+
+static inline int is_there(const together *rows, size_t i, size_t a) {
+    return a < rows->has[i] && (rows->bits[i] == NULL || (rows->bits[i][a >> 3] >> (a & 7) & 1));
+}
+
+/* Which of the rows have a value; the others are null. */
+static inline void put_valid(attribute *to, const together *rows, uint64_t there) {
+    to->nulls += (int64_t)rows->count - __builtin_popcountll(there);
+    memcpy(to->valid + rows->first / 8, &there, (rows->count + 7) / 8);
+}
+
+/* Values of `bytes`, which the compiler knows where they are few. */
+static inline __attribute__((always_inline)) int fixed(attribute *to, together *rows, const uint8_t *octets, size_t a, size_t bytes) {
+    uint64_t align = (uint64_t)to->align, there = 0;
+    uint8_t *values = to->there == NULL ? NULL : to->values + rows->first * bytes;
+    int8_t *marks = values == NULL ? NULL : to->there + rows->first;
+    int64_t *places = to->places == NULL ? NULL : to->places + rows->first;
+    int64_t *lengths = to->places == NULL ? NULL : to->lengths + rows->first;
+    for (size_t i = 0; i < rows->count; i++) {
+        int is = is_there(rows, i, a);
+        uint64_t at = aligned(rows->at[i], align);
+        if (is && (at > rows->whole[i] || bytes > rows->whole[i] - at)) {
+            return 0;
+        }
+        if (values != NULL) {
+            marks[i] = is ? 0 : -1;
+            there |= (uint64_t)is << i;
+            if (is) {
+                memcpy(values + i * bytes, rows->row[i] + at, bytes);
+            } else {
+                memset(values + i * bytes, 0, bytes);
+            }
+        } else if (places != NULL) {
+            places[i] = is ? rows->row[i] + at - octets : 0;
+            lengths[i] = is ? (int64_t)bytes : -1;
+        }
+        rows->at[i] = is ? at + bytes : rows->at[i];
+    }
+    if (values != NULL) {
+        put_valid(to, rows, there);
+    }
+    return 1;
+}
+
+/* Values that vary, one behind the other. */
+static int joined(attribute *to, together *rows, size_t a) {
+    uint64_t align = (uint64_t)to->align, there = 0, end = (uint32_t)to->offsets[rows->first], room = to->room;
+    uint8_t *values = to->values;
+    int32_t *ends = to->offsets + rows->first + 1;
+    for (size_t i = 0; i < rows->count; i++) {
+        if (is_there(rows, i, a)) {
+            int64_t place = 0, length = 0;
+            uint64_t at = varying(rows->row[i], rows->at[i], rows->whole[i], align, &place, &length);
+            uint64_t bytes = length < 0 ? 0 : (uint64_t)length;
+            if (at == 0 || bytes > room - end) {
+                return 0;
+            }
+            const uint8_t *value = rows->row[i] + place;
+            if (bytes <= SHORT_COPY && rows->behind[i] - (uint64_t)place >= SHORT_COPY && room - end >= SHORT_COPY) {
+                memcpy(values + end, value, SHORT_COPY); /* what is behind it is overwritten by the next one */
+            } else {
+                memcpy(values + end, value, bytes);
+            }
+            to->odd += length < 0;
+            end += bytes;
+            rows->at[i] = at;
+            there |= 1ull << i;
+        }
+        ends[i] = (int32_t)end;
+    }
+    put_valid(to, rows, there);
+    return 1;
+}
+
+/* Where values lie that vary; or nowhere. */
+static int placed(attribute *to, together *rows, const uint8_t *octets, size_t a) {
+    for (size_t i = 0; i < rows->count; i++) {
+        int64_t place = 0, length = -1;
+        if (is_there(rows, i, a)) {
+            rows->at[i] = varying(rows->row[i], rows->at[i], rows->whole[i], (uint64_t)to->align, &place, &length);
+            if (rows->at[i] == 0) {
+                return 0;
+            }
+            place += rows->row[i] - octets;
+        }
+        if (to->places != NULL) {
+            to->places[rows->first + i] = place;
+            to->lengths[rows->first + i] = length;
+            to->odd += length < -1;
+        }
+    }
+    return 1;
+}
+
+static int values_of(attribute *to, together *rows, const uint8_t *octets, size_t a) {
+    switch (to->length) {
+    case -1:
+        return to->offsets != NULL ? joined(to, rows, a) : placed(to, rows, octets, a);
+    case 1:
+        return fixed(to, rows, octets, a, 1);
+    case 2:
+        return fixed(to, rows, octets, a, 2);
+    case 4:
+        return fixed(to, rows, octets, a, 4);
+    case 8:
+        return fixed(to, rows, octets, a, 8);
+    default:
+        return fixed(to, rows, octets, a, (size_t)to->length);
+    }
+}
+
+/* Take up to ROWS_TOGETHER rows from the first on; whether they look like rows of so many attributes. */
+static int take(together *rows, const uint8_t *octets, uint64_t size, const int64_t *starts, const int64_t *ends, size_t left,
+                size_t width) {
+    rows->count = left < ROWS_TOGETHER ? left : ROWS_TOGETHER;
+    for (size_t i = 0; i < rows->count; i++) {
+        int64_t start = starts[rows->first + i], end = ends[rows->first + i];
+        if (start < 0 || end < start || (uint64_t)end > size || end - start <= ROW_HEADER) {
+            return 0;
+        }
+        const uint8_t *row = octets + start;
+        size_t has = load16(row + 18) & 0x7FF;
+        const uint8_t *bits = load16(row + 20) & HAS_NULLS ? row + ROW_HEADER : NULL;
+        uint64_t at = row[22], whole = (uint64_t)(end - start);
+        if (has > width || at > whole || at % 8 || at < ROW_HEADER + (bits == NULL ? 0 : (has + 7) / 8)) {
+            return 0;
+        }
+        rows->row[i] = row;
+        rows->at[i] = at;
+        rows->whole[i] = whole;
+        rows->behind[i] = size - (uint64_t)start;
+        rows->bits[i] = bits;
+        rows->has[i] = has;
+    }
+    return 1;
+}
+
+static int is_known(attribute *to) {
+    to->nulls = to->odd = 0;
+    if (to->offsets != NULL) {
+        to->offsets[0] = 0;
+    }
+    return (to->length == -1 || (to->length > 0 && to->length <= INT16_MAX && to->offsets == NULL))
+        && !(to->length == -1 && to->there != NULL) && to->room <= INT32_MAX
+        && (to->align == 1 || to->align == 2 || to->align == 4 || to->align == 8);
+}
+
+static int is_ascii(const uint8_t *at, size_t size) {
+    uint8_t all = 0;
+    for (size_t i = 0; i < size; i++) {
+        all |= at[i];
+    }
+    return all < 0x80;
+}
+
 /* The values of each row, by attribute. A row that has fewer attributes than there are has null for the others. */
 int cenotaph_page_values(const uint8_t *octets, uint64_t size, const int64_t *starts, const int64_t *ends, size_t rows,
-                         const attribute *attributes, size_t width) {
+                         attribute *attributes, size_t width) {
     for (size_t a = 0; a < width; a++) {
-        int64_t length = attributes[a].length;
-        uint64_t to = (uint64_t)attributes[a].align;
-        if (!(length == -1 || (length > 0 && length <= INT16_MAX)) || !(to == 1 || to == 2 || to == 4 || to == 8)) {
+        if (!is_known(&attributes[a])) {
             return MALFORMED;
         }
     }
-    for (size_t r = 0; r < rows; r++) {
-        if (starts[r] < 0 || ends[r] < starts[r] || (uint64_t)ends[r] > size || ends[r] - starts[r] <= ROW_HEADER) {
-            return MALFORMED;
-        }
-        const uint8_t *row = octets + starts[r];
-        uint64_t whole = (uint64_t)(ends[r] - starts[r]);
-        size_t has = load16(row + 18) & 0x7FF;
-        uint64_t at = row[22];
-        const uint8_t *bits = load16(row + 20) & HAS_NULLS ? row + ROW_HEADER : NULL;
-        if (has > width || at > whole || at % 8 || at < ROW_HEADER + (bits == NULL ? 0 : (has + 7) / 8)) {
+    together some;
+    for (some.first = 0; some.first < rows; some.first += ROWS_TOGETHER) {
+        if (!take(&some, octets, size, starts, ends, rows - some.first, width)) {
             return MALFORMED;
         }
         for (size_t a = 0; a < width; a++) {
-            const attribute *want = &attributes[a];
-            if (a >= has || (bits != NULL && !(bits[a >> 3] >> (a & 7) & 1))) {
-                if (want->there != NULL) {
-                    want->there[r] = -1;
-                    memset(want->values + r * (size_t)want->length, 0, (size_t)want->length);
-                } else if (want->places != NULL) {
-                    want->places[r] = 0;
-                    want->lengths[r] = -1;
-                }
-                continue;
-            }
-            if (want->length < 0) {
-                int64_t place = 0, length = 0;
-                at = varying(row, at, whole, (uint64_t)want->align, &place, &length);
-                if (at == 0) {
-                    return MALFORMED;
-                }
-                if (want->places != NULL) {
-                    want->places[r] = starts[r] + place;
-                    want->lengths[r] = length;
-                }
-                continue;
-            }
-            uint64_t bytes = (uint64_t)want->length;
-            at = aligned(at, (uint64_t)want->align);
-            if (at > whole || bytes > whole - at) {
+            if (!values_of(&attributes[a], &some, octets, a)) {
                 return MALFORMED;
             }
-            if (want->there != NULL) {
-                want->there[r] = 0;
-                switch (bytes) {
-                case 8:
-                    memcpy(want->values + r * 8, row + at, 8);
-                    break;
-                case 4:
-                    memcpy(want->values + r * 4, row + at, 4);
-                    break;
-                default:
-                    memcpy(want->values + r * bytes, row + at, bytes);
-                }
-            } else if (want->places != NULL) {
-                want->places[r] = starts[r] + (int64_t)at;
-                want->lengths[r] = (int64_t)bytes;
-            }
-            at += bytes;
         }
+    }
+    for (size_t a = 0; a < width; a++) {
+        attribute *to = &attributes[a];
+        to->ascii = to->offsets != NULL && is_ascii(to->values, (size_t)to->offsets[rows]);
     }
     return DONE;
 }

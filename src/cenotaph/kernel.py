@@ -26,6 +26,7 @@ else:
     _missing = None
 
 Attribute: TypeAlias = "native.Attribute"
+Told: TypeAlias = "native.Told"
 Column: TypeAlias = "native.Column"
 
 VARIABLE: Final = "CENOTAPH_KERNEL"
@@ -246,13 +247,12 @@ class Kernel:
         starts: npt.NDArray[np.int64],
         ends: npt.NDArray[np.int64],
         attributes: Sequence[Attribute],
-    ) -> bool:
-        """Write the values of these rows where the attributes say; False where a row does not have them."""
+    ) -> list[Told] | None:
+        """Write the values of these rows where the attributes say; None where a row does not have them."""
         try:
-            native.page_values(octets, starts, ends, attributes)
+            return native.page_values(octets, starts, ends, attributes)
         except native.MalformedError:
-            return False
-        return True
+            return None
 
     def wrong_sums(self, octets: npt.NDArray[np.uint8], page: int, first: int) -> int:
         """How many pages have another checksum than they say."""
@@ -380,9 +380,9 @@ def _right(kernel: Kernel) -> bool:
 # --- Columns: an array's buffers, and how the kernel writes them ------------------------------
 
 
-def attribute(length: int, align: int, *buffers: npt.NDArray[Any] | None) -> Attribute:
+def attribute(length: int, align: int, **buffers: npt.NDArray[Any]) -> Attribute:
     """One of a table's rows, and the buffers that `Kernel.page_values` fills."""
-    return native.Attribute(length, align, *buffers)
+    return native.Attribute(length, align, **buffers)
 
 
 def nothing() -> Column:

@@ -27,6 +27,7 @@ __all__ = [
     "Level",
     "MalformedError",
     "Numbers",
+    "Told",
     "TooLongError",
     "chunks",
     "copied_fields",
@@ -107,16 +108,26 @@ class Column(NamedTuple):
 class Attribute(NamedTuple):
     """An attribute of the rows of a table of PostgreSQL, and where its values go.
 
-    To `values` as they are and to `there` a byte each, -1 for null; or to `places` and `lengths`, int64 each;
-    or nowhere.
+    To `values` as they are: of a fixed length with `there`, a byte each, -1 for null; else with `offsets`,
+    int32. Both with `valid`, a bit each, all 0 before. Or to `places` and `lengths`, int64 each. Or nowhere.
     """
 
     length: int  # bytes, or -1 where it varies
     align: int
     values: Buffer | None = None
     there: Buffer | None = None
+    offsets: Buffer | None = None
+    valid: Buffer | None = None
     places: Buffer | None = None
     lengths: Buffer | None = None
+
+
+class Told(NamedTuple):
+    """What there is to know of an attribute's values."""
+
+    nulls: int
+    odd: int  # that are packed, or elsewhere, and so not among `values`
+    ascii: bool  # of values with offsets
 
 
 class MalformedError(ValueError):
@@ -484,13 +495,13 @@ def page_rows(octets: Buffer, page: int, starts: Buffer, ends: Buffer, open_: Bu
     return int(rows[0])
 
 
-def page_values(octets: Buffer, starts: Buffer, ends: Buffer, attributes: Sequence[Attribute]) -> None:
+def page_values(octets: Buffer, starts: Buffer, ends: Buffer, attributes: Sequence[Attribute]) -> list[Told]:
     """Write the values of rows that lie between these places, by attribute.
 
     A length of -1 is null; -2 a value that is compressed where it is, -3 one that is elsewhere.
 
     Raises:
-        MalformedError: a row does not have these attributes within it.
+        MalformedError: a row does not have these attributes within it, or there is no room for them.
     """
     data = _ffi.from_buffer("uint8_t[]", octets)
     begin, behind = _ffi.from_buffer("int64_t[]", starts), _ffi.from_buffer("int64_t[]", ends)
@@ -500,16 +511,9 @@ def page_values(octets: Buffer, starts: Buffer, ends: Buffer, attributes: Sequen
     held: list[Any] = []
     given = _ffi.new("attribute[]", len(attributes))
     for into, one in zip(given, attributes, strict=True):
-        into.length, into.align = one.length, one.align
-        if (one.values is None) != (one.there is None) or (one.places is None) != (one.lengths is None):
-            raise ValueError("an attribute's values go to two buffers")
-        if one.values is not None:
-            into.values = _held(held, _room(one.values, "uint8_t[]", rows * max(one.length, 0)))
-            into.there = _held(held, _room(one.there, "int8_t[]", rows))
-        if one.places is not None:
-            into.places = _held(held, _room(one.places, "int64_t[]", rows))
-            into.lengths = _held(held, _room(one.lengths, "int64_t[]", rows))
+        _fill_attribute(into, one, rows, held)
     _done(_lib.cenotaph_page_values(data, len(data), begin, behind, rows, given, len(attributes)))
+    return [Told(one.nulls, one.odd, bool(one.ascii)) for one in given]
 
 
 def wrong_sums(octets: Buffer, page: int, first: int, level: Level) -> int:
@@ -567,9 +571,28 @@ def _numbers(sought: Numbers, held: list[Any]) -> Any:
     return into
 
 
-def _held(held: list[Any], view: Any) -> Any:
-    held.append(view)
-    return view
+def _fill_attribute(into: Any, one: Attribute, rows: int, held: list[Any]) -> None:
+    into.length, into.align = one.length, one.align
+    by_value = one.there is not None or one.offsets is not None
+    if by_value != (one.values is not None) or by_value != (one.valid is not None):
+        raise ValueError("an attribute's values go together with what is told of each")
+    if (one.places is None) != (one.lengths is None) or (by_value and one.places is not None):
+        raise ValueError("an attribute's values are in one place")
+    fixed = rows * max(one.length, 0) if one.there is not None else 0
+    for name, kind, least in (
+        ("values", "uint8_t[]", fixed),
+        ("there", "int8_t[]", rows),
+        ("offsets", "int32_t[]", rows + 1),
+        ("valid", "uint8_t[]", (rows + 7) // 8),
+        ("places", "int64_t[]", rows),
+        ("lengths", "int64_t[]", rows),
+    ):
+        given = getattr(one, name)
+        if given is not None:
+            held.append(_room(given, kind, least))
+            setattr(into, name, held[-1])
+            if name == "values":
+                into.room = len(held[-1])
 
 
 def _fields(octets: Buffer, places: Buffer, lengths: Buffer) -> tuple[Any, Any, Any]:

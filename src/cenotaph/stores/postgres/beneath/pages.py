@@ -18,7 +18,6 @@ import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import chain
 from typing import Final, TypeAlias
 
 import numpy as np
@@ -248,15 +247,18 @@ class Reading:
         if first >= stop:
             return
         table, key = self._layout.table, secrets.token_bytes(64)
+        ours: list[bytes] = []
+        places: list[str] = []
         for number in sorted({first + secrets.randbelow(stop - first) for _ in range(SAMPLES)}):
             octets = self._pages(file, number, 1)
             lines = max(0, int.from_bytes(octets[12:14].tobytes(), "little") - 24) // 4
-            places = ",".join(f'"({number},{line})"' for line in range(1, lines + 1))
-            where = f"ctid = ANY ('{{{places}}}'::tid[])"
-            query = f"SELECT {', '.join(table.values)} FROM {table.sql()} WHERE {where}"
-            theirs = (rows.batch(block, table) for block in self._session.copied(query))
-            if _digests(key, self._decoded(octets)) != _digests(key, theirs):
-                raise PermanentStoreError(_DISAGREE, hint=_BY_COPY)
+            places += (f'"({number},{line})"' for line in range(1, lines + 1))
+            ours += _digests(key, self._decoded(octets))
+        where = f"ctid = ANY ('{{{','.join(places)}}}'::tid[])"
+        query = f"SELECT {', '.join(table.values)} FROM {table.sql()} WHERE {where}"
+        theirs = (rows.batch(block, table) for block in self._session.copied(query))
+        if ours != _digests(key, theirs):
+            raise PermanentStoreError(_DISAGREE, hint=_BY_COPY)
 
 
 _Ask: TypeAlias = Callable[[Sequence[int]], list[bool]]
@@ -371,8 +373,9 @@ def _log_end(session: Session) -> int:
 
 
 def _digests(key: bytes, batches: Iterable[pa.RecordBatch]) -> list[bytes]:
+    """Of each record, in order."""
     found = (Digester(key).digests(batch)[0] for batch in batches)
-    return list(chain.from_iterable((bytes(row) for row in digests) for digests in found))
+    return [bytes(row) for digests in found for row in digests]
 
 
 class _File:

@@ -96,10 +96,11 @@ class Numbers(Fields):
     """Values that are numbers already, read from a table's pages: some number where the length is −1."""
 
     values: npt.NDArray[Any]
+    valid: Octets | None  # a bit each; None where nothing is null
 
     @classmethod
-    def of(cls, values: npt.NDArray[Any], there: npt.NDArray[Any]) -> Numbers:
-        return cls(_NO_OCTETS, _NONE, there.astype(np.int64), values)
+    def of(cls, values: npt.NDArray[Any], there: npt.NDArray[Any], valid: Octets | None = None) -> Numbers:
+        return cls(_NO_OCTETS, _NONE, there, values, valid)
 
     def __len__(self) -> int:
         return len(self.values)
@@ -110,6 +111,30 @@ class Numbers(Fields):
         lengths = np.where(self.lengths[rows] < 0, -1, size)
         octets = values.astype(values.dtype.newbyteorder(">")).view(np.uint8)
         return Fields(octets, np.arange(len(values)) * size, lengths)
+
+
+@dataclass(frozen=True, slots=True)
+class Texts(Fields):
+    """Values one after the other, as Arrow has them, read from a table's pages."""
+
+    offsets: npt.NDArray[np.int32]
+    valid: Octets | None  # a bit each; None where nothing is null
+    ascii: bool
+
+    @classmethod
+    def of(cls, data: Octets, offsets: npt.NDArray[np.int32], valid: Octets | None, *, ascii: bool) -> Texts:
+        return cls(data, _NONE, _NONE, offsets, valid, ascii)
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def plain(self) -> Fields:
+        """With a place and a length each."""
+        lengths = np.diff(self.offsets).astype(np.int64)
+        if self.valid is not None:
+            there = np.unpackbits(self.valid, count=len(self), bitorder="little")
+            lengths = np.where(there == 0, -1, lengths)
+        return Fields(self.octets, self.offsets[:-1].astype(np.int64), lengths)
 
 
 def view(octets: Octets, kind: str) -> npt.NDArray[Any]:

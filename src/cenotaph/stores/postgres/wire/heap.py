@@ -25,7 +25,7 @@ import pyarrow as pa
 from cenotaph import kernel
 from cenotaph.kernel import PageRows
 from cenotaph.residue import pglz, postgres_pages
-from cenotaph.stores.postgres.wire.copy import Fields, Longs, Numbers, Octets
+from cenotaph.stores.postgres.wire.copy import Fields, Longs, Numbers, Octets, Texts
 
 ASK_BIRTH, ASK_END, ASK_MEMBERS = 1, 2, 4
 """What the pages leave open of a row: whether the transaction committed that wrote it, or that deleted it; or
@@ -99,14 +99,19 @@ def pieces(
 
     Raises: UnreadableError where rows do not have these attributes.
     """
+    by = kernel.found()
     for begin in range(0, len(found.starts), most_rows):
         starts, ends = found.starts[begin : begin + most_rows], found.ends[begin : begin + most_rows]
+        if by is not None and int((ends - starts).sum()) <= most_bytes:
+            at_once = _at_once(octets, starts, ends, attributes, by)
+            if at_once is not None:
+                yield len(starts), at_once
+                continue
         stored = [_Stored.room(one, len(starts)) for one in attributes]
-        by = kernel.found()
         if by is None:
             _values(octets, starts, ends, stored)
-        elif not by.page_values(octets, starts, ends, [one.native() for one in stored]):
-            raise UnreadableError("a row does not have the table's columns")
+        elif by.page_values(octets, starts, ends, [one.native() for one in stored]) is None:
+            raise UnreadableError(_OTHER_COLUMNS)
         sizes = np.cumsum(ends - starts + sum(one.unpacked_bytes(octets) for one in stored))
         first = 0
         while first < len(starts):
@@ -117,6 +122,7 @@ def pieces(
             first = stop
 
 
+_OTHER_COLUMNS = "a row does not have the table's columns"
 _PACKED, _ELSEWHERE = -2, -3  # lengths of values that are not where they should be
 _HEAD, _ROW_HEAD, _LAYOUT, _NORMAL, _FIRST_NORMAL = 24, 23, 4, 1, 3
 _HAS_NULLS, _HAD_OID, _KEY_SHARED, _EXCLUSIVE, _ONLY_LOCKED = 0x0001, 0x0008, 0x0010, 0x0040, 0x0080
@@ -126,26 +132,34 @@ _ELSEWHERE_TAG: Final = 18
 _POINTER: Final = struct.Struct("<iIII")  # varatt_external
 _SIZE_BITS: Final = 0x3FFFFFFF
 _LZ4: Final = 1
+_SLACK: Final = 32  # the kernel copies as many bytes at once
 _MOST_LZ4: Final = 255  # bytes of a value for each of its stream (LZ4 Block Format)
 
 
 @dataclass(frozen=True, slots=True)
 class _Stored:
-    """One attribute of some rows: the values, or where they lie, and their lengths. Nothing, if skipped."""
+    """One attribute of some rows: its values, or where they lie, and their lengths. Nothing, if skipped."""
 
     attribute: Attribute
-    values: npt.NDArray[np.uint8]  # one row a value
+    values: npt.NDArray[np.uint8]  # one row a value; or one behind the other, by `offsets`
     places: Longs
     lengths: npt.NDArray[np.signedinteger[Any]]  # -1 for null; of values 0 otherwise
+    offsets: npt.NDArray[np.int32]
+    valid: Octets | None  # a bit for each of `values`; None where nothing is null
 
     @classmethod
-    def room(cls, attribute: Attribute, rows: int) -> _Stored:
-        if attribute.form is Form.SKIPPED:
-            return cls(attribute, _NO_VALUES, _NO_PLACES, _NO_PLACES)
+    def room(cls, attribute: Attribute, rows: int, joined: int = 0) -> _Stored:
+        """For so many rows. What is in its row as it is, and so many bytes at most, goes to `values`."""
+        values: npt.NDArray[np.uint8] = _NO_VALUES
+        places, lengths, offsets = _NO_PLACES, _NO_PLACES, _NO_OFFSETS
+        valid = np.zeros((rows + 7) // 8, np.uint8)
         if attribute.form in _BY_VALUE:
-            values = np.empty((rows, attribute.length), np.uint8)
-            return cls(attribute, values, _NO_PLACES, np.empty(rows, np.int8))
-        return cls(attribute, _NO_VALUES, np.empty(rows, np.int64), np.empty(rows, np.int64))
+            values, lengths = np.empty((rows, attribute.length), np.uint8), np.empty(rows, np.int8)
+        elif joined and attribute.form is Form.OCTETS and attribute.length < 0:
+            values, offsets = np.empty(joined, np.uint8), np.empty(rows + 1, np.int32)
+        elif attribute.form is not Form.SKIPPED:
+            places, lengths = np.empty(rows, np.int64), np.empty(rows, np.int64)
+        return cls(attribute, values, places, lengths, offsets, valid)
 
     @property
     def by_value(self) -> bool:
@@ -161,15 +175,20 @@ class _Stored:
         return bool(self.lengths.min(initial=0) >= -1)
 
     def native(self) -> kernel.Attribute:
-        length, align = self.attribute.length, self.attribute.align
+        length, align, valid = self.attribute.length, self.attribute.align, self.valid
+        assert valid is not None
         if self.skipped:
             return kernel.attribute(length, align)
         if self.by_value:
-            return kernel.attribute(length, align, self.values, self.lengths)
-        return kernel.attribute(length, align, None, None, self.places, self.lengths)
+            return kernel.attribute(length, align, values=self.values, there=self.lengths, valid=valid)
+        if len(self.offsets):
+            return kernel.attribute(length, align, values=self.values, offsets=self.offsets, valid=valid)
+        return kernel.attribute(length, align, places=self.places, lengths=self.lengths)
 
     def part(self, rows: slice) -> _Stored:
-        return _Stored(self.attribute, self.values[rows], self.places[rows], self.lengths[rows])
+        lengths = self.lengths[rows]
+        valid = np.packbits(lengths >= 0, bitorder="little") if lengths.min(initial=0) < 0 else None
+        return _Stored(self.attribute, self.values[rows], self.places[rows], lengths, self.offsets, valid)
 
     def unpacked_bytes(self, octets: Octets) -> Longs | int:
         """How long each value will be that is packed, or elsewhere."""
@@ -185,6 +204,30 @@ class _Stored:
 _BY_VALUE: Final = (Form.NUMBER, Form.INTERVAL, Form.LABEL)
 _NO_VALUES: Final = np.zeros((0, 0), np.uint8)
 _NO_PLACES: Final = np.zeros(0, np.int64)
+_NO_OFFSETS: Final = np.zeros(0, np.int32)
+
+
+def _at_once(
+    octets: Octets, starts: Longs, ends: Longs, attributes: Sequence[Attribute], by: kernel.Kernel
+) -> list[Fields] | None:
+    """The values by column, where all are in their rows as they are; None where some are not."""
+    if any(one.missing is not None for one in attributes):
+        return None
+    room = int((ends - starts).sum()) + _SLACK
+    stored = [_Stored.room(one, len(starts), room) for one in attributes]
+    told = by.page_values(octets, starts, ends, [one.native() for one in stored])
+    if told is None:
+        raise UnreadableError(_OTHER_COLUMNS)
+    if any(one.odd for one in told):
+        return None
+    return [_whole(octets, one, known) for one, known in zip(stored, told, strict=True) if not one.skipped]
+
+
+def _whole(octets: Octets, one: _Stored, told: kernel.Told) -> Fields:
+    valid = one.valid if told.nulls else None
+    if len(one.offsets):
+        return Texts.of(one.values, one.offsets, valid, ascii=told.ascii)
+    return _FORMS[one.attribute.form](octets, replace(one, valid=valid))
 
 
 class _Beside:
@@ -210,13 +253,12 @@ def _columns(octets: Octets, starts: Longs, stored: Sequence[_Stored], fetch: Fe
     held = _fetched(octets, stored, fetch)
     kept = [(nth, _in_place(octets, one, held, beside)) for nth, one in enumerate(stored) if not one.skipped]
     whole = beside.joined()
-    has = octets[starts[:, None] + np.array([18, 19])].copy().view("<u2")[:, 0] & 0x7FF
-    found = []
-    for at, one in kept:
-        fields = _FORMS[one.attribute.form](whole, one)
-        if one.attribute.missing is not None and (absent := has <= at).any():
-            fields = _completed(fields, absent, one.attribute.missing)
-        found.append(fields)
+    found = [_FORMS[one.attribute.form](whole, one) for _, one in kept]
+    if any(one.attribute.missing is not None for _, one in kept):
+        has = octets[starts[:, None] + np.array([18, 19])].copy().view("<u2")[:, 0] & 0x7FF
+        for at, (number, one) in enumerate(kept):
+            if one.attribute.missing is not None and (absent := has <= number).any():
+                found[at] = _completed(found[at], absent, one.attribute.missing)
     return found
 
 
@@ -299,7 +341,8 @@ def _completed(fields: Fields, absent: npt.NDArray[np.bool_], missing: bytes) ->
     if isinstance(fields, Numbers):
         value = np.frombuffer(missing, fields.values.dtype.newbyteorder(">"))[0]
         values = np.where(absent, value, fields.values).astype(fields.values.dtype)
-        return Numbers.of(values, np.where(absent, 0, np.minimum(fields.lengths, 0)).astype(np.int8))
+        lengths = np.where(absent, 0, fields.lengths)
+        return Numbers.of(values, lengths, np.packbits(lengths >= 0, bitorder="little"))
     octets = np.concatenate([fields.octets, np.frombuffer(missing, np.uint8)])
     starts = np.where(absent, len(fields.octets), fields.starts)
     return Fields(octets, starts, np.where(absent, len(missing), fields.lengths))
@@ -310,7 +353,7 @@ def _completed(fields: Fields, absent: npt.NDArray[np.bool_], missing: bytes) ->
 
 def _number(_: Octets, one: _Stored) -> Fields:
     values = np.ascontiguousarray(one.values).view(np.dtype(one.attribute.kind))[:, 0]
-    return Numbers.of(values, one.lengths)
+    return Numbers.of(values, one.lengths, one.valid)
 
 
 def _as_is(octets: Octets, one: _Stored) -> Fields:
@@ -426,7 +469,7 @@ def _values(octets: Octets, starts: Longs, ends: Longs, stored: Sequence[_Stored
         words, mask, at = struct.unpack_from("<HHB", data, 18)
         has, nulls = words & 0x7FF, bool(mask & _HAS_NULLS)
         if has > len(stored) or at > len(data) or at % 8 or at < _ROW_HEAD + (has + 7) // 8 * nulls:
-            raise UnreadableError("a row does not have the table's columns")
+            raise UnreadableError(_OTHER_COLUMNS)
         for nth, one in enumerate(stored):
             if nth >= has or (nulls and not data[_ROW_HEAD + nth // 8] >> nth % 8 & 1):
                 _put(one, row, None, data, start)
@@ -435,7 +478,7 @@ def _values(octets: Octets, starts: Longs, ends: Longs, stored: Sequence[_Stored
                 _varying(data, at, one.attribute) if one.attribute.length < 0 else _fixed(at, one.attribute)
             )
             if value is None or value.end > len(data):
-                raise UnreadableError("a row does not have the table's columns")
+                raise UnreadableError(_OTHER_COLUMNS)
             _put(one, row, value, data, start)
             at = value.end
 

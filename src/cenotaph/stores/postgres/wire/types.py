@@ -18,7 +18,7 @@ import pyarrow as pa
 from cenotaph import kernel
 from cenotaph.errors import PermanentStoreError
 from cenotaph.records import Tagged
-from cenotaph.stores.postgres.wire.copy import MALFORMED, Fields, Longs, Numbers, Octets, view
+from cenotaph.stores.postgres.wire.copy import MALFORMED, Fields, Longs, Numbers, Octets, Texts, view
 
 Bools: TypeAlias = npt.NDArray[np.bool_]
 Decoder: TypeAlias = Callable[[Fields], pa.Array]
@@ -52,6 +52,8 @@ def booleans(fields: Fields) -> pa.Array:
 
 def binary(fields: Fields) -> pa.Array:
     """The bytes as they are. Every second slice of the block is a value, so Arrow copies them in one pass."""
+    if isinstance(fields, Texts):
+        return _variable(pa.binary(), fields)
     count, valid = len(fields), fields.lengths >= 0
     if not count:
         return pa.array([], pa.binary())
@@ -78,10 +80,13 @@ def binary(fields: Fields) -> pa.Array:
 
 def text(fields: Fields) -> pa.Array:
     """Text; where some is not UTF-8, that is tagged `postgresql:text`."""
+    if isinstance(fields, Texts) and fields.ascii:
+        return _variable(pa.string(), fields)
     raw = binary(fields)
     try:
         return raw.cast(pa.large_string() if pa.types.is_large_binary(raw.type) else pa.string())
     except pa.ArrowInvalid:
+        fields = fields.plain() if isinstance(fields, Texts) else fields
         broken = np.array([value is not None and not _is_text(value) for value in raw.to_pylist()])
         return _mixed(text(_nulled(fields, broken)), broken, Tagged("postgresql:text"), fields)
 
@@ -233,7 +238,15 @@ def _at(fields: Fields, size: int, *, exactly: bool = True) -> Longs:
     return fields.starts if valid.all() else np.where(valid, fields.starts, 0)
 
 
+def _variable(kind: pa.DataType, fields: Texts) -> pa.Array:
+    valid = None if fields.valid is None else pa.py_buffer(fields.valid)
+    parts = [valid, pa.py_buffer(fields.offsets), pa.py_buffer(fields.octets)]
+    return pa.Array.from_buffers(kind, len(fields), parts)
+
+
 def _bitmap(fields: Fields) -> pa.Buffer | None:
+    if isinstance(fields, Numbers):
+        return None if fields.valid is None else pa.py_buffer(fields.valid)
     valid = fields.lengths >= 0
     return None if valid.all() else pa.py_buffer(np.packbits(valid, bitorder="little"))
 
