@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import io
 import threading
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
+import numpy as np
+import pyarrow as pa
 import pytest
 
 from cenotaph.errors import DriftError, PartialError
 from cenotaph.journal import Journal
+from cenotaph.residue.needles import NeedleBuilder, Needles
 from cenotaph.stages import challenge
 from cenotaph.stages import destroy as stage
+from cenotaph.store import Extent
 from cenotaph.stores import open_eraser, open_reader
 from cenotaph_proof.statements import Challenge, Destruction, Plan
-from small_case import SmallCase, csv, people, put
+from small_case import SmallCase, csv, people, person, put
 
 STORE = '[[store]]\nname = "apps"\nurl = "files:../estate"\ngrade = "L2"\nscope = "everything"\n\n'
 FOLDERS = 4
@@ -105,8 +111,9 @@ def test_a_store_that_fails_in_one_partition_goes_on_with_the_others(apps: Small
 def test_several_search_a_store_for_what_was_sampled(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, large: int
 ) -> None:
-    """Two workers, each with every other place, find what one finds alone: all that was sampled."""
-    monkeypatch.setattr(challenge, "WORTH_SHARING", large)
+    """Two workers, each with every other place, find what one finds alone: all that was sampled. What is read
+    behind the last of it is left out in a large store alone: places count what was found until then."""
+    monkeypatch.setattr(challenge, "LARGE", large)
     for number in range(FOLDERS):
         put(tmp_path / "estate" / f"app{number}" / "records.csv", csv(people(10 * number, 10)))
     case = SmallCase.make(tmp_path, STORE)
@@ -117,4 +124,41 @@ def test_several_search_a_store_for_what_was_sampled(
     case.admit()
 
     found = {r.place: (r.sampled, r.found) for r in case.now().require(Challenge).body(Challenge).recall}
-    assert found == {"any place": (80, 80), "file": (80, 80), "names": (80, 0)}
+    assert found.pop("any place") == found.pop("file") == (80, 80)
+    assert found == {"names": (80, 0)}
+
+
+def test_a_large_store_is_searched_until_all_is_found(tmp_path: Path) -> None:
+    """Ten places with the same people: the first is enough, and the others are not opened. What is nowhere
+    keeps the search going to the end."""
+    builder = NeedleBuilder(b"k" * 32)
+    builder.add(pa.array([p.identity for p in people(0, 5)]), "id")
+    there = csv(people(0, 5))
+    for sought, expected in ((builder.finish(), 1), (_with_a_stranger(), 10)):
+        opened: list[int] = []
+        task = challenge.RecallTask(_target(there, opened), sought.to_bytes(), large=True)
+
+        found = challenge.recall_store(task)
+
+        assert found is not None
+        assert len(found["file"]) == 5
+        assert len(opened) == expected
+
+
+def _with_a_stranger() -> Needles:
+    builder = NeedleBuilder(b"k" * 32)
+    builder.add(pa.array([p.identity for p in [*people(0, 5), person(99)]]), "id")
+    return builder.finish()
+
+
+def _target(data: bytes, opened: list[int]) -> Any:
+    def extent(number: int) -> Extent:
+        def open_() -> io.BytesIO:
+            opened.append(number)
+            return io.BytesIO(data)
+
+        return Extent("file", str(number), len(data), open_, np.zeros((0, 2), np.int64))
+
+    reader = mock.Mock()
+    reader.raw = lambda: (extent(number) for number in range(10))
+    return mock.Mock(opener=lambda *_: reader)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import io
 from collections import Counter
+from collections.abc import Callable
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import BinaryIO, Protocol
@@ -129,8 +130,10 @@ def scan(
     *,
     depth: int = 3,
     limits: Limits | None = None,
+    enough: Callable[[Findings], bool] | None = None,
 ) -> Findings:
-    """Search `length` bytes of a readable, seekable stream, and what can be decoded of them.
+    """Search `length` bytes of a readable, seekable stream, and what can be decoded of them; where `enough`
+    says so of what was found, no further.
 
     Containers in containers are followed `depth` deep. Memory stays bounded whatever the stream says of
     itself: some blocks, plus at most `Limits.collected` for each level.
@@ -144,6 +147,9 @@ def scan(
             break
         if scanner.feed(piece):
             stream.seek(scanner.position)
+        if enough is not None and enough(scanner.findings):
+            scanner.findings.scanned += scanner.position
+            return scanner.findings
     return scanner.finish()
 
 

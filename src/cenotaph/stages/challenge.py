@@ -30,7 +30,7 @@ from cenotaph.estate import Estate, EstateStore, SealedChunks
 from cenotaph.progress import Tell, quiet
 from cenotaph.records import Chunk
 from cenotaph.residue.needles import NeedleBuilder, Needles
-from cenotaph.residue.scan import scan
+from cenotaph.residue.scan import Findings, scan
 from cenotaph.sealing import (
     LOOSE_KINDS,
     NeedleSource,
@@ -52,7 +52,7 @@ from cenotaph_proof.seal import ChunkSeal
 from cenotaph_proof.statements import Approval, Challenge, Decision, DrawnStore, Plan, Recall
 
 LOOKED_AT = 6  # partitions of a collection whose columns this auditor looks at too
-WORTH_SHARING = 256 << 20  # bytes of a store, from which on several search it for what was sampled
+LARGE = 256 << 20  # bytes of a store that several search for what was sampled, until all of it is found
 SAMPLED_ROWS = 16  # of each batch of a drawn partition: their values are sampled for recall
 
 
@@ -81,12 +81,13 @@ class ChunkResult:
 
 @dataclass(frozen=True, slots=True)
 class RecallTask:
-    """Every `of`-th place of a store, from `share` on."""
+    """Every `of`-th place of a store, from `share` on; of a large one until all that was sampled is found."""
 
     target: Target
     sample: bytes = field(repr=False)
     share: int = 0
     of: int = 1
+    large: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -344,11 +345,11 @@ def _measure_recall(
             merged = parts[0].merge(parts[1:])
             if len(merged):
                 target = session.target(opener, store, store.collections[0])
-                size = sum(item.collection.bytes for item in store.collections)
-                shares = session.config.limits.workers if size > WORTH_SHARING else 1
+                large = sum(item.collection.bytes for item in store.collections) > LARGE
+                shares = session.config.limits.workers if large else 1
                 sample = merged.to_bytes()
                 sampled[store.name] = len(merged)
-                tasks += [RecallTask(target, sample, share, shares) for share in range(shares)]
+                tasks += [RecallTask(target, sample, share, shares, large) for share in range(shares)]
     seen: dict[str, dict[str, set[int]] | None] = {name: {} for name in sampled}
     for done, (task, found) in enumerate(
         local.run(recall_store, tasks, workers=session.config.limits.workers), 1
@@ -405,9 +406,16 @@ def recall_store(task: RecallTask) -> dict[str, set[int]] | None:
         reader = task.target.opener(task.target.url, task.target.selection, task.target.around)
         try:
             for extent in islice(reader.raw(), task.share, None, task.of):
+                before = set().union(*seen.values())
+
+                def enough(found: Findings, before: set[int] = before) -> bool:
+                    return task.large and len(before | found.kept | found.residue) == len(sample)
+
                 with extent.open() as stream:
-                    findings = scan(stream, extent.length, sample, extent.kept)
+                    findings = scan(stream, extent.length, sample, extent.kept, enough=enough)
                 seen.setdefault(extent.kind, set()).update(findings.kept | findings.residue)
+                if enough(findings):
+                    break
         finally:
             reader.close()
     except StoreError:
