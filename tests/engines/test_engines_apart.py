@@ -18,7 +18,7 @@ from worker_tasks import bring, fed
 import cenotaph
 from cenotaph.annex import AnnexError
 from cenotaph.cli.main import cli
-from cenotaph.engines import apart, feeder, parcel
+from cenotaph.engines import apart, feeder, parcel, shared
 from cenotaph.errors import DriftError, EngineError, PartialError, UsageError
 from cenotaph.stages import seal as stage
 from cenotaph.stores import open_reader
@@ -41,7 +41,7 @@ def test_only_sources_and_the_kernel_are_sent() -> None:
         name for name in names if name.startswith(("cenotaph/cli", "cenotaph/stages", "cenotaph/desk"))
     ]
     assert parcel.code.__wrapped__() == parcel.code()
-    assert len(parcel.code()) < 1 << 20  # above, Spark writes it to a file on the driver, with the task
+    assert len(parcel.code()) < 900_000  # above 1 MiB, Spark writes it to a file on the driver, with tasks
 
 
 def test_a_worker_that_has_never_heard_of_us_seals_the_same(tmp_path: Path) -> None:
@@ -156,6 +156,17 @@ def test_an_address_that_leads_nowhere_is_said_so(address: str, error: type[Exce
     ended = CliRunner().invoke(cli, ["seal", "--case", "/nowhere", "--engine", address])
     assert ended.exit_code == (2 if error is UsageError else 1)
     assert told in ended.stderr
+
+
+@pytest.mark.parametrize(("tasks", "workers"), [(0, 2), (1, 2), (40, 2), (1000, 3), (7, 100)])
+def test_tasks_are_shared_in_runs(tasks: int, workers: int) -> None:
+    """Every task once and in order, no run longer than what may be lost; few runs, the short ones last."""
+    runs = list(shared(list(range(tasks)), workers))
+
+    assert [task for run in runs for task in run] == list(range(tasks))
+    assert all(0 < len(run) <= 32 for run in runs)
+    assert [len(run) for run in runs] == sorted((len(run) for run in runs), reverse=True)
+    assert len(runs) <= tasks // 32 + 8 * workers
 
 
 def test_nothing_is_erased_from_a_cluster() -> None:

@@ -11,10 +11,8 @@ from __future__ import annotations
 import os
 import pickle
 import re
-import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Final, TypeVar
 
@@ -22,7 +20,7 @@ from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
 from cenotaph import kernel
-from cenotaph.engines import feeder, parcel
+from cenotaph.engines import feeder, parcel, shared
 from cenotaph.errors import EngineError, PartialError, UsageError
 
 try:
@@ -33,8 +31,6 @@ except ModuleNotFoundError:  # only Spark's own protocol needs it
 T = TypeVar("T")
 
 MOST_AT_ONCE: Final = 64  # jobs, each with a thread here
-WORTH_SECONDS: Final = 10.0  # that a job should take, since it starts an interpreter
-MOST_TOGETHER: Final = 32  # tasks in one: if it is lost, all of them are done again
 LOST = (PySparkException, Py4JError)
 
 
@@ -51,12 +47,11 @@ class Spark:
         session = _session(self._address)
         at_once = min(workers, MOST_AT_ONCE)
         pool = ThreadPoolExecutor(at_once)
-        pending: dict[Future[_Job], list[T]] = {}
-        queue = iter(tasks)
-        together = 1
+        pending: dict[Future[list[tuple[Any, ...]]], Sequence[T]] = {}
+        jobs = shared(list(tasks), at_once)
         try:
             while True:
-                while len(pending) < at_once and (some := list(islice(queue, together))):
+                for some in islice(jobs, at_once - len(pending)):
                     sent = [pickle.dumps((function, task)) for task in some]
                     work = parcel.function(parcel.code(), sent, _variables())
                     pending[pool.submit(_run, session, work, len(some))] = some
@@ -64,32 +59,23 @@ class Spark:
                     return
                 done, _ = wait(pending, return_when=FIRST_COMPLETED)
                 for future in done:
-                    some, job = pending.pop(future), future.result()
-                    if job.seconds < WORTH_SECONDS and len(some) == together:
-                        together = min(2 * together, MOST_TOGETHER)
-                    yield from zip(some, parcel.answers(job.rows, len(some)), strict=True)
+                    some, rows = pending.pop(future), future.result()
+                    yield from zip(some, parcel.answers(rows, len(some)), strict=True)
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
             session.stop()  # which ends its jobs, too
 
 
-@dataclass(frozen=True, slots=True)
-class _Job:
-    rows: list[tuple[Any, ...]] = field(repr=False)
-    seconds: float
-
-
-def _run(session: SparkSession, work: parcel.Work, tasks: int) -> _Job:
-    begun = time.monotonic()
+def _run(session: SparkSession, work: parcel.Work, tasks: int) -> list[tuple[Any, ...]]:
     try:
-        frame = session.range(0, tasks, 1, 1).mapInArrow(work, feeder.COLUMNS)
-        rows = [tuple(row) for row in frame.collect()]
+        return [
+            tuple(row) for row in session.range(0, tasks, 1, 1).mapInArrow(work, feeder.COLUMNS).collect()
+        ]
     except LOST as error:
         raise PartialError(
             f"the cluster gave up on a task ({_named(error)})",
             hint="look into its own log; then run the same command again: it goes on where it stopped",
         ) from None
-    return _Job(rows, time.monotonic() - begun)
 
 
 def _variables() -> dict[str, str]:
