@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import json
+import lzma
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
@@ -36,26 +37,20 @@ Work: TypeAlias = Callable[[Iterator[Any]], Iterator[Any]]
 
 @cache
 def code() -> bytes:
-    """A zip of our sources and of the kernel as it is compiled here, the same bytes for the same files.
+    """A packed zip of our sources and of the kernel as it is compiled here: of the same files the same.
 
     No configuration, key or case lies among them: only what ends in .py or .so of these packages.
     """
     sink = io.BytesIO()
-    with zipfile.ZipFile(sink, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
+    with zipfile.ZipFile(sink, "w") as archive:
         for package in PACKAGES:
             spec = find_spec(package)
             for folder in (spec.submodule_search_locations or ()) if spec is not None else ():
                 for path in sorted(Path(folder).rglob("*")):
                     name = path.relative_to(folder)
                     if path.suffix in (".py", ".so") and name.parts[0] not in LEFT_HERE:
-                        archive.writestr(_entry(f"{package}/{name.as_posix()}"), path.read_bytes())
-    return sink.getvalue()
-
-
-def _entry(name: str) -> zipfile.ZipInfo:
-    entry = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))
-    entry.compress_type = zipfile.ZIP_DEFLATED
-    return entry
+                        archive.writestr(zipfile.ZipInfo(f"{package}/{name.as_posix()}"), path.read_bytes())
+    return lzma.compress(sink.getvalue(), preset=2)
 
 
 def function(sources: bytes, tasks: Sequence[bytes], variables: Mapping[str, str]) -> Work:
@@ -68,6 +63,7 @@ def function(sources: bytes, tasks: Sequence[bytes], variables: Mapping[str, str
     def work(batches: Iterator[Any]) -> Iterator[Any]:
         import hashlib
         import io
+        import lzma
         import sys
         import tempfile
         import zipfile
@@ -78,7 +74,7 @@ def function(sources: bytes, tasks: Sequence[bytes], variables: Mapping[str, str
         known = hashlib.sha256(sources).digest()
         if known not in folders:
             made = tempfile.TemporaryDirectory(prefix="cenotaph-", ignore_cleanup_errors=True)
-            zipfile.ZipFile(io.BytesIO(sources)).extractall(made.name)
+            zipfile.ZipFile(io.BytesIO(lzma.decompress(sources))).extractall(made.name)
             folders.setdefault(known, made)  # of two threads, one
         folder = folders[known].name
         spec = spec_from_file_location("cenotaph_feeder", f"{folder}/cenotaph/engines/feeder.py")
