@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,7 +18,10 @@ from cenotaph.scope import EVERYTHING, Selection, parse_predicate
 from cenotaph.store import Collection, Reader, Surroundings
 from cenotaph.stores.postgres import open_reader
 from cenotaph.stores.postgres.beneath import pages
+from cenotaph.stores.postgres.catalog import schema
 from cenotaph.stores.postgres.reader import FROM_PAGES
+from cenotaph.stores.postgres.session import Place, Session
+from cenotaph.stores.postgres.wire import heap
 from cenotaph.stores.postgres.wire.copy import Octets
 
 postgres_server.need()
@@ -186,7 +192,7 @@ def test_columns_that_came_and_went_are_read(plain: str) -> None:
     assert same(plain) == 451
 
 
-def test_a_table_of_several_files_and_partitions_is_read(plain: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_table_of_several_partitions_is_read(plain: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each partition is a range of blocks, which the eraser finds by the places of rows."""
     postgres_server.shared().run(
         "INSERT INTO t SELECT n, repeat('x', 100) FROM generate_series(1001, 1600) n", database=plain
@@ -196,6 +202,28 @@ def test_a_table_of_several_files_and_partitions_is_read(plain: str, monkeypatch
     one = reader(plain)
     assert len(one.partitions(one.collections()[0])) > 2
     assert same(plain) == 1000
+
+
+def test_a_table_of_several_files_is_one(plain: str, tmp_path: Path) -> None:
+    """A server begins another file where one has a gigabyte; here, two pages."""
+    server = postgres_server.shared()
+    with closing(Session(Place.of(server.url(plain)))) as session:
+        table = schema.read(session).tables[0]
+        layout = pages.lay_out(session, Surroundings(data_dir=str(server.data)), table)
+    data = bytes(range(256)) * (5 * 8192 // 256)
+    for number in range(3):
+        name = tmp_path / ("t" + (f".{number}" if number else ""))
+        name.write_bytes(data[number * 16384 : number * 16384 + 16384])
+    split = replace(layout, files=str(tmp_path / "t"), segment=2, pages=5, newest=2**63)
+
+    with pages._File(split) as file:
+        octets = file.read(1, 4)
+        assert octets.tobytes() == data[8192:]
+        assert file.unchanged(octets, 1, split.newest)
+        octets[2 * 8192] ^= 1
+        assert not file.unchanged(octets, 1, split.newest)
+        with pytest.raises(heap.UnreadableError, match="shorter"):
+            file.read(4, 2)
 
 
 def test_without_rows_or_pages_nothing_is_read() -> None:
