@@ -135,9 +135,11 @@ typedef struct {
     const uint64_t *hashed; /* ascending */
     const uint32_t *begin;  /* of the hashes that begin alike */
     const uint8_t *tells;   /* by how many digits: 10,000 bits, of the four digits behind `group` */
+    const uint8_t *near;   /* likewise, 10,048 bits: those, and their neighbours */
     const uint8_t *group;
     const uint8_t *lowest;  /* by the place of the highest byte that is not zero: what it is, in integers */
     const uint8_t *highest;
+    const uint32_t *places; /* likewise: bit n where some of these have n digits */
     uint64_t count;
     uint64_t first, second; /* what numbers are hashed with */
     int32_t filter_shift, begin_shift;
@@ -157,6 +159,8 @@ int cenotaph_find_shapes(int level, const uint8_t *data, int64_t size, int64_t l
 /* magics.c */
 size_t cenotaph_magics(int level, const uint8_t *data, size_t size, size_t core, const uint8_t *magics, const uint8_t *lengths,
                        size_t count, int64_t *places, uint8_t *which, size_t room);
+size_t cenotaph_words(int level, const uint8_t *data, size_t count, int width, uint64_t mask, uint64_t value, int64_t *places,
+                      size_t room);
 void cenotaph_full(const uint8_t *data, size_t tiles, size_t bytes, uint8_t *full);
 /* distinct.c */
 int cenotaph_distinct(const uint64_t *words, size_t count, uint64_t secret, uint64_t *slots, uint64_t room,

@@ -133,3 +133,62 @@ void cenotaph_full(const uint8_t *data, size_t tiles, size_t bytes, uint8_t *ful
         full[i] = some != 0;
     }
 }
+
+static inline __attribute__((always_inline)) size_t words_at(const uint8_t *data, size_t count, const int width, uint64_t mask,
+                                                             uint64_t value, int64_t *places, size_t room) {
+    enum { AT_ONCE = 64 };
+    size_t found = 0, bytes = (size_t)width;
+    for (size_t first = 0; first < count; first += AT_ONCE) {
+        size_t most = count - first < AT_ONCE ? count - first : AT_ONCE;
+        const uint8_t *at = data + bytes * first;
+        if (most == AT_ONCE) {
+            uint64_t some = 0;
+            uint32_t some_narrow = 0;
+            for (size_t i = 0; i < AT_ONCE; i++) {
+                if (width == 4) {
+                    some_narrow |= (load32(at + 4 * i) & (uint32_t)mask) == (uint32_t)value;
+                } else {
+                    some |= (load64(at + 8 * i) & mask) == value;
+                }
+            }
+            if (!some && !some_narrow) {
+                continue;
+            }
+        }
+        for (size_t i = 0; i < most; i++) {
+            uint64_t word = width == 4 ? load32(at + 4 * i) : load64(at + 8 * i);
+            if ((word & mask) == value) {
+                if (found < room) {
+                    places[found] = (int64_t)(first + i);
+                }
+                found++;
+            }
+        }
+    }
+    return found;
+}
+
+static size_t baseline_words(const uint8_t *data, size_t count, int width, uint64_t mask, uint64_t value, int64_t *places,
+                             size_t room) {
+    return width == 4 ? words_at(data, count, 4, mask, value, places, room) : words_at(data, count, 8, mask, value, places, room);
+}
+
+#if defined(__x86_64__)
+__attribute__((target("avx2"))) static size_t avx2_words(const uint8_t *data, size_t count, int width, uint64_t mask,
+                                                         uint64_t value, int64_t *places, size_t room) {
+    return width == 4 ? words_at(data, count, 4, mask, value, places, room) : words_at(data, count, 8, mask, value, places, room);
+}
+#endif
+
+/* The ordinals of the words of 4 or 8 bytes that have this value under a mask. Returns how many there are; those beyond
+ * `room` are only counted. */
+size_t cenotaph_words(int level, const uint8_t *data, size_t count, int width, uint64_t mask, uint64_t value, int64_t *places,
+                      size_t room) {
+#if defined(__x86_64__)
+    if (level >= AVX2) {
+        return avx2_words(data, count, width, mask, value, places, room);
+    }
+#endif
+    (void)level;
+    return baseline_words(data, count, width, mask, value, places, room);
+}

@@ -6,6 +6,12 @@
  * numbers has there; most that are left are not in the filter, one line of cache each. */
 #include "masks.h"
 
+#include <stdlib.h>
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
 enum { MOST = 18, CHUNK = 256, WAITING = 64, LEAST_DIGITS = 6 };
 enum { ZERO, DIGIT, TOP, SMALL = TOP + 4, WEIGHT, HEADER, RANGES };
 enum { UTF8 = 0, UTF16_LITTLE = 1, UTF16_BIG = 2, INT64_LITTLE = 4, INT64_BIG = 5, INT48_BIG = 6, NUMERIC_LITTLE = 8, NUMERIC_BIG = 9 };
@@ -17,17 +23,66 @@ typedef struct {
 } question;
 
 typedef struct {
+    double reciprocal;
+    const uint8_t *near; /* a bit for each group of four digits that is one of theirs, or next to one */
+} test;
+
+#define TARGET
+#define NAME(x) baseline_##x
+#include "numbers_lanes.h"
+
+#if defined(__x86_64__)
+#define TARGET __attribute__((target("avx2,bmi,bmi2,popcnt")))
+#define NAME(x) avx2_##x
+#include "numbers_lanes.h"
+
+#define TARGET __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,bmi,bmi2,popcnt")))
+#define NAME(x) avx512_##x
+#include "numbers_lanes.h"
+#endif
+
+typedef struct {
+    void (*rows)(const uint64_t bits[STRIP_WORDS], int count, int step, uint64_t rows[STRIP_WORDS]);
+    void (*pairs)(const uint64_t *digit, const uint64_t *zero, uint64_t pairs[STRIP_WORDS]);
+    void (*tops)(const uint64_t *first, const uint64_t *zero, int top, uint64_t forms[3][STRIP]);
+    size_t (*flattened)(const uint64_t words[STRIP], uint16_t places[STRIP * WORD_BYTES + 8]);
+    int gathers;
+} lanes;
+
+/* Machines that have AVX-512 for bytes have the rest of it that is used here, and those with AVX2 what came with it. */
+static const lanes *lanes_at(int level) {
+    static const lanes baseline = {baseline_rows, baseline_pairs, baseline_tops, baseline_flattened, 0};
+#if defined(__x86_64__)
+    static const lanes avx2 = {avx2_rows, avx2_pairs, avx2_tops, avx2_flattened, 0};
+    static const lanes avx512 = {avx512_rows, avx512_pairs, avx512_tops, avx512_flattened, 1};
+    if (level == AVX512 && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq")
+        && __builtin_cpu_supports("avx512vl")) {
+        return &avx512;
+    }
+    if (level >= AVX2 && __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2") && __builtin_cpu_supports("popcnt")) {
+        return &avx2;
+    }
+#endif
+    (void)level;
+    return &baseline;
+}
+
+typedef struct {
     const numbers *sought;
     const uint8_t *data;
     int64_t size, lead, core;
     uint64_t powers[MOST + 2], reciprocals[MOST + 1];
     int shifts[MOST + 1];
+    int plains, plain[MOST + 1]; /* how many digits there are, where these are text */
     int text, wide; /* digits in a row that the shortest window needs, and pairs of digit and zero; 0 for none */
     size_t asked, likely;
     question first[WAITING], second[WAITING];
     int64_t *starts, found;
     uint32_t *ordinals;
     uint8_t *lengths, *encodings;
+    const lanes *by;
+    int tests[8]; /* by the place of the highest byte that is not zero */
+    test test[8][MOST + 1];
 } finder;
 
 static inline uint64_t mixed(const numbers *s, uint64_t word) {
@@ -137,8 +192,26 @@ static int all_the_same(const uint8_t *digits, int count) {
     return 1;
 }
 
+/* Eight digits, a byte each (Lemire, "Quickly parsing eight digits"). */
+static inline uint64_t eight_digits(uint64_t word) {
+    word = word * 10 + (word >> 8);
+    uint64_t even = (word & 0x000000ff000000ff) * 0x000f424000000064;
+    uint64_t odd = (word >> 16 & 0x000000ff000000ff) * 0x0000271000000001;
+    return (even + odd) >> 32;
+}
+
+/* The number of so many digits; bytes behind them are read. */
+static inline uint64_t read_digits(const uint8_t *digits, int count) {
+    int first = count & 7;
+    uint64_t value = first ? eight_digits(load64(digits) << (64 - 8 * first)) : 0;
+    for (int at = first; at < count; at += 8) {
+        value = 100000000 * value + eight_digits(load64(digits + at));
+    }
+    return value;
+}
+
 /* A number whose last digit is an X, behind `count` digits that end at `end`. */
-static void crossed(finder *f, const uint64_t *values, int count, int64_t end, int step) {
+static void crossed(finder *f, const uint8_t *digits, int count, int64_t end, int step) {
     const numbers *s = f->sought;
     if (end >= f->size || (f->data[end] | 0x20) != 'x') {
         return;
@@ -147,50 +220,68 @@ static void crossed(finder *f, const uint64_t *values, int count, int64_t end, i
     uint64_t mark = f->data[end] == 'X' ? 2 : 3;
     for (int n = step == 1 ? LEAST_DIGITS : 3; n <= MOST && n - 1 <= count; n++) {
         if (lengths >> n & 1) {
-            uint64_t value = values[count] - values[count - n + 1] * f->powers[n - 1];
+            uint64_t value = read_digits(digits + count - (n - 1), n - 1);
             ask_written(f, mark * f->powers[n] + 10 * value, end - (int64_t)(n - 1) * step, n, step);
         }
     }
 }
 
-/* All windows of a row of digits that begins at `at`; where the next row may begin. */
-static int64_t row(finder *f, int64_t at, int step) {
-    const numbers *s = f->sought;
-    uint8_t digits[CHUNK];
-    uint64_t values[CHUNK + 1]; /* modulo 2**64, like what is computed of them */
-    uint16_t groups[CHUNK];
-    int count = 0, whole = 1;
-    values[0] = 0;
+/* The digits of a row, a byte each, and how many there are, at most CHUNK. `whole` says whether these are all, and 2
+ * that nothing goes on behind the last. */
+static int digits_at(const finder *f, int64_t at, int step, uint8_t digits[CHUNK], int *whole) {
+    int count = 0;
+    *whole = 1;
     for (int64_t place = at; place < f->size && is_digit(f->data[place]); place += step) {
         if (count == CHUNK) {
-            whole = 0;
+            *whole = 0;
             break;
         }
-        digits[count] = f->data[place] - '0';
-        values[count + 1] = 10 * values[count] + digits[count];
-        count++;
-        if (count >= 4) {
-            groups[count - 4] = (uint16_t)(1000 * digits[count - 4] + 100 * digits[count - 3] + 10 * digits[count - 2] + digits[count - 1]);
-        }
+        digits[count++] = f->data[place] - '0';
         if (step == 2 && (place + 1 >= f->size || f->data[place + 1])) {
-            whole = 2; /* nothing goes on behind it */
+            *whole = 2;
             break;
         }
     }
-    for (uint32_t lengths = s->plain >> LEAST_DIGITS << LEAST_DIGITS; lengths; lengths &= lengths - 1) {
-        int n = __builtin_ctz(lengths), group = s->group[n];
-        for (int i = 0, last = whole ? count - n : CHUNK - MOST; i <= last; i++) {
-            if (tells(s, n, groups[i + group]) && !all_the_same(digits + i, n)) {
-                uint64_t value = values[i + n] - values[i] * f->powers[n];
-                ask_written(f, f->powers[n] + value, at + (int64_t)i * step, n, step);
+    return count;
+}
+
+/* All windows of a row of digits that begins at `at`; where the next row may begin. `known` is how many digits of one
+ * byte there are, where that is less than a mask has. */
+static int64_t row(finder *f, int64_t at, int step, int known) {
+    enum { FEW = 32 };
+    const numbers *s = f->sought;
+    uint8_t digits[CHUNK + FEW];
+    uint16_t groups[CHUNK];
+    int count, whole = 1;
+    if (known < FEW && f->size - at >= 2 * FEW) {
+        count = known;
+        for (int i = 0; i < 2 * FEW; i++) {
+            digits[i] = (uint8_t)(f->data[at + i] - '0');
+        }
+        for (int i = 0; i < FEW; i++) {
+            groups[i] = (uint16_t)(1000 * digits[i] + 100 * digits[i + 1] + 10 * digits[i + 2] + digits[i + 3]);
+        }
+    } else {
+        count = digits_at(f, at, step, digits, &whole);
+        memset(digits + count, 0, FEW);
+        for (int i = 0; i + 4 <= count; i++) {
+            groups[i] = (uint16_t)(1000 * digits[i] + 100 * digits[i + 1] + 10 * digits[i + 2] + digits[i + 3]);
+        }
+    }
+    int last = whole ? count - 1 : CHUNK - MOST;
+    for (int i = 0; i <= last; i++) {
+        for (int nth = 0; nth < f->plains && i + f->plain[nth] <= count; nth++) {
+            int n = f->plain[nth];
+            if (tells(s, n, groups[i + s->group[n]]) && !all_the_same(digits + i, n)) {
+                ask_written(f, f->powers[n] + read_digits(digits + i, n), at + (int64_t)i * step, n, step);
             }
         }
     }
     if (!whole) {
         return at + (int64_t)(CHUNK - MOST + 1) * step;
     }
-    if (whole == 1) {
-        crossed(f, values, count, at + (int64_t)count * step, step);
+    if (whole == 1 && (s->large_x | s->small_x)) {
+        crossed(f, digits, count, at + (int64_t)count * step, step);
     }
     return at + (int64_t)count * step;
 }
@@ -215,54 +306,103 @@ static void ask_value(finder *f, uint64_t value, int64_t start, int64_t length, 
     }
 }
 
-static inline void integer(finder *f, uint64_t value, int64_t start, int64_t length, int encoding) {
-    if (value >> 32 && within(f, start, length)) {
-        ask_value(f, value, start, length, encoding);
+static inline uint64_t read_integer(const uint8_t *at, int encoding) {
+    if (encoding == INT48_BIG) {
+        uint64_t upper = __builtin_bswap16(load16(at));
+        return upper << 32 | __builtin_bswap32(load32(at + 2));
+    }
+    return encoding == INT64_LITTLE ? load64(at) : __builtin_bswap64(load64(at));
+}
+
+/* Which of the integers at these places have four of their digits where they tell most. That is computed with a
+ * reciprocal and so may be one off, which `near` allows for. */
+static size_t plain_look(const uint8_t *data, const uint16_t *places, size_t count, const test *tests, int number, int encoding,
+                         uint16_t *likely) {
+    size_t left = 0;
+    for (size_t i = 0; i < count; i++) {
+        double value = (double)(int64_t)read_integer(data + places[i], encoding);
+        uint32_t some = 0;
+        for (int nth = 0; nth < number; nth++) {
+            double scaled = value * tests[nth].reciprocal;
+            uint32_t group = (uint32_t)(int32_t)((scaled - (double)(int64_t)scaled) * 10000.0);
+            some |= (uint32_t)tests[nth].near[group >> 3] >> (group & 7);
+        }
+        likely[left] = places[i];
+        left += some & 1;
+    }
+    return left;
+}
+
+#if defined(__x86_64__)
+/* As above, eight at once: eight bytes are read at each place. */
+__attribute__((target("avx512f,avx512bw,avx512dq,avx512vl"))) static size_t avx512_look(
+    const uint8_t *data, const uint16_t *places, size_t count, const test *tests, int number, int encoding, uint16_t *likely) {
+    const __m512i reversed = _mm512_broadcast_i32x4(_mm_setr_epi8(7, 6, 5, 4, 3, 2, 1, 0, 15, 14, 13, 12, 11, 10, 9, 8));
+    size_t left = 0;
+    for (size_t i = 0; i < count; i += 8) {
+        __mmask8 there = (__mmask8)(count - i < 8 ? (1u << (count - i)) - 1 : 255);
+        __m512i at = _mm512_cvtepu16_epi64(_mm_loadu_si128((const __m128i *)(places + i)));
+        __m512i words = _mm512_mask_i64gather_epi64(_mm512_setzero_si512(), there, at, data, 1);
+        if (encoding != INT64_LITTLE) {
+            words = _mm512_shuffle_epi8(words, reversed);
+        }
+        if (encoding == INT48_BIG) {
+            words = _mm512_srli_epi64(words, 16);
+        }
+        __m512d value = _mm512_cvtepi64_pd(words);
+        __m256i some = _mm256_setzero_si256();
+        for (int nth = 0; nth < number; nth++) {
+            __m512d scaled = _mm512_mul_pd(value, _mm512_set1_pd(tests[nth].reciprocal));
+            __m512d part = _mm512_sub_pd(scaled, _mm512_roundscale_pd(scaled, _MM_FROUND_TO_ZERO | _MM_FROUND_NO_EXC));
+            __m256i group = _mm512_cvttpd_epi32(_mm512_mul_pd(part, _mm512_set1_pd(10000.0)));
+            __m256i near = _mm256_i32gather_epi32((const int *)tests[nth].near, _mm256_srli_epi32(group, 3), 1);
+            some = _mm256_or_si256(some, _mm256_srlv_epi32(near, _mm256_and_si256(group, _mm256_set1_epi32(7))));
+        }
+        uint64_t good = _mm256_mask_test_epi32_mask(there, some, _mm256_set1_epi32(1));
+        while (good) {
+            likely[left++] = places[i + (size_t)next_bit(&good)];
+        }
+    }
+    return left;
+}
+#endif
+
+static void integers_at(finder *f, int64_t at, uint16_t *places, size_t count, int top, int encoding) {
+    int64_t length = encoding == INT48_BIG ? 6 : 8;
+    uint16_t likely[STRIP * WORD_BYTES];
+    size_t left = 0, whole;
+    for (; count && at + places[count - 1] + length > f->size; count--) {
+    }
+    for (whole = f->by->gathers ? count : 0; whole && at + places[whole - 1] + 8 > f->size; whole--) {
+    }
+#if defined(__x86_64__)
+    if (whole) {
+        left = avx512_look(f->data + at, places, whole, f->test[top], f->tests[top], encoding, likely);
+    }
+#endif
+    left += plain_look(f->data + at, places + whole, count - whole, f->test[top], f->tests[top], encoding, likely + left);
+    for (size_t i = 0; i < left; i++) {
+        int64_t start = at + likely[i];
+        uint64_t value = read_integer(f->data + start, encoding);
+        if (value >> 32 && within(f, start, length) && !(length == 6 && value >> 47)) {
+            ask_value(f, value, start, length, encoding);
+        }
     }
 }
 
-static void integers(finder *f, const uint64_t masks[RANGES][STRIP_WORDS], int word, int64_t at) {
-    const uint64_t *zero = masks[ZERO] + word;
-    uint64_t before = ~(uint64_t)0, behind = ~(uint64_t)0;
-    uint64_t leading[8], trailing[9];
-    for (int i = 0; i < 8; i++) { /* zeros in the first bytes, and in the last of eight */
-        leading[i] = before;
-        before &= ahead(zero, i);
-    }
-    for (int i = 8; i > 4; i--) {
-        trailing[i] = behind;
-        behind &= ahead(zero, i - 1);
-    }
+static void integers(finder *f, const uint64_t masks[RANGES][STRIP_WORDS], int64_t at) {
+    static const int encodings[3] = {INT64_LITTLE, INT64_BIG, INT48_BIG};
     for (int top = 4; top < 8; top++) {
-        if (f->sought->lowest[top] > f->sought->highest[top]) {
+        uint64_t forms[3][STRIP];
+        if (!f->tests[top]) {
             continue;
         }
-        const uint64_t *first = masks[TOP + top - 4] + word;
-        uint64_t little = ahead(first, top) & trailing[top + 1], big = ahead(first, 7 - top) & leading[7 - top];
-        while (little) {
-            int64_t start = at + next_bit(&little);
-            if (start + 8 <= f->size) {
-                integer(f, load64(f->data + start), start, 8, INT64_LITTLE);
-            }
-        }
-        while (big) {
-            int64_t start = at + next_bit(&big);
-            if (start + 8 <= f->size) {
-                integer(f, __builtin_bswap64(load64(f->data + start)), start, 8, INT64_BIG);
-            }
-        }
-        if (top > 5) {
-            continue;
-        }
-        uint64_t six = ahead(first, 5 - top) & leading[5 - top];
-        while (six) {
-            int64_t start = at + next_bit(&six);
-            if (start + 6 <= f->size) {
-                uint64_t upper = load16(f->data + start), lower = load32(f->data + start + 2);
-                uint64_t value = (uint64_t)__builtin_bswap16((uint16_t)upper) << 32 | __builtin_bswap32((uint32_t)lower);
-                if (value < (uint64_t)1 << 47) {
-                    integer(f, value, start, 6, INT48_BIG);
-                }
+        f->by->tops(masks[TOP + top - 4], masks[ZERO], top, forms);
+        for (int form = 0; form < (top > 5 ? 2 : 3); form++) {
+            uint16_t places[STRIP * WORD_BYTES + 8];
+            size_t count = f->by->flattened(forms[form], places);
+            if (count) {
+                integers_at(f, at, places, count, top, encodings[form]);
             }
         }
     }
@@ -330,45 +470,33 @@ static void numerics(finder *f, const uint64_t masks[RANGES][STRIP_WORDS], int w
 
 /* --- strips */
 
-/* Where so many bits follow each other, `step` apart, from each bit on. */
-static inline uint64_t in_a_row(unsigned __int128 bits, int count, int step) {
-    for (int have = 1; have < count;) {
-        int more = have < count - have ? have : count - have;
-        bits &= bits >> (more * step);
-        have += more;
-    }
-    return (uint64_t)bits;
-}
-
-static inline unsigned __int128 both(const uint64_t *masks) { return (unsigned __int128)masks[1] << 64 | masks[0]; }
-
-/* What begins in 64 bytes. `until` says, for text and for UTF-16 at even and odd places, what is done already. */
-static void word_at(finder *f, const uint64_t masks[RANGES][STRIP_WORDS], int word, int64_t at, int64_t until[3]) {
-    const uint64_t *zero = masks[ZERO] + word, *digit = masks[DIGIT] + word;
-    if (!~(zero[0] & zero[1])) {
-        return;
-    }
+/* All rows of digits of a strip. `until` says, for text and for UTF-16 at even and odd places, what is done already. */
+static void written(finder *f, const uint64_t masks[RANGES][STRIP_WORDS], int64_t at, int64_t until[3]) {
+    uint64_t text[STRIP_WORDS], pairs[STRIP_WORDS], wide[STRIP_WORDS];
     if (f->text) {
-        uint64_t rows = digit[0] ? in_a_row(both(digit), f->text, 1) : 0;
-        while (rows) {
-            int64_t start = at + next_bit(&rows);
-            if (start >= until[0]) {
-                until[0] = row(f, start, 1);
+        f->by->rows(masks[DIGIT], f->text, 1, text);
+        for (int word = 0; word < STRIP; word++) {
+            while (text[word]) {
+                int bit = next_bit(&text[word]);
+                int64_t start = at + WORD_BYTES * word + bit;
+                if (start >= until[0]) {
+                    uint64_t others = ~ahead(masks[DIGIT] + word, bit);
+                    until[0] = row(f, start, 1, others ? __builtin_ctzll(others) : WORD_BYTES);
+                }
             }
         }
     }
-    if (f->wide && digit[0] & ahead(zero, 1)) {
-        uint64_t rows = in_a_row(both(digit) & both(zero) >> 1, f->wide, 2);
-        while (rows) {
-            int64_t start = at + next_bit(&rows);
-            if (start >= until[1 + start % 2]) {
-                until[1 + start % 2] = row(f, start, 2);
+    if (f->wide) {
+        f->by->pairs(masks[DIGIT], masks[ZERO], pairs);
+        f->by->rows(pairs, f->wide, 2, wide);
+        for (int word = 0; word < STRIP; word++) {
+            while (wide[word]) {
+                int64_t start = at + WORD_BYTES * word + next_bit(&wide[word]);
+                if (start >= until[1 + start % 2]) {
+                    until[1 + start % 2] = row(f, start, 2, CHUNK);
+                }
             }
         }
-    }
-    integers(f, masks, word, at);
-    if (f->sought->postgres) {
-        numerics(f, masks, word, at);
     }
 }
 
@@ -386,6 +514,11 @@ static void prepare(finder *f) {
     f->text = f->text > MOST ? 0 : f->text;
     f->wide = plain - 1 < wide ? plain - 1 : wide;
     f->wide = f->wide >= MOST ? 0 : f->wide;
+    for (int n = LEAST_DIGITS; n <= MOST; n++) {
+        if (s->plain >> n & 1) {
+            f->plain[f->plains++] = n;
+        }
+    }
     f->powers[0] = 1;
     for (int n = 1; n <= MOST + 1; n++) {
         f->powers[n] = 10 * f->powers[n - 1];
@@ -398,9 +531,25 @@ static void prepare(finder *f) {
     }
 }
 
+/* What is looked at of integers by their highest byte: for each length that such numbers have. */
+static void prepare_tests(finder *f) {
+    const numbers *s = f->sought;
+    for (int top = 4; top < 8; top++) {
+        for (uint32_t lengths = s->places[top]; lengths; lengths &= lengths - 1) {
+            int n = __builtin_ctz(lengths);
+            f->test[top][f->tests[top]++] = (test){1.0 / (double)f->powers[n - s->group[n]], s->near + 1256 * n};
+        }
+    }
+}
+
 static int is_sound(const numbers *s) {
     for (int n = LEAST_DIGITS; n <= MOST; n++) {
         if (s->group[n] > n - 5) {
+            return 0;
+        }
+    }
+    for (int top = 0; top < 8; top++) {
+        if (s->places[top] & (~s->plain | ((1 << 10) - 1))) { /* numbers of fewer digits are below 2**32 */
             return 0;
         }
     }
@@ -417,12 +566,22 @@ int cenotaph_find_numbers(int level, const numbers *sought, const uint8_t *data,
     if (!cenotaph_level(level) || size < 0 || lead < 0 || core > size || state[0] < 0 || room < 2 * SPARE || !is_sound(sought)) {
         return MALFORMED;
     }
-    finder f = {.sought = sought, .data = data, .size = size, .lead = lead, .core = core};
-    f.starts = starts;
-    f.ordinals = ordinals;
-    f.lengths = lengths;
-    f.encodings = encodings;
-    prepare(&f);
+    finder *f = calloc(1, sizeof *f);
+    if (f == NULL) {
+        return NO_MEMORY;
+    }
+    f->sought = sought;
+    f->data = data;
+    f->size = size;
+    f->lead = lead;
+    f->core = core;
+    f->starts = starts;
+    f->ordinals = ordinals;
+    f->lengths = lengths;
+    f->encodings = encodings;
+    f->by = lanes_at(level);
+    prepare(f);
+    prepare_tests(f);
     byte_range ranges[RANGES] = {{0, 0}, {'0', 9}};
     for (int top = 4; top < 8; top++) {
         int any = sought->lowest[top] <= sought->highest[top];
@@ -435,20 +594,23 @@ int cenotaph_find_numbers(int level, const numbers *sought, const uint8_t *data,
     uint64_t masks[RANGES][STRIP_WORDS];
     uint8_t padded[STRIP_WORDS * WORD_BYTES];
     int64_t at = state[0];
-    for (; at < core && f.found + SPARE < room; at += STRIP * WORD_BYTES) {
+    for (; at < core && f->found + SPARE < room; at += STRIP * WORD_BYTES) {
         const uint8_t *strip;
         if (!strip_at(data, size, at, padded, &strip)) {
             continue;
         }
         masks_in(strip, ranges, sought->postgres ? RANGES : SMALL, masks);
-        for (int word = 0; word < STRIP; word++) {
-            word_at(&f, (const uint64_t(*)[STRIP_WORDS])masks, word, at + word * WORD_BYTES, state + 1);
+        integers(f, (const uint64_t(*)[STRIP_WORDS])masks, at);
+        written(f, (const uint64_t(*)[STRIP_WORDS])masks, at, state + 1);
+        for (int word = 0; word < STRIP && sought->postgres; word++) {
+            numerics(f, (const uint64_t(*)[STRIP_WORDS])masks, word, at + word * WORD_BYTES);
         }
     }
-    sift(&f);
-    look_up(&f);
+    sift(f);
+    look_up(f);
     state[0] = at;
-    *found = f.found;
+    *found = f->found;
+    free(f);
     return DONE;
 }
 

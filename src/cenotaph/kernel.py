@@ -160,6 +160,16 @@ class Kernel:
                 return places[:count], which[:count]
             room = count
 
+    def find_words(self, words: npt.NDArray[Any], mask: int, value: int) -> npt.NDArray[np.int64]:
+        """The ordinals of the words, of 4 or 8 bytes, that have this value under a mask."""
+        room = _MAGICS
+        while True:
+            ordinals = np.empty(room, np.int64)
+            count = native.find_words(words, words.itemsize, mask, value, ordinals, self.level)
+            if count <= room:
+                return ordinals[:count]
+            room = count
+
     def full(self, octets: npt.NDArray[np.uint8], tile: int) -> npt.NDArray[np.bool_]:
         """Which whole tiles of so many bytes, a multiple of 64, are not all zeros."""
         full = np.empty(len(octets) // tile, np.bool_)
@@ -310,9 +320,11 @@ class Index:
     hashed: npt.NDArray[np.uint64] = field(repr=False)
     begin: npt.NDArray[np.uint32] = field(repr=False)
     tells: npt.NDArray[np.uint8] = field(repr=False)
+    near: npt.NDArray[np.uint8] = field(repr=False)
     group: npt.NDArray[np.uint8] = field(repr=False)
     lowest: npt.NDArray[np.uint8]
     highest: npt.NDArray[np.uint8]
+    places: npt.NDArray[np.uint32]
     first: int = field(repr=False)
     second: int = field(repr=False)
     filter_shift: int

@@ -10,9 +10,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cenotaph import kernel
-from cenotaph.residue import lanes
+from cenotaph.residue import lanes, zeros
 from cenotaph.residue.needles import NeedleBuilder
-from cenotaph.residue.scan import full_tiles
+from cenotaph.residue.postgres_values import matching
 from cenotaph.residue.shapes import Shapes
 
 native = pytest.importorskip("cenotaph_kernel", reason="cenotaph-kernel is not installed: it needs gcc")
@@ -96,4 +96,13 @@ def test_each_magic_is_found_wherever_it_lies() -> None:
 def test_tiles_of_zeros_are_told_from_others(data: bytes, tile: int) -> None:
     """What is behind the last whole tile is not looked at."""
     expected = [any(data[at : at + tile]) for at in range(0, len(data) - tile + 1, tile)]
-    assert all(found.tolist() == expected for found in each(lambda: full_tiles(read(data), tile)))
+    assert all(found.tolist() == expected for found in each(lambda: zeros.full(read(data), tile)))
+
+
+@ANYTHING
+@given(st.lists(st.integers(0, 7), max_size=300), st.sampled_from([np.uint32, np.uint64]))
+def test_words_are_the_same_with_and_without_the_kernel(values: list[int], kind: Any) -> None:
+    """Those that have a value under a mask, more of them than there is room for at first, too."""
+    words = np.array(values * 40, kind)
+    every = each(lambda: matching(words, kind(5), kind(4)).tolist())
+    assert all(other == [nth for nth, word in enumerate(values * 40) if word & 5 == 4] for other in every)

@@ -39,6 +39,7 @@ __all__ = [
     "find_magics",
     "find_numbers",
     "find_shapes",
+    "find_words",
     "fingerprints",
     "forms",
     "full",
@@ -317,9 +318,11 @@ class Numbers(NamedTuple):
     hashed: Buffer
     begin: Buffer
     tells: Buffer
+    near: Buffer
     group: Buffer
     lowest: Buffer
     highest: Buffer
+    places: Buffer
     first: int
     second: int
     filter_shift: int
@@ -394,6 +397,17 @@ def find_magics(
             level, data, len(data), max(0, core), together, lengths, len(magics), into, said, room
         )
     )
+
+
+def find_words(octets: Buffer, width: int, mask: int, value: int, ordinals: Buffer, level: Level) -> int:
+    """Write which of the words of 4 or 8 bytes have this value under a mask: ordinals, int64.
+
+    Returns how many there are; if that is more than there is room for, the others are not written.
+    """
+    data, into = _ffi.from_buffer("uint8_t[]", octets), _room(ordinals, "int64_t[]", 0)
+    if width not in (4, 8):
+        raise ValueError("a word has 4 or 8 bytes")
+    return int(_lib.cenotaph_words(level, data, len(data) // width, width, mask, value, into, len(into)))
 
 
 def full(octets: Buffer, tile: int, into: Buffer) -> None:
@@ -550,9 +564,11 @@ _ARRAYS = {
     "hashed": "uint64_t[]",
     "begin": "uint32_t[]",
     "tells": "uint8_t[]",
+    "near": "uint8_t[]",
     "group": "uint8_t[]",
     "lowest": "uint8_t[]",
     "highest": "uint8_t[]",
+    "places": "uint32_t[]",
 }
 
 
@@ -564,7 +580,10 @@ def _numbers(sought: Numbers, held: list[Any]) -> Any:
         setattr(into, name, held[-1] if name in _ARRAYS else value)
     into.count = len(held[1])
     sizes = (1 << 64 - sought.filter_shift, len(held[1]), (1 << 64 - sought.begin_shift) + 1)
-    if any(len(array) < size for array, size in zip(held, (*sizes, 19 * 1250, 19, 8, 8), strict=True)):
+    if any(
+        len(array) < size
+        for array, size in zip(held, (*sizes, 19 * 1250, 19 * 1256, 19, 8, 8, 8), strict=True)
+    ):
         raise ValueError("numbers that are sought are not laid out as they say")
     if held[2][0] != 0 or held[2][sizes[2] - 1] != into.count:
         raise ValueError("numbers that are sought do not begin and end where they say")

@@ -21,7 +21,7 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from cenotaph.residue import postgres_toast, postgres_values, postgres_wal
+from cenotaph.residue import postgres_toast, postgres_values, postgres_wal, zeros
 
 UNTRIED = "postgres: more that begins like a compressed or a cut value than is tried"
 GAP = 64  # zeros behind each piece of a lot
@@ -37,6 +37,7 @@ _MOST_RECORD = 4 << 20  # bytes of a log record that goes on
 _FREE, _PER_BYTE = 4 << 20, 2  # bytes that may be tried: so many, and so many for each one fed
 _LOT = 1 << 20
 _ZEROS = 2 * postgres_wal.PAGE  # bytes: so many zeros hold a whole page of each size but the largest
+_FEW_PARTS = 2
 _ALL, _NEVER = 0, -1
 _UNALIGNED = tuple(range(8))
 
@@ -130,8 +131,11 @@ class Carver:
     def feed(self, piece: bytes | memoryview, at: int, *, last: bool = False) -> Iterator[Piece]:
         """What became known by the bytes at this offset; with `last` all that waits."""
         self._budget += _PER_BYTE * len(piece)
-        for begin, end in _without_zeros(piece):
-            yield from self._take(piece[begin:end], at + begin)
+        parts = list(_without_zeros(piece))
+        likely = _likely(piece, at) if len(parts) > _FEW_PARTS else None
+        for begin, end in parts:
+            if likely is None or begin == 0 or end == len(piece) or likely.any_in(begin, end):
+                yield from self._take(piece[begin:end], at + begin)
         if last:
             yield from self._left()
             yield from self._joined_chunks()
@@ -301,14 +305,36 @@ def _value(chain: postgres_toast.Chain, reach: int) -> Iterator[Piece]:
             yield Piece("toast", payload, places, _NEVER)
 
 
+@dataclass(frozen=True, slots=True)
+class _Likely:
+    """Where in a piece something of PostgreSQL's may begin."""
+
+    at: _Ints
+
+    def any_in(self, begin: int, end: int) -> bool:
+        first, behind = np.searchsorted(self.at, [begin, end]).tolist()
+        return bool(first < behind)
+
+
+def _likely(piece: bytes | memoryview, at: int) -> _Likely:
+    """A look at all of a piece at once takes less than one at each part between its zeros."""
+    data = np.frombuffer(piece, dtype=np.uint8)
+    found = (
+        postgres_values.likely(data, -at % 4),
+        postgres_toast.likely(data, -at % 8),
+        postgres_wal.likely_pages(data, -at % postgres_wal.GRID, len(data)),
+    )
+    return _Likely(np.sort(np.concatenate(found)))
+
+
 def _without_zeros(piece: bytes | memoryview) -> Iterator[tuple[int, int]]:
     """The parts of a piece between zeros, of which there are too many for anything to go on behind them."""
     count = len(piece) // _ZEROS
     if count < 2:
         yield 0, len(piece)
         return
-    tiles = np.frombuffer(piece, dtype=np.uint64, count=count * _ZEROS // 8).reshape(count, _ZEROS // 8)
-    some = np.concatenate([[False], tiles.any(axis=1), [True]])  # what is behind the last whole tile stays
+    tiles = zeros.full(np.frombuffer(piece, dtype=np.uint8), _ZEROS)
+    some = np.concatenate([[False], tiles, [True]])  # what is behind the last whole tile stays
     edges = np.flatnonzero(some[1:] != some[:-1]).tolist()
     for begin, end in zip(edges, [*edges[1:], count + 1], strict=True):
         if some[begin + 1] and begin * _ZEROS < len(piece):

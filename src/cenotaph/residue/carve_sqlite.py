@@ -51,11 +51,13 @@ def likely_pages(data: _Bytes, first: int, end: int) -> _Ints:
     at = np.arange(first, min(end, len(data) - 13), GRID, dtype=np.int64)
     if not len(at):
         return at
-    return np.union1d(_trees(data, at), at[_chains(data, at)])
+    trees, chains = _trees(data, at), at[_chains(data, at)]
+    return np.union1d(trees, chains) if len(chains) else trees
 
 
 def _trees(data: _Bytes, at: _Ints) -> _Ints:
-    at = at[_KINDS[data[at]] & (data[at + 7] <= 60)]
+    at = at[_KINDS[data[at[0] :: GRID][: len(at)]]]
+    at = at[data[at + 7] <= 60]
     cells = _be(data, at + 3)
     content = _be(data, at + 5)
     content[content == 0] = 65536
@@ -65,7 +67,7 @@ def _trees(data: _Bytes, at: _Ints) -> _Ints:
 
 
 def _chains(data: _Bytes, at: _Ints) -> npt.NDArray[np.bool_]:
-    words = _be(data, at) << 16 | _be(data, at + 2)
+    words = np.ndarray((len(at),), ">u4", data.data, int(at[0]), (GRID,)).astype(np.int64)
     begin = np.zeros(len(at), dtype=bool)
     possible = (words > 1) & (words < _HIGHEST)
     for size in _SIZES:

@@ -331,16 +331,18 @@ class Numbers:
         first_bits = (hashed >> np.uint64(64 - begin_bits)).view(np.int64)
         begin = np.zeros((1 << begin_bits) + 1, np.uint32)
         np.cumsum(np.bincount(first_bits, minlength=1 << begin_bits), out=begin[1:])
-        tells, group = self._tells()
-        lowest, highest = self._tops()
+        tells, near, group = self._tells()
+        lowest, highest, places = self._tops()
         return kernel.Index(
             filter=_filter(hashed, filter_bits),
             hashed=hashed,
             begin=begin,
             tells=tells,
+            near=near,
             group=group,
             lowest=lowest,
             highest=highest,
+            places=places,
             first=self.first,
             second=self.second,
             filter_shift=64 - filter_bits,
@@ -352,10 +354,11 @@ class Numbers:
             postgres=self.postgres,
         )
 
-    def _tells(self) -> tuple[_Bytes, _Bytes]:
+    def _tells(self) -> tuple[_Bytes, _Bytes, _Bytes]:
         """By how many digits, which four digits numbers have at the place that tells most: a date of birth,
-        or a prefix."""
+        or a prefix; likewise, with their neighbours; and what that place is."""
         tells = np.zeros((MOST_DIGITS + 1, 1250), np.uint8)
+        near = np.full((MOST_DIGITS + 1, 1256), 255, np.uint8)
         group = np.zeros(MOST_DIGITS + 1, np.uint8)
         for n in self.lengths[1]:
             if n < _LEAST:
@@ -366,20 +369,24 @@ class Numbers:
             there = np.zeros(10_000, np.bool_)
             there[_four(values, n, at)] = True
             tells[n], group[n] = np.packbits(there, bitorder="little"), at
-        return tells, group
+            there |= np.roll(there, 1) | np.roll(there, -1)
+            near[n, :1250] = np.packbits(there, bitorder="little")
+        return tells, near, group
 
-    def _tops(self) -> tuple[_Bytes, _Bytes]:
-        """Of integers, by the place of the highest byte that is not zero: the least it is, and the most."""
-        lowest, highest = np.full(8, 255, np.uint8), np.zeros(8, np.uint8)
+    def _tops(self) -> tuple[_Bytes, _Bytes, npt.NDArray[np.uint32]]:
+        """Of integers, by the place of the highest byte that is not zero: the least it is, the most, and how
+        many digits such numbers have, a bit for each."""
+        lowest, highest, lengths = np.full(8, 255, np.uint8), np.zeros(8, np.uint8), np.zeros(8, np.uint32)
         for n in self.lengths[1]:
             values = self._of(1, n)
             for place in range(4, 8):
-                edges = np.array([1 << 8 * place, 1 << 8 * (place + 1)], object).tolist()
-                begin, end = (int(np.searchsorted(values, np.uint64(min(edge, LARGEST)))) for edge in edges)
+                edges = (min(1 << 8 * (place + more), LARGEST) for more in (0, 1))
+                begin, end = (int(np.searchsorted(values, np.uint64(edge))) for edge in edges)
                 if begin < end:
+                    lengths[place] |= np.uint32(1 << n)
                     lowest[place] = min(int(lowest[place]), int(values[begin]) >> 8 * place)
                     highest[place] = max(int(highest[place]), int(values[end - 1]) >> 8 * place)
-        return lowest, highest
+        return lowest, highest, lengths
 
 
 def _split(values: pa.Array, fold: bool) -> tuple[_Words, pa.Array]:

@@ -19,6 +19,7 @@ import lz4.block
 import numpy as np
 import numpy.typing as npt
 
+from cenotaph import kernel
 from cenotaph.residue import pglz
 
 _Ints: TypeAlias = npt.NDArray[np.int64]
@@ -74,6 +75,12 @@ def candidates(data: _Bytes, phases: tuple[int, ...] = (0,)) -> Candidates:
     return Candidates(*(column[order] for column in columns))
 
 
+def likely(data: _Bytes, first: int) -> _Ints:
+    """Offsets at `first`, and every four bytes from there, where a value may begin; most do not."""
+    words = data[first : first + (len(data) - first) // 4 * 4].view("<u4")
+    return matching(words, _MASK, _COMPRESSED) * 4 + first
+
+
 def decode(packed: bytes, size: int, method: int) -> Decoded | None:
     """A stream without its header, as far as it decodes; None where that is nothing worth a search."""
     if method == PGLZ and not any(packed[: _FIRST_REPEAT // 8 * 9 : 9]):
@@ -126,6 +133,9 @@ def matching(
     value: np.uint32 | np.uint64,
 ) -> _Ints:
     """Ordinals of the words that have this value under a mask, in pieces that stay in a core's cache."""
+    by = kernel.found()
+    if by is not None:
+        return by.find_words(words, int(mask), int(value))
     found: list[_Ints] = []
     room = np.empty(min(_TILE, len(words)), dtype=words.dtype)
     for at in range(0, len(words), _TILE):

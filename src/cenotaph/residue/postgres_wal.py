@@ -64,10 +64,13 @@ class Image:
 
 def likely_pages(data: npt.NDArray[np.uint8], first: int, end: int) -> npt.NDArray[np.int64]:
     """Offsets `first`, and every `GRID` bytes from there, below `end`, where log pages may begin."""
-    at = np.arange(first, min(end, len(data) - _RECORD_SIZE + 1), GRID, dtype=np.int64)
-    magic = data[at].astype(np.int64) | data[at + 1].astype(np.int64) << 8
-    good = (magic >= _OLDEST) & (magic <= _NEWEST) & (data[at + 2] < 16) & (data[at + 3] == 0)
-    return np.asarray(at[good], dtype=np.int64)
+    count = -(-(min(end, len(data) - _RECORD_SIZE + 1) - first) // GRID)
+    if count <= 0:
+        return np.zeros(0, dtype=np.int64)
+    words = np.ndarray((count,), "<u4", data.data, first, (GRID,)).astype(np.uint32)
+    magic = words & np.uint32(0xFFFF)
+    good = (magic >= _OLDEST) & (magic <= _NEWEST) & (words >> np.uint32(16) < 16)  # flags
+    return np.asarray(np.flatnonzero(good) * GRID + first, dtype=np.int64)
 
 
 def page(head: bytes) -> Page | None:

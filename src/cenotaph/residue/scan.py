@@ -19,8 +19,16 @@ from typing import BinaryIO, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from cenotaph import kernel
-from cenotaph.residue import carve_ext4, carve_parquet, carve_postgres, carve_sqlite, columns, lanes, spills
+from cenotaph.residue import (
+    carve_ext4,
+    carve_parquet,
+    carve_postgres,
+    carve_sqlite,
+    columns,
+    lanes,
+    spills,
+    zeros,
+)
 from cenotaph.residue.needles import ENCODINGS, LABELS, Matches
 from cenotaph.residue.sqlite_pages import Ranges
 
@@ -286,9 +294,10 @@ def _attribute(
         findings.counts[lane, encoding, kind, flag] += times
     findings.kept.update(_each_once(matches.what[kept]))
     findings.residue.update(_each_once(matches.what[~kept]))
-    stored = [np.flatnonzero(kept == flag)[: findings.room(flag)] for flag in (False, True)]
     some = np.zeros(len(kept), np.bool_)
-    some[np.concatenate(stored)] = True
+    for flag in (False, True):
+        nth = np.flatnonzero(kept == flag)
+        some[nth[: findings.room(flag) if len(nth) else 0]] = True
     few = matches.only(some)
     columns = offsets[some], few.length, few.what, kept[some]
     rows = zip(few.encoding, few.kind, *(column.tolist() for column in columns), strict=True)
@@ -352,7 +361,7 @@ class _Stream:
         self._passed = False  # the last of these zeros
 
     def feed(self, piece: bytes | memoryview) -> None:
-        if len(piece) >= _RUN and not np.frombuffer(piece, dtype=np.uint8).max():
+        if len(piece) >= _RUN and zeros.is_blank(np.frombuffer(piece, dtype=np.uint8)):
             wanted = max(0, self.search.limits.zeros - self._zeros)
             self._zeros += len(piece)
             if wanted < len(piece) and not self.collected:
@@ -414,7 +423,7 @@ class _Stream:
         if not self.quiet:
             self._match(packed, core)
         lead = self._lead
-        self._collect(block[lead:core])
+        self._collect(memoryview(block)[lead:core])
         children, self._children = self._children, []
         for child in children:
             self._feed_child(child, memoryview(block)[lead:core], self._done + lead)
@@ -483,7 +492,7 @@ class _Stream:
             self.collected += block[at:core]
         self.marks.append((self._done + at - self._begun, magic))
 
-    def _collect(self, piece: bytes) -> None:
+    def _collect(self, piece: memoryview) -> None:
         if not self.collected:
             return
         room = self.search.limits.collected - len(self.collected)
@@ -547,7 +556,7 @@ class _Packed:
 def _packed(data: npt.NDArray[np.uint8], reach: int) -> _Packed:
     """Leaves tiles of zeros out, unless within `reach` of others: no match joins what lay apart."""
     count = len(data) // _TILE
-    full = full_tiles(data, _TILE)
+    full = zeros.full(data, _TILE)
     if 2 * full.sum() >= count:
         return _Packed(data, None)
     near = np.ones(count + 1, dtype=bool)  # what is behind the last whole tile stays
@@ -558,16 +567,6 @@ def _packed(data: npt.NDArray[np.uint8], reach: int) -> _Packed:
     tiles = np.flatnonzero(near)
     kept = data[: count * _TILE].reshape(count, _TILE)[near[:count]].reshape(-1)
     return _Packed(np.concatenate([kept, data[count * _TILE :]]), tiles)
-
-
-def full_tiles(data: npt.NDArray[np.uint8], tile: int) -> npt.NDArray[np.bool_]:
-    """Which whole tiles of so many bytes, a multiple of 64, are not all zeros."""
-    by = kernel.found()
-    if by is not None:
-        return by.full(data, tile)
-    count = len(data) // tile
-    words = data[: count * tile].view(np.uint64).reshape(count, tile // 8)
-    return np.asarray(np.bitwise_or.reduce(words, axis=1) != 0)
 
 
 @dataclass(slots=True)

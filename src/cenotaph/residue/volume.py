@@ -28,6 +28,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cenotaph.progress import Tell, quiet
+from cenotaph.residue import zeros
 from cenotaph.residue.needles import Needles
 from cenotaph.residue.scan import LEFT_OUT, Findings, Limits, Scanner, scan
 from cenotaph.residue.shapes import Together
@@ -150,12 +151,12 @@ def _parts(map_: Map, start: int, end: int) -> Iterator[tuple[int, int, Place]]:
 def _blank(part: memoryview, block: int) -> int:
     """Bytes of the blocks of a part that are nothing but zeros."""
     data = np.frombuffer(part, dtype=np.uint8)
-    if len(data) and not data.max():
-        return len(data)
+    if not len(data):
+        return 0
     whole = len(data) // block * block
-    full = data[:whole].reshape(-1, block).max(axis=1, initial=0) != 0
+    full = int(np.count_nonzero(zeros.full(data[:whole], block)))
     rest = len(data) - whole
-    return int((~full).sum()) * block + (rest if rest and not data[whole:].any() else 0)
+    return whole - full * block + (rest if zeros.is_blank(data[whole:]) else 0)
 
 
 def _drawn(raw: Readable, seed: bytes, name: str) -> list[bytes]:

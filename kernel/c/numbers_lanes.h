@@ -1,0 +1,71 @@
+/* What all words of a strip have in common, several at once (cenotaph.residue.numbers).
+ *
+ * Included once for each instruction set, with NAME(x) and TARGET; the loops are such that the compiler makes vectors of
+ * them. */
+
+/* Where so many bits follow each other, `step` apart. Of the last word, which has none behind it, the first bits count. */
+TARGET static void NAME(rows)(const uint64_t bits[STRIP_WORDS], int count, int step, uint64_t rows[STRIP_WORDS]) {
+    uint64_t before[STRIP_WORDS];
+    memcpy(rows, bits, STRIP_WORDS * sizeof *rows);
+    for (int have = 1; have < count;) {
+        int more = have < count - have ? have : count - have, shift = more * step;
+        memcpy(before, rows, sizeof before);
+        for (int i = 0; i < STRIP; i++) {
+            rows[i] = before[i] & (before[i] >> shift | before[i + 1] << (64 - shift));
+        }
+        rows[STRIP] = before[STRIP] & before[STRIP] >> shift;
+        have += more;
+    }
+}
+
+/* Digits with a zero behind each. */
+TARGET static void NAME(pairs)(const uint64_t *digit, const uint64_t *zero, uint64_t pairs[STRIP_WORDS]) {
+    for (int i = 0; i < STRIP; i++) {
+        pairs[i] = digit[i] & (zero[i] >> 1 | zero[i + 1] << 63);
+    }
+    pairs[STRIP] = digit[STRIP] & zero[STRIP] >> 1;
+}
+
+/* Where integers begin of which `first` has the highest byte that is not zero: of eight bytes, the lowest first, the
+ * highest first, and of six, which only the lower of these have. */
+TARGET static void NAME(tops)(const uint64_t *first, const uint64_t *zero, int top, uint64_t forms[3][STRIP]) {
+    for (int i = 0; i < STRIP; i++) {
+        forms[0][i] = first[i] >> top | first[i + 1] << (64 - top);
+        forms[1][i] = top == 7 ? first[i] : first[i] >> (7 - top) | first[i + 1] << (57 + top);
+        forms[2][i] = top > 5 ? 0 : top == 5 ? first[i] : first[i] >> 1 | first[i + 1] << 63;
+    }
+    for (int shift = top + 1; shift < 8; shift++) {
+        for (int i = 0; i < STRIP; i++) {
+            forms[0][i] &= zero[i] >> shift | zero[i + 1] << (64 - shift);
+        }
+    }
+    for (int shift = 0; shift < 7 - top; shift++) {
+        for (int i = 0; i < STRIP; i++) {
+            uint64_t ahead = shift ? zero[i] >> shift | zero[i + 1] << (64 - shift) : zero[i];
+            forms[1][i] &= ahead;
+            forms[2][i] &= shift < 5 - top ? ahead : ~(uint64_t)0;
+        }
+    }
+}
+
+/* The places of the bits, without a branch for each: four are always written. */
+TARGET static size_t NAME(flattened)(const uint64_t words[STRIP], uint16_t places[STRIP * WORD_BYTES + 8]) {
+    size_t count = 0;
+    for (int i = 0; i < STRIP; i++) {
+        uint64_t mask = words[i];
+        if (mask) {
+            size_t end = count + (size_t)__builtin_popcountll(mask);
+            for (size_t done = count; done < end; done += 4) {
+                for (size_t nth = 0; nth < 4; nth++) {
+                    places[done + nth] = (uint16_t)(WORD_BYTES * i + (mask ? __builtin_ctzll(mask) : 0));
+                    mask &= mask - 1;
+                }
+            }
+            count = end;
+        }
+    }
+    return count;
+}
+
+#undef NAME
+#undef TARGET
