@@ -123,6 +123,8 @@ int cenotaph_numerics(const uint8_t *octets, uint64_t size, int64_t *places, int
 enum { MOST_FORMS = 8 };
 int cenotaph_fingerprints(int level, const uint8_t *key, const uint8_t *person, int fold, const column *c,
                           int64_t rows, uint64_t *words, uint8_t *there);
+int cenotaph_names(int level, const uint8_t *key, const uint8_t *person, const uint8_t *data, uint64_t size, const int64_t *starts,
+                   const int64_t *lengths, size_t count, uint64_t *words);
 int cenotaph_numbers(const column *c, int fold, int64_t rows, uint64_t *words, uint8_t *there);
 int cenotaph_forms(int level, const uint8_t *key, const uint8_t *person, const uint64_t *secrets, int kind,
                    int from_start, int postgres, const column *c, int64_t rows, const column *national,
@@ -165,6 +167,20 @@ void cenotaph_full(const uint8_t *data, size_t tiles, size_t bytes, uint8_t *ful
 /* distinct.c */
 int cenotaph_distinct(const uint64_t *words, size_t count, uint64_t secret, uint64_t *slots, uint64_t room,
                       uint64_t *fresh, size_t *made);
+
+/* windows.c */
+typedef struct {
+    const uint64_t *tags;  /* ascending */
+    const int64_t *begin;  /* of those of each tag, in the next two; and the end of the last */
+    const int64_t *window; /* where in a form its window begins */
+    const int64_t *length;
+    const uint8_t *filter;
+    int64_t count;
+    int32_t shift, width, six;
+} windows;
+
+int64_t cenotaph_candidates(const uint8_t *bits, const uint8_t *marks, int shift, const uint64_t *secrets, const windows *classes,
+                            const uint8_t *data, int64_t size, int64_t lead, int64_t core, int64_t *places, int64_t room);
 
 static inline uint16_t load16(const uint8_t *at) { uint16_t v; memcpy(&v, at, 2); return v; }
 static inline uint32_t load32(const uint8_t *at) { uint32_t v; memcpy(&v, at, 4); return v; }

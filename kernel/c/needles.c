@@ -245,6 +245,28 @@ int cenotaph_fingerprints(int level, const uint8_t *key, const uint8_t *person, 
     return outcome;
 }
 
+/* The keyed hashes of these parts of some bytes. */
+int cenotaph_names(int level, const uint8_t *key, const uint8_t *person, const uint8_t *data, uint64_t size, const int64_t *starts,
+                   const int64_t *lengths, size_t count, uint64_t *words) {
+    if (!cenotaph_level(level)) {
+        return MALFORMED;
+    }
+    hasher *h = new_hasher(level, key, person);
+    int outcome = h == NULL ? NO_MEMORY : DONE;
+    for (size_t i = 0; i < count && outcome == DONE; i++) {
+        if (starts[i] < 0 || lengths[i] < 0 || (uint64_t)starts[i] > size || (uint64_t)lengths[i] > size - (uint64_t)starts[i]) {
+            outcome = MALFORMED;
+        } else {
+            hash(h, data + starts[i], (uint64_t)lengths[i], &words[i]);
+        }
+    }
+    if (outcome == DONE) {
+        settle(h);
+    }
+    free(h);
+    return outcome;
+}
+
 static uint32_t distinct(const uint8_t *bytes, uint32_t count) {
     uint64_t seen[4] = {0};
     uint32_t found = 0;

@@ -138,6 +138,32 @@ class Kernel:
         for count in native.find_numbers(index.native(), octets, lead, core, columns, self.level):
             yield tuple(column[:count].copy() for column in columns)
 
+    def candidates(self, walk: Walk, octets: npt.NDArray[np.uint8], core: int) -> npt.NDArray[np.int64]:
+        """Where forms may begin before `core`, shifted by 16 bits, and how long they are; in no order, and
+        some several times."""
+        room, classes = _CANDIDATES, [native.Windows(*windows) for windows in walk.classes]
+        while True:
+            places = np.empty(room, np.int64)
+            count = native.candidates(
+                walk.bits, walk.marks, walk.shift, walk.secrets.multipliers, classes, octets, 0, core, places
+            )
+            if count <= room:
+                return places[:count]
+            room = count
+
+    def names(
+        self,
+        secrets: Secrets,
+        octets: npt.NDArray[np.uint8],
+        starts: npt.NDArray[np.int64],
+        lengths: npt.NDArray[np.int64],
+    ) -> npt.NDArray[np.uint64]:
+        """The keyed BLAKE2b of parts of some bytes."""
+        words = np.empty(len(starts), np.uint64)
+        starts, lengths = np.ascontiguousarray(starts), np.ascontiguousarray(lengths)
+        native.names(secrets.key, secrets.person, octets, starts, lengths, words, self.level)
+        return words
+
     def find_shapes(
         self, octets: npt.NDArray[np.uint8], core: int, lead: int
     ) -> Iterator[tuple[npt.NDArray[Any], ...]]:
@@ -299,6 +325,7 @@ class PageRows:
     asked: npt.NDArray[np.uint8]
 
 
+_CANDIDATES: Final = 1 << 16
 _MAGICS: Final = 1 << 12  # of them there is room for at first
 _SHORTEST_ROW: Final = 7  # bytes, with its message's head
 
@@ -310,6 +337,21 @@ class Secrets:
     key: bytes = field(repr=False)
     person: bytes
     multipliers: npt.NDArray[np.uint64] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Walk:
+    """What the search for forms looks into (`cenotaph.residue.needles`).
+
+    A class has its tags, where those of each begin, their windows and lengths, a filter, and three numbers:
+    shift, width, and the place of the six bytes.
+    """
+
+    bits: npt.NDArray[np.uint8] = field(repr=False)
+    marks: npt.NDArray[np.uint8] = field(repr=False)
+    shift: int
+    secrets: Secrets
+    classes: Sequence[tuple[Any, ...]] = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)

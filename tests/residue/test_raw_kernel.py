@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -106,3 +107,30 @@ def test_words_are_the_same_with_and_without_the_kernel(values: list[int], kind:
     words = np.array(values * 40, kind)
     every = each(lambda: matching(words, kind(5), kind(4)).tolist())
     assert all(other == [nth for nth, word in enumerate(values * 40) if word & 5 == 4] for other in every)
+
+
+VALUES = ("李小明住在这里", "somebody@example.org", "abcdef", "12345678901234567890", "aaaaab", "Ångström")
+FORMS = st.sampled_from(
+    [value.encode(codec) for value in VALUES for codec in ("utf-8", "utf-16-le", "utf-16-be", "gb18030")]
+)
+
+
+@ANYTHING
+@given(
+    st.lists(FORMS | FORMS.map(lambda form: form[3:]) | PIECES, max_size=20).map(b"".join), st.integers(0, 40)
+)
+def test_forms_are_the_same_with_and_without_the_kernel(data: bytes, behind: int) -> None:
+    """Text that is no number, and bytes, whatever lies around them."""
+    builder = NeedleBuilder(bytes(32))
+    builder.add(pa.array(VALUES), "text")
+    builder.add(pa.array([bytes(10) + b"\1\2\3\4\5\6" + bytes(10), b"\0\0\7\1\2\3\4\5"]), "blob")
+    needles = builder.finish()
+    core = max(0, len(data) - behind)
+
+    def found() -> list[tuple[Any, ...]]:
+        matches = needles.find(read(data), core, behind // 2)
+        columns = matches.start, matches.length, matches.encodings, matches.kinds, matches.what
+        return list(zip(*(column.tolist() for column in columns), strict=True))
+
+    every = each(found)
+    assert all(other == every[0] for other in every)

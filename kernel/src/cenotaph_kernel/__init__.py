@@ -29,6 +29,8 @@ __all__ = [
     "Numbers",
     "Told",
     "TooLongError",
+    "Windows",
+    "candidates",
     "chunks",
     "copied_fields",
     "copied_rows",
@@ -45,6 +47,7 @@ __all__ = [
     "full",
     "levels",
     "look_up",
+    "names",
     "numbers",
     "numerics",
     "page_rows",
@@ -357,6 +360,74 @@ def find_numbers(
         yield found[0]
 
 
+class Windows(NamedTuple):
+    """Windows of one width, as `cenotaph.residue.needles` sorts them."""
+
+    tags: Buffer
+    begin: Buffer
+    window: Buffer
+    length: Buffer
+    filter: Buffer
+    shift: int
+    width: int
+    six: int
+
+
+def candidates(
+    bits: Buffer,
+    marks: Buffer,
+    shift: int,
+    secrets: Buffer,
+    classes: Sequence[Windows],
+    octets: Buffer,
+    lead: int,
+    core: int,
+    places: Buffer,
+) -> int:
+    """Write where forms may begin, `lead` or later and before `core`, and how long they are: int64, the place
+    shifted by 16 bits. In no order, and some several times.
+
+    Returns how many there are; if that is more than there is room for, the others are not written.
+    """
+    held = [_ffi.from_buffer("uint8_t[]", bits), _ffi.from_buffer("uint8_t[]", marks)]
+    slots, multipliers = 1 << 64 - shift, _ffi.from_buffer("uint64_t[]", secrets)
+    if len(held[0]) * 8 < slots or len(held[1]) < slots or len(multipliers) != 6 or len(classes) != 4:
+        raise ValueError("a filter is not laid out as it says")
+    given = _ffi.new("windows[]", 4)
+    for into, windows in zip(given, classes, strict=True):
+        _fill_windows(into, windows, held)
+    data, into = _ffi.from_buffer("uint8_t[]", octets), _room(places, "int64_t[]", 0)
+    return int(
+        _lib.cenotaph_candidates(
+            held[0],
+            held[1],
+            shift,
+            multipliers,
+            given,
+            data,
+            len(data),
+            max(0, lead),
+            core,
+            into,
+            len(into),
+        )
+    )
+
+
+def names(
+    key: bytes, person: bytes, octets: Buffer, starts: Buffer, lengths: Buffer, words: Buffer, level: Level
+) -> None:
+    """Write the keyed BLAKE2b of parts of some bytes, a uint64 each, as `fingerprints` does of values.
+
+    Raises:
+        MalformedError: a part lies outside of the bytes.
+    """
+    data, where, long = _fields(octets, starts, lengths)
+    into = _room(words, "uint64_t[]", len(where))
+    key, person = _secret(key, 32), _secret(person.ljust(16, b"\0"), 16)
+    _done(_lib.cenotaph_names(level, key, person, data, len(data), where, long, len(where), into))
+
+
 def find_shapes(
     octets: Buffer, lead: int, core: int, columns: Sequence[Buffer], level: Level
 ) -> Iterator[int]:
@@ -570,6 +641,18 @@ _ARRAYS = {
     "highest": "uint8_t[]",
     "places": "uint32_t[]",
 }
+
+
+def _fill_windows(into: Any, windows: Windows, held: list[Any]) -> None:
+    kinds = ("uint64_t[]", "int64_t[]", "int64_t[]", "int64_t[]", "uint8_t[]")
+    arrays = [_ffi.from_buffer(kind, array) for kind, array in zip(kinds, windows[:5], strict=True)]
+    held.extend(arrays)
+    into.tags, into.begin, into.window, into.length, into.filter = arrays
+    into.count, into.shift, into.width, into.six = len(arrays[0]), windows.shift, windows.width, windows.six
+    tags, begin, window, length, filter_ = map(len, arrays)
+    last = arrays[1][begin - 1] if begin else -1
+    if begin != tags + 1 or not 0 <= last <= min(window, length) or filter_ < 1 << 64 - windows.shift:
+        raise ValueError("windows are not laid out as they say")
 
 
 def _numbers(sought: Numbers, held: list[Any]) -> Any:

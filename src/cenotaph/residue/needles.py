@@ -396,11 +396,7 @@ class Needles:
     def _verified(self, data: npt.NDArray[np.uint8], starts: _Ints, lengths: _Ints) -> Matches:
         if not len(starts):
             return _NO_MATCHES
-        view = data.data.cast("B")
-        ends = (starts + lengths).tolist()
-        wholes = _Hash(self._key).wholes(
-            view[start:end] for start, end in zip(starts.tolist(), ends, strict=True)
-        )
+        wholes = _Hash(self._key).parts(data, starts, lengths)
         known = self._tables[0].wholes
         row = np.minimum(np.searchsorted(known, wholes), max(len(known) - 1, 0))
         good = known[row] == wholes if len(known) else np.zeros(0, dtype=bool)
@@ -673,6 +669,14 @@ class _Hash:
             digests.append(state.digest())
         return np.frombuffer(b"".join(digests), dtype="<u8").astype(np.uint64)
 
+    def parts(self, data: npt.NDArray[np.uint8], starts: _Ints, lengths: _Ints) -> _Words:
+        """Of parts of some bytes."""
+        by = kernel.found()
+        if by is not None:
+            return by.names(self.secrets, data, starts, lengths)
+        view, ends = data.data.cast("B"), (starts + lengths).tolist()
+        return self.wholes(view[start:end] for start, end in zip(starts.tolist(), ends, strict=True))
+
     def spread(self, low: _Words, high: _Words, width: int) -> _Words:
         """One multiplication a window, two for the wide; the upper bits choose a slot of the filter."""
         if width == 16:
@@ -704,6 +708,11 @@ class _Filter:
         self._tables = [
             _Table(forms[classes == nth], width, hashing) for nth, (width, _) in enumerate(_CLASSES)
         ]
+
+    def walk(self) -> kernel.Walk:
+        """The same for the kernel."""
+        classes = [table.walk(six) for table, (_, six) in zip(self._tables, _CLASSES, strict=True)]
+        return kernel.Walk(self._bits, self._marks, int(self._shift), self._hashing.secrets, classes)
 
     def candidates(self, piece: npt.NDArray[np.uint8]) -> _Pairs:
         """(start, length) of what may be a needle in this piece; starts may lie before it."""
@@ -752,6 +761,12 @@ class _Table:
         self._shift = np.uint64(64 - min(_SLOT_BITS, max(16, (len(self._tags) * 16).bit_length())))
         self._filter = self._built()
 
+    def walk(self, six: int) -> tuple[object, ...]:
+        """The same for the kernel."""
+        begin = self._begin.astype(np.int64)
+        arrays = self._tags, begin, self._window, self._length, self._filter
+        return *arrays, int(self._shift), self.width, six
+
     def _built(self) -> npt.NDArray[np.uint8]:
         slots = (self._tags >> self._shift).astype(np.int64)
         built = np.zeros(1 << (64 - int(self._shift)), dtype=np.uint8)
@@ -777,6 +792,10 @@ class _Table:
 
 def _candidates(filter_: _Filter, data: npt.NDArray[np.uint8], core: int) -> tuple[_Ints, _Ints]:
     """Starts and lengths of what may be a needle, each once."""
+    by = kernel.found()
+    if by is not None:
+        every = np.unique(by.candidates(filter_.walk(), data, core))
+        return every >> 16, every & 0xFFFF
     found = [_NO_PAIRS]
     for at in range(0, len(data), _PIECE):
         begin = max(0, at - 16)
