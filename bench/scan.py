@@ -24,6 +24,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from cenotaph import kernel
 from cenotaph.residue.needles import NeedleBuilder, Needles
 from cenotaph.residue.scan import scan
 
@@ -113,9 +114,9 @@ def main() -> None:
     builder = NeedleBuilder(bytes(32))
     builder.add(pa.array(values), "id")
     needles = builder.finish()
-    print(f"{platform.machine()}, Python {platform.python_version()}, numpy {np.__version__}")
+    print(f"{platform.machine()}, Python {platform.python_version()}, {kernel.described()}")
     seconds = time.process_time() - begun
-    print(f"{len(needles)} needles, {needles.fingerprints} forms, built in {seconds:.1f} core-s")
+    print(f"{len(needles)} needles, built in {seconds:.1f} core-s")
     with tempfile.TemporaryDirectory() as folder:
         patterns = Path(folder, "patterns")
         patterns.write_text("\n".join(values) + "\n")
