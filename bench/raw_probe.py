@@ -191,7 +191,7 @@ def main() -> None:
     )
     needles = built(options.residents)
     print(
-        "| image | MB | direct read | search | grep -F -f | grep -E | search/read | cores | MB/core-s | found |"
+        "| image | MB | direct read | search | grep -F | grep -E | search/read | cores | MB/core-s | found |"
     )
     print("|---|---|---|---|---|---|---|---|---|---|")
     values = people(4, options.residents)[:PLANTED]
