@@ -4,7 +4,8 @@
 
 Sail (Spark Connect without Java) and Spark's own cluster, of a master and two workers of one core each, are
 started for it, and read the same files as child processes here do, two partitions at once. Seconds have the
-session in them (Spark: a JVM here, and two executors); processor time is of all processes together.
+session in them (Spark: a JVM here, and two executors). Processor time is of a cluster and of the command; of
+sealing here it lacks the child processes, which nobody waits for.
 """
 
 from __future__ import annotations
