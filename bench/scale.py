@@ -363,7 +363,7 @@ class Watch(threading.Thread):
         return Took(self.seconds, sum(self._used.values()), self._peak, began_anew)
 
     def run(self) -> None:
-        while not self._end.wait(0.2):
+        while not self._end.wait(0.5):
             self._look()
 
     def _look(self) -> None:
