@@ -115,6 +115,7 @@ def test_a_locked_database_is_not_surveyed(chartered: dict[str, Ground], tmp_pat
     db.close()
 
 
+@pytest.mark.slow
 def test_a_locked_database_is_waited_for(ready: Ground, tmp_path: Path) -> None:
     """A lock while destroying is partial: the rest is destroyed, exit 5, and the next run goes on to L2."""
     ground = ready.copy(tmp_path / "ground")

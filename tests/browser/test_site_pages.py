@@ -54,7 +54,10 @@ def place(site: Path, kind: str, language: str) -> Path:
     return site / "site" / part / f"{kind}.html"
 
 
-@pytest.mark.parametrize(("language", "width", "scheme"), [("zh", PHONE, "light"), ("en", DESK, "dark")])
+@pytest.mark.parametrize(
+    ("language", "width", "scheme"),
+    [("zh", PHONE, "light"), pytest.param("en", DESK, "dark", marks=pytest.mark.slow)],
+)
 def test_every_page_is_for_everyone(
     chromium: Any, site: Path, language: str, width: int, scheme: str
 ) -> None:

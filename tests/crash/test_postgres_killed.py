@@ -141,6 +141,7 @@ def _only_overwriting(event: Any) -> None:
     overwrite.run = overwriting
 
 
+@pytest.mark.slow
 def test_cenotaph_killed_at_any_write_comes_to_the_same_end(
     server: Server,
     template: str,

@@ -133,6 +133,7 @@ def test_what_sqlite_does_by_itself_is_no_drift(approved: SmallCase) -> None:
     assert done.body(Destruction).complete
 
 
+@pytest.mark.slow
 def test_a_collection_destroyed_in_part_is_certified_in_part(tmp_path: Path) -> None:
     """A file that changed after the first 256 of its folder were destroyed: the certificate says *partly
     destroyed*, with the right count, and the grade of what was destroyed stands."""

@@ -139,6 +139,7 @@ def test_a_paused_case_waits(approved: SmallCase) -> None:
     assert destroyed(approved) == 50
 
 
+@pytest.mark.slow
 def test_pausing_stops_a_run_between_two_partitions(slow: SmallCase) -> None:
     """A run that is paused ends with exit 5 after the partition at hand; what is done is signed."""
     with started(slow) as process:

@@ -45,7 +45,7 @@ def task(database: str, tmp_path: Path) -> ProbeTask:
     """Of a store whose only table was emptied, as if nothing were left."""
     builder, annex = SoughtBuilder(needle_key(KEY)), Annex(tmp_path, CASE)
     builder.add(pa.array(["Nobody-4711-Meier"]), "text")
-    part = ("needles-0", annex.write("needles-0", KEY, builder.finish()))
+    part = ("needles-0", annex.write("needles-0", KEY, builder.take() or b""))
     digest = annex.write("needles", KEY, NeedleList((part,), ("postgresql",)).to_bytes())
     url = postgres_server.shared().url(database)
     return ProbeTask(

@@ -655,6 +655,7 @@ def test_a_base_backup_stays_for_a_hold_at_another_store_of_its_server(place: Pl
     shutil.rmtree(old)
 
 
+@pytest.mark.slow
 def test_a_new_base_backup_with_links_in_it_is_not_started(place: Place) -> None:
     """Its log is a link, to that of a running server perhaps, into which one started on it would write."""
     old, new = (base_backup(place, place.folder / name) for name in ("old-base", "new-base"))
@@ -1125,6 +1126,7 @@ def test_a_standby_that_nobody_named_is_told(place: Place, follower: postgres_se
     assert "replication slot" in told
 
 
+@pytest.mark.slow
 def test_a_standby_that_lags_holds_the_grade_down(
     place: Place, follower: postgres_server.Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:

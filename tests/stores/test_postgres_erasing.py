@@ -70,6 +70,12 @@ class TestWholeTable(_OnServer):
 class TestSomeRows(_OnServer):
     """Rows by predicate, some of them held, from a table with a key."""
 
+    kills_at_least = 2
+
+    @pytest.mark.slow
+    def test_a_run_that_stops_anywhere_is_resumed(self, tmp_path: Path) -> None:
+        super().test_a_run_that_stops_anywhere_is_resumed(tmp_path)
+
     def make(self, folder: Path) -> ErasableEstate:
         selection = Selection(
             collections=("public.gone",), rows=parse_predicate("id < 360"), holds=(self.held,)
