@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from cenotaph_proof import envelope, note, statements
 from cenotaph_proof.keys import SecretKey
 from cenotaph_proof.log import Log
@@ -30,6 +32,7 @@ case.go("countersign-auditor", "survey")
 """
 
 
+@pytest.mark.slow
 def test_cases_at_once_share_a_log(tmp_path: Path) -> None:
     """Two processes open, countersign and survey two cases at one time. Every statement is logged
     once, each case replays, every size that was signed has one root, and the tiles are whole."""

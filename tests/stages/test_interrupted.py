@@ -100,6 +100,7 @@ def test_ctrl_c_finishes_the_partition_signs_and_can_go_on(slow: SmallCase) -> N
     assert destroyed(slow) == FILES
 
 
+@pytest.mark.slow
 def test_a_second_destroy_at_the_same_time_is_refused(slow: SmallCase) -> None:
     """One command at a time: the second is told so with exit 4 and changes nothing; the first goes on."""
     with started(slow) as process:
@@ -115,6 +116,7 @@ def test_a_second_destroy_at_the_same_time_is_refused(slow: SmallCase) -> None:
     assert kinds(slow).count("begun") == 2
 
 
+@pytest.mark.slow
 def test_workers_end_with_the_command_that_is_killed(slow: SmallCase) -> None:
     """SIGKILL to the command alone: its worker lets go of the store at once, and the case goes on."""
     with started(slow) as process:
@@ -278,6 +280,7 @@ def test_a_full_disk_loses_nothing(tmp_path: Path, before: str, step: str) -> No
         assert case.verdict().exit_code == 0
 
 
+@pytest.mark.slow
 def test_a_database_with_an_open_reader_is_left_whole(approved: SmallCase) -> None:
     """A program that is in the middle of reading: nothing of the database is changed under its feet."""
     database = approved.root / "estate" / "health.db"
