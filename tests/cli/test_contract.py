@@ -115,7 +115,7 @@ def test_a_forged_proof_file_is_3(whole: Whole, tmp_path: Path) -> None:
 
 def test_interrupted_is_130_and_resumable(laid: Ground, tmp_path: Path) -> None:
     """Ctrl-C in a stage exits 130 without a traceback; the same command then does its work."""
-    for attempt in range(10):
+    for attempt in range(5):
         ground = laid.copy(tmp_path / f"ground{attempt}")
         ground.upto("charter")
         code, err = _interrupted_survey(ground)
