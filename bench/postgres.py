@@ -19,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from cenotaph import kernel
@@ -27,6 +27,7 @@ from cenotaph.annex import Annex
 from cenotaph.records import Chunker, Digester
 from cenotaph.scope import EVERYTHING
 from cenotaph.sealing import PART, SealTask, Target, seal_partition
+from cenotaph.store import Partition, Reader
 from cenotaph.stores.postgres import open_reader
 
 if __name__ != "__mp_main__":  # children import this file, too, and what tests need takes them a second
@@ -95,6 +96,19 @@ def steps(url: str, folder: Path) -> dict[str, Callable[[], object]]:
     )
     case = surveyed(url, folder)
 
+    return {
+        "COPY, order of the file": copied(url, "tests"),
+        "COPY, order of the key": copied(url, "(SELECT * FROM tests ORDER BY id)"),
+        **reading(reader, target, partitions, annex),
+        "cenotaph seal": case.seal,
+    }
+
+
+def reading(
+    reader: Reader, target: Target, partitions: Sequence[Partition], annex: Annex
+) -> dict[str, Callable[[], object]]:
+    """Reading partitions, with digests and chunks, and sealing them as a child process does."""
+
     def read() -> None:
         for partition in partitions:
             for _ in reader.batches(partition):
@@ -110,14 +124,7 @@ def steps(url: str, folder: Path) -> dict[str, Callable[[], object]]:
         for partition in partitions:
             seal_partition(SealTask(target, partition, bytes(32), annex, f"{PART}{partition.index}"))
 
-    return {
-        "COPY, order of the file": copied(url, "tests"),
-        "COPY, order of the key": copied(url, "(SELECT * FROM tests ORDER BY id)"),
-        "read into Arrow": read,
-        "read and digested": digested,
-        "partitions sealed": sealed,
-        "cenotaph seal": case.seal,
-    }
+    return {"read into Arrow": read, "read and digested": digested, "partitions sealed": sealed}
 
 
 def copied(url: str, query: str) -> Callable[[], object]:

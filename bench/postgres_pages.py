@@ -22,9 +22,9 @@ import numpy as np
 
 from cenotaph import kernel
 from cenotaph.annex import Annex
-from cenotaph.records import Chunker, Digester
+from cenotaph.records import Digester
 from cenotaph.scope import EVERYTHING
-from cenotaph.sealing import PART, SealTask, Target, seal_partition
+from cenotaph.sealing import Target
 from cenotaph.store import Reader, Surroundings
 from cenotaph.stores.postgres import open_reader
 
@@ -93,22 +93,7 @@ def _steps(reader: Reader, url: str, around: Surroundings, folder: Path) -> dict
     target = Target(open_reader, url, EVERYTHING, "store", table.name, table.ordinal, table.order, needles, 1)
     target, annex = replace(target, around=around), Annex(folder, "ab" * 32)
 
-    def read() -> None:
-        for partition in partitions:
-            for _ in reader.batches(partition):
-                pass
-
-    def digested() -> None:
-        for partition in partitions:
-            chunker = Chunker()
-            for batch in reader.batches(partition):
-                chunker.add(*Digester(KEY).digests(batch))
-
-    def sealed() -> None:
-        for partition in partitions:
-            seal_partition(SealTask(target, partition, bytes(32), annex, f"{PART}{partition.index}"))
-
-    return {"read into Arrow": read, "read and digested": digested, "partitions sealed": sealed}
+    return postgres.reading(reader, target, partitions, annex)
 
 
 if __name__ == "__main__":

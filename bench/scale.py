@@ -20,7 +20,6 @@ import platform
 import shutil
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -32,6 +31,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
+from _watch import Watch
 
 from cenotaph.kernel import described
 from cenotaph.testing.city_batch import APPS, Residents, write_app
@@ -225,7 +225,13 @@ class Run:
         self._remember("anew", {**self.known["anew"], name: self.known["anew"].get(name, -1) + 1})
         with Watch() as watch:
             act()
-        self._remember("steps", {**self.known["steps"], name: asdict(watch.took(self.known["anew"][name]))})
+        self._remember(
+            "steps",
+            {
+                **self.known["steps"],
+                name: asdict(Took(watch.seconds, watch.processor, watch.together, self.known["anew"][name])),
+            },
+        )
         say(f"{name:<10} {watch.seconds:9.1f} s")
 
     def _remember(self, what: str, value: Any) -> None:
@@ -337,72 +343,6 @@ def run(words: list[str], folder: Path) -> str:
     if done.returncode:
         raise SystemExit(f"{' '.join(words[:2])} ended with {done.returncode}: run again, it goes on")
     return done.stdout
-
-
-class Watch(threading.Thread):
-    """Samples all processes that descend from this one: the most memory they have at once (PSS, so that pages
-    that they share count once), and the processor time that each had when it was last seen."""
-
-    def __init__(self) -> None:
-        super().__init__(daemon=True)
-        self.seconds, self._peak = 0.0, 0
-        self._used: dict[tuple[int, int], float] = {}
-        self._end = threading.Event()
-
-    def __enter__(self) -> Watch:
-        self._begun, self._mine = time.monotonic(), os.times()
-        self.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._end.set()
-        self.join()
-        self.seconds = time.monotonic() - self._begun
-
-    def took(self, began_anew: int) -> Took:
-        return Took(self.seconds, sum(self._used.values()), self._peak, began_anew)
-
-    def run(self) -> None:
-        while not self._end.wait(0.5):
-            self._look()
-
-    def _look(self) -> None:
-        alive = dict(self._processes())
-        memory = 0
-        for pid, (parent, born, used) in alive.items():
-            if _descends(parent, alive):
-                self._used[pid, born] = used
-                memory += _pss(pid)
-        self._peak = max(self._peak, memory)
-
-    def _processes(self) -> Iterator[tuple[int, tuple[int, int, float]]]:
-        tick = os.sysconf("SC_CLK_TCK")
-        for entry in Path("/proc").iterdir():
-            if entry.name.isdigit():
-                try:
-                    fields = (entry / "stat").read_text().rpartition(")")[2].split()
-                except OSError:
-                    continue  # it has ended
-                yield (
-                    int(entry.name),
-                    (int(fields[1]), int(fields[19]), (int(fields[11]) + int(fields[12])) / tick),
-                )
-
-
-def _descends(parent: int, alive: dict[int, tuple[int, int, float]]) -> bool:
-    while parent in alive:
-        if parent == os.getpid():
-            return True
-        parent = alive[parent][0]
-    return False
-
-
-def _pss(pid: int) -> int:
-    try:
-        text = Path(f"/proc/{pid}/smaps_rollup").read_text()
-    except OSError:
-        return 0  # it has ended
-    return next((int(line.split()[1]) << 10 for line in text.splitlines() if line.startswith("Pss:")), 0)
 
 
 def say(text: str) -> None:

@@ -18,10 +18,11 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
+
+from _watch import Watch
 
 from cenotaph.cli.demo import run
 from cenotaph.testing.city import build_city
@@ -51,7 +52,7 @@ def main() -> None:
 
 def measure(folder: Path, records: int) -> tuple[dict[str, float], int]:
     """Seconds a stage, and the peak resident KiB of the largest process."""
-    watch = Watch()
+    watch = Watch(itself=True)
     spoken, said = io.StringIO(), io.StringIO()
     with watch, redirect_stderr(spoken), redirect_stdout(said):
         code = run(folder, residents=max(100, records // 100), records=records, seed=1)
@@ -61,7 +62,7 @@ def measure(folder: Path, records: int) -> tuple[dict[str, float], int]:
     seconds: dict[str, float] = {}
     for stage, text in found:
         seconds[stage] = seconds.get(stage, 0.0) + float(text)
-    return seconds, watch.peak
+    return seconds, watch.largest >> 10
 
 
 def against_shred(folder: Path, records: int, ours: float) -> str:
@@ -76,59 +77,6 @@ def against_shred(folder: Path, records: int, ours: float) -> str:
     subprocess.run(["shred", "-n", "1", "-u", *files], check=True)  # noqa: S603, S607 - the peer, on our own files
     theirs = time.monotonic() - started
     return f"destroy takes {ours / theirs:.1f} × shred -n 1 -u ({theirs:.2f} s)"
-
-
-class Watch(threading.Thread):
-    """Samples the peak resident memory of this process and of all that descend from it."""
-
-    def __init__(self) -> None:
-        super().__init__(daemon=True)
-        self.peak = 0
-        self._end = threading.Event()
-
-    def __enter__(self) -> Watch:
-        self.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._end.set()
-        self.join()
-
-    def run(self) -> None:
-        while not self._end.wait(0.1):
-            parents = dict(_processes())
-            for pid in parents:
-                if _descends(pid, parents):
-                    self.peak = max(self.peak, _peak(pid))
-
-
-def _processes() -> list[tuple[int, int]]:
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                fields = (entry / "stat").read_text().rpartition(")")[2].split()
-            except OSError:
-                continue  # it has ended
-            found.append((int(entry.name), int(fields[1])))
-    return found
-
-
-def _descends(pid: int, parents: dict[int, int]) -> bool:
-    while pid in parents:
-        if pid == os.getpid():
-            return True
-        pid = parents[pid]
-    return False
-
-
-def _peak(pid: int) -> int:
-    try:
-        status = Path(f"/proc/{pid}/status").read_text()
-    except OSError:
-        return 0  # it has ended
-    found = re.search(r"VmHWM:\s+(\d+)", status)
-    return int(found[1]) if found else 0
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -17,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from cenotaph.journal import Journal
-from cenotaph.progress import Tell
+from cenotaph.progress import Tell, repeated
 
 NOW = ".pace"  # of the stage at work: one JSON object, written anew
 KEPT = "pace.jsonl"  # of stages that ended: a line each
@@ -143,14 +142,10 @@ def following(journal: Path, keeper: Keeper) -> Iterator[None]:
     """Count what child processes append to the journal as done while the block runs."""
     with Journal(journal) as opened:
         follower = _Follower(journal, keeper, opened.covered(opened.head()))
-    over = threading.Event()
-    watcher = threading.Thread(target=follower.run, args=(over,), daemon=True)
-    watcher.start()
     try:
-        yield
+        with repeated(follower.count, EVERY, after=QUIET):  # what takes no time needs no follower
+            yield
     finally:
-        over.set()
-        watcher.join()
         follower.count()
 
 
@@ -159,11 +154,6 @@ class _Follower:
     journal: Path
     keeper: Keeper
     after: int  # the journal line up to which everything is counted
-
-    def run(self, over: threading.Event) -> None:
-        if not over.wait(QUIET):  # what takes no time needs no follower
-            while not over.wait(EVERY):
-                self.count()
 
     def count(self) -> None:
         with Journal(self.journal) as opened:

@@ -31,24 +31,31 @@ class TellByFile:
 
 
 @contextlib.contextmanager
-def watched(files: tuple[Path, ...], tell: Tell, every: float = 0.5) -> Iterator[None]:
-    """Pass on what child processes tell by file while the block runs; the files are gone afterwards."""
+def repeated(act: Callable[[], None], every: float, *, after: float = 0.0) -> Iterator[None]:
+    """Call `act` in a thread, again and again, while the block runs, and for the first time not before
+    `after` seconds."""
     over = threading.Event()
-    watcher = threading.Thread(target=_watch, args=(files, tell, every, over), daemon=True)
+
+    def repeat() -> None:
+        if not over.wait(after):
+            while not over.wait(every):
+                act()
+
+    watcher = threading.Thread(target=repeat, daemon=True)
     watcher.start()
     try:
         yield
     finally:
         over.set()
         watcher.join()
-        for path in files:
-            path.unlink(missing_ok=True)
-            path.with_name(path.name + ".new").unlink(missing_ok=True)
 
 
-def _watch(files: tuple[Path, ...], tell: Tell, every: float, over: threading.Event) -> None:
+@contextlib.contextmanager
+def watched(files: tuple[Path, ...], tell: Tell, every: float = 0.5) -> Iterator[None]:
+    """Pass on what child processes tell by file while the block runs; the files are gone afterwards."""
     said: dict[Path, str] = {}
-    while not over.wait(every):
+
+    def look() -> None:
         for path in files:
             try:
                 text = path.read_text()
@@ -58,3 +65,11 @@ def _watch(files: tuple[Path, ...], tell: Tell, every: float, over: threading.Ev
                 said[path] = text
                 what, done, total = json.loads(text)
                 tell(what, done, total)
+
+    try:
+        with repeated(look, every):
+            yield
+    finally:
+        for path in files:
+            path.unlink(missing_ok=True)
+            path.with_name(path.name + ".new").unlink(missing_ok=True)

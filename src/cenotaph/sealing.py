@@ -431,6 +431,12 @@ def places(chunks: Iterable[int]) -> list[tuple[int, int]]:
     return [(number * CHUNK_RECORDS, (number + 1) * CHUNK_RECORDS) for number in chunks]
 
 
+def within(at: int, rows: int, place: tuple[int, int]) -> tuple[int, int]:
+    """Which rows of a batch that begins `at` are at this place: [first, end), empty where none are."""
+    first, end = place
+    return max(first - at, 0), min(end - at, rows)
+
+
 def batches_at(
     reader: Reader, partition: Partition, wanted: Sequence[tuple[int, int]]
 ) -> Iterator[tuple[int, pa.RecordBatch]]:
@@ -455,8 +461,8 @@ def chunks_at(
     digester = Digester(record_key(case_key, target.store, target.collection))
     gathered: list[list[tuple[Digests, Longs]]] = [[] for _ in wanted]
     for at, batch in batches:
-        for mine, (first, end) in zip(gathered, wanted, strict=True):
-            low, high = max(first - at, 0), min(end - at, batch.num_rows)
+        for mine, place in zip(gathered, wanted, strict=True):
+            low, high = within(at, batch.num_rows, place)
             if low < high:
                 mine.append(digester.digests(batch.slice(low, high - low)))
     return [_chunk(mine) for mine in gathered]

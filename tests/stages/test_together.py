@@ -14,13 +14,13 @@ import pytest
 
 from cenotaph.errors import DriftError, PartialError
 from cenotaph.journal import Journal
-from cenotaph.residue.needles import NeedleBuilder, Needles
+from cenotaph.residue.needles import NeedleBuilder
 from cenotaph.stages import challenge
 from cenotaph.stages import destroy as stage
 from cenotaph.store import Extent
 from cenotaph.stores import open_eraser, open_reader
 from cenotaph_proof.statements import Challenge, Destruction, Plan
-from small_case import SmallCase, csv, people, person, put
+from small_case import SmallCase, csv, people, put
 
 STORE = '[[store]]\nname = "apps"\nurl = "files:../estate"\ngrade = "L2"\nscope = "everything"\n\n'
 FOLDERS = 4
@@ -128,37 +128,35 @@ def test_several_search_a_store_for_what_was_sampled(
     assert found == {"names": (80, 0)}
 
 
-def test_a_large_store_is_searched_until_all_is_found(tmp_path: Path) -> None:
-    """Ten places with the same people: the first is enough, and the others are not opened. What is nowhere
-    keeps the search going to the end."""
+@pytest.mark.parametrize(
+    ("first", "sought", "opened"),
+    [(5, 5, 1), (2, 5, 2), (5, 6, 10)],
+    ids=["all in the first place", "some in the second", "one nowhere"],
+)
+def test_a_large_store_is_searched_until_all_is_found(first: int, sought: int, opened: int) -> None:
+    """Ten places; five people are in the first, or some of them there and the rest in the second: those behind
+    are not opened. Who is nowhere keeps the search going to the end."""
     builder = NeedleBuilder(b"k" * 32)
-    builder.add(pa.array([p.identity for p in people(0, 5)]), "id")
-    there = csv(people(0, 5))
-    for sought, expected in ((builder.finish(), 1), (_with_a_stranger(), 10)):
-        opened: list[int] = []
-        task = challenge.RecallTask(_target(there, opened), sought.to_bytes(), large=True)
+    builder.add(pa.array([p.identity for p in people(0, sought)]), "id")
+    was_opened: list[int] = []
+    places = [csv(people(0, first)), csv(people(first, 5 - first)), *[csv(people(0, 5))] * 8]
+    target = _target(places, was_opened)
 
-        found = challenge.recall_store(task)
+    found = challenge.recall_store(challenge.RecallTask(target, builder.finish().to_bytes(), large=True))
 
-        assert found is not None
-        assert len(found["file"]) == 5
-        assert len(opened) == expected
-
-
-def _with_a_stranger() -> Needles:
-    builder = NeedleBuilder(b"k" * 32)
-    builder.add(pa.array([p.identity for p in [*people(0, 5), person(99)]]), "id")
-    return builder.finish()
+    assert found is not None
+    assert len(found["file"]) == 5
+    assert len(was_opened) == opened
 
 
-def _target(data: bytes, opened: list[int]) -> Any:
+def _target(places: list[bytes], opened: list[int]) -> Any:
     def extent(number: int) -> Extent:
         def open_() -> io.BytesIO:
             opened.append(number)
-            return io.BytesIO(data)
+            return io.BytesIO(places[number])
 
-        return Extent("file", str(number), len(data), open_, np.zeros((0, 2), np.int64))
+        return Extent("file", str(number), len(places[number]), open_, np.zeros((0, 2), np.int64))
 
     reader = mock.Mock()
-    reader.raw = lambda: (extent(number) for number in range(10))
+    reader.raw = lambda: (extent(number) for number in range(len(places)))
     return mock.Mock(opener=lambda *_: reader)

@@ -15,9 +15,10 @@ def predict(desk: Desk, plan: Entry) -> tuple[list[str], dict[str, Any]]:
     """For a person and for a script. Reckoned once a plan, and kept beside the case; nothing where there is
     nothing to go by."""
     predicted = cost.kept(desk.path, plan.digest)
-    if predicted is None and desk.case().latest(Destruction) is None:
+    case = desk.case() if predicted is None else None
+    if case is not None and case.latest(Destruction) is None:
         kinds = {table.name: table.kind for table in desk.config.store}
-        predicted = cost.predict(desk.path, desk.estate(desk.case()), plan.body(Plan), kinds)
+        predicted = cost.predict(desk.path, desk.estate(case), plan.body(Plan), kinds)
         if predicted is not None:
             cost.keep(desk.path, plan.digest, predicted)
     if predicted is None:

@@ -42,6 +42,7 @@ from cenotaph.sealing import (
     numbers_in,
     partition_chunks,
     places,
+    within,
 )
 from cenotaph.session import Session
 from cenotaph.store import Column, OpenReader, Partition, Reader
@@ -254,12 +255,11 @@ def read_chunks(task: ChunkTask) -> ChunkResult:
 def _drawn_chunks(task: ChunkTask, reader: Reader, sampler: _Sampler) -> Sequence[Chunk | None]:
     """The drawn chunks as they are now: what lies between them is left unread where the store allows it. A
     partition that is sealed in the order of its digests is read whole."""
-    if task.target.order != "digest":
-        wanted = places(task.drawn)
-        batches = sampler.watch(batches_at(reader, task.partition, wanted), wanted)
+    whole = task.target.order == "digest"
+    wanted = places(range(len(task.sealed)) if whole else task.drawn)
+    batches = sampler.watch(batches_at(reader, task.partition, wanted), wanted)
+    if not whole:
         return chunks_at(task.case_key, task.target, batches, wanted)
-    everything = [(0, sum(chunk.records for chunk in task.sealed))]
-    batches = sampler.watch(batches_at(reader, task.partition, everything), everything)
     found = partition_chunks(task.case_key, task.target, (batch for _, batch in batches))
     return [found[number] if number < len(found) else None for number in task.drawn]
 
@@ -327,9 +327,7 @@ class _Sampler:
 
 def _rows(at: int, rows: int, wanted: Sequence[tuple[int, int]]) -> npt.NDArray[np.int64]:
     """Which rows of a batch that begins `at` are at these places."""
-    spans = [(max(first - at, 0), min(end - at, rows)) for first, end in wanted]
-    inside = [np.arange(low, high) for low, high in spans if low < high]
-    return np.concatenate(inside) if inside else np.zeros(0, np.int64)
+    return np.concatenate([np.zeros(0, np.int64), *(np.arange(*within(at, rows, each)) for each in wanted)])
 
 
 # ── recall ───────────────────────────────────────────────────────────────────────────────────────
@@ -402,18 +400,19 @@ def recall_store(task: RecallTask) -> dict[str, set[int]] | None:
     cannot be read. Runs in a child process."""
     sample = Needles.from_bytes(task.sample)
     seen: dict[str, set[int]] = {}
+    everywhere: set[int] = set()
+
+    def enough(found: Findings) -> bool:
+        return task.large and len(everywhere | found.kept | found.residue) == len(sample)
+
     try:
         reader = task.target.opener(task.target.url, task.target.selection, task.target.around)
         try:
             for extent in islice(reader.raw(), task.share, None, task.of):
-                before = set().union(*seen.values())
-
-                def enough(found: Findings, before: set[int] = before) -> bool:
-                    return task.large and len(before | found.kept | found.residue) == len(sample)
-
                 with extent.open() as stream:
                     findings = scan(stream, extent.length, sample, extent.kept, enough=enough)
                 seen.setdefault(extent.kind, set()).update(findings.kept | findings.residue)
+                everywhere |= findings.kept | findings.residue
                 if enough(findings):
                     break
         finally:

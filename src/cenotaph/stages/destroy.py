@@ -122,6 +122,11 @@ class EraseTask:
     together: int = 1  # partitions that may be erased at the same time, where the store has it so
     reclaims: bool = True  # not where other stores of its server are still to be erased
 
+    @property
+    def records(self) -> int:
+        """That were sealed and are to be destroyed, in all runs together."""
+        return sum(c.records for (o, _), chunks in self.chunks.items() if o in self.destroy for c in chunks)
+
 
 @alone
 def destroy(
@@ -182,7 +187,7 @@ def _shares(desk: Desk, tasks: list[EraseTask]) -> dict[str, pace.Share]:
             before[line.store] += int(line.body["records"])
     return {
         task.estate.name: pace.Share(
-            sum(c.records for (o, _), chunks in task.chunks.items() if o in task.destroy for c in chunks),
+            task.records,
             sum(c.collection.bytes for c in task.estate.collections if c.ordinal in task.destroy),
             before[task.estate.name],
         )
@@ -632,8 +637,7 @@ def _tasks(
 def _together(desk: Desk, task: EraseTask, stores: int) -> int:
     """How many partitions of a store are erased at once: its share of the workers, one where a rate is to be
     kept, or where it is not worth it."""
-    records = sum(c.records for (o, _), chunks in task.chunks.items() if o in task.destroy for c in chunks)
-    if task.bytes_per_second is not None or records < TOGETHER:
+    if task.bytes_per_second is not None or task.records < TOGETHER:
         return 1
     return max(1, desk.config.limits.workers // stores)
 
