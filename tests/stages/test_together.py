@@ -134,8 +134,8 @@ def test_several_search_a_store_for_what_was_sampled(
     ids=["all in the first place", "some in the second", "one nowhere"],
 )
 def test_a_large_store_is_searched_until_all_is_found(first: int, sought: int, opened: int) -> None:
-    """Ten places; five people are in the first, or some of them there and the rest in the second: those behind
-    are not opened. Who is nowhere keeps the search going to the end."""
+    """Ten places; five people are in the first, or some of them there and the rest in the second: what is
+    behind is not opened. Who is nowhere keeps the search going to the end."""
     builder = NeedleBuilder(b"k" * 32)
     builder.add(pa.array([p.identity for p in people(0, sought)]), "id")
     was_opened: list[int] = []

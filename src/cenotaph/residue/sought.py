@@ -5,9 +5,8 @@ billion records have the same few million people in them. Forms can as well be m
 which needs the value; and a number is there anyway: eight bytes of its forms, hashed so that a search can
 test every place of a disk, are found again in 2**26 steps by whoever holds the key. So numbers (of identity
 cards, telephones, accounts) are kept as they are, eight bytes each; of all other values only the needles are,
-as ever (docs/adr/0015-numbers-are-sought-as-they-are.md).
-
-What a number is, and how it is one word, is in `numbers`.
+as ever (docs/adr/0015-numbers-are-sought-as-they-are.md). A search makes no forms of them at all any more:
+what a number is, how it is one word and how it is looked up is in `numbers`.
 
 Format of a part: magic line; for each of `KINDS`, in order, how many numbers, and these, ascending; the
 needles of all else (`Needles.to_bytes`). Little-endian, eight bytes each.
