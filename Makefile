@@ -56,6 +56,7 @@ format: $(VENV)/dev.stamp ## let ruff lay out the code
 crash: $(VENV)/dev.stamp $(VENV)/kernel.stamp ## kill a full case at every change it makes to the disk, resume, compare
 	CENOTAPH_CRASH=every $(PYTEST) -m "" $(ALONG) -v tests/crash
 	CENOTAPH_CRASH=every $(PYTEST) -m "" $(ALONG) -v tests/stores -k killed_anywhere
+	CENOTAPH_CRASH=every $(PYTEST) -m "" -v -s tests/stages/test_sealed_the_same.py -k killed
 
 attacks: $(VENV)/dev.stamp $(VENV)/kernel.stamp ## let a lying operator try every lie we know
 	$(PYTEST) -m "" $(ALONG) -v tests/attacks

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
+import random
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -24,10 +27,12 @@ from cenotaph.scope import EVERYTHING
 from cenotaph.sealing import PART, PartitionResult, SealTask, Target, needle_key, seal_partition
 from cenotaph.stores import open_reader
 from cenotaph_proof.statements import Seal
+from servers import wait_until
 from small_case import SmallCase, people
 
 FILES = '[[store]]\nname = "exports"\nurl = "files:../estate"\nsubject = { "*" = "id_number" }\n'
 KEY = bytes(range(32))
+KILLS = 100 if os.environ.get("CENOTAPH_CRASH") == "every" else 4
 SEAL = """
 import sys
 from cenotaph.cli.main import main
@@ -124,12 +129,10 @@ def test_as_commands_of_a_user(tmp_path: Path) -> None:
     levels = [level.name.lower() for level in kernel.native.levels()] if kernel.found() else []
     ways = [(2, "off"), *((2, level) for level in levels), (1, ""), (8, "")]
     seals = []
-    for nth, (workers, computed) in enumerate([*ways, *[(2, "")] * 4]):
+    for nth, (workers, computed) in enumerate(ways):
         root = tmp_path / f"way-{nth}"
         shutil.copytree(tmp_path / "made", root)
         command = [sys.executable, "-c", SEAL, str(workers), "seal", "--case", str(root / "case")]
-        if nth >= len(ways):
-            _killed(command, 1 + 0.3 * (nth - len(ways)))
         subprocess.run(command, env=_computed_by(computed), check=True, capture_output=True)
         made = SmallCase(root)
         seals.append(made.now().require(Seal).body(Seal))
@@ -137,18 +140,82 @@ def test_as_commands_of_a_user(tmp_path: Path) -> None:
     assert first.records == 160_000
     assert first.persons == 600
     for other in seals:
-        assert (other.root, other.stores, other.persons) == (first.root, first.stores, first.persons)
+        assert _sealed(other) == _sealed(first)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3_000)
+def test_killed_at_random_points(tmp_path: Path) -> None:
+    """SIGKILL to all processes, or to one of them, at any moment of a seal, or of one that goes on
+    after another kill: nothing of it is left running, it is gone on with, and comes to the same. A kill that
+    came too late is not counted."""
+    for file in range(8):
+        write(tmp_path / "made" / "estate" / f"folder-{file}", file, 20_000)
+    SmallCase.make(tmp_path / "made", FILES).go("open", "survey")
+    shutil.copytree(tmp_path / "made", tmp_path / "whole")
+    begun = time.monotonic()
+    _seal(tmp_path / "whole")
+    lasts = time.monotonic() - begun
+    whole = _sealed(SmallCase(tmp_path / "whole").now().require(Seal).body(Seal))
+    dice, kills, seals, root = random.Random(6), Counter[str](), 0, tmp_path / "killed"
+    while kills.total() < KILLS:
+        shutil.copytree(tmp_path / "made", root)
+        before = kills.total()
+        while SmallCase(root).now().latest(Seal) is None and dice.random() < 0.7:
+            kills[_killed(root, dice, dice.random() * lasts)] += 1
+            del kills["too late"]
+        if SmallCase(root).now().latest(Seal) is None:
+            _seal(root)
+        assert _sealed(SmallCase(root).now().require(Seal).body(Seal)) == whole
+        seals += kills.total() > before
+        shutil.rmtree(root)
+    print(f"{dict(kills)} in {seals} seals, of which one takes {lasts:.1f} s")
+    assert min(kills["all"], kills["one"]) >= KILLS // 5
+
+
+def _sealed(seal: Seal) -> tuple[object, ...]:
+    return seal.root, seal.stores, seal.persons
 
 
 def _computed_by(name: str) -> dict[str, str]:
     return {**os.environ, "CENOTAPH_KERNEL": name} if name else dict(os.environ)
 
 
-def _killed(command: list[str], seconds: float) -> None:
-    """Begin a seal, and kill it and all that it started; it may have ended before."""
+def _seal(root: Path) -> None:
+    subprocess.run(_command(root), check=True, capture_output=True)
+
+
+def _command(root: Path) -> list[str]:
+    return [sys.executable, "-c", SEAL, "2", "seal", "--case", str(root / "case")]
+
+
+def _killed(root: Path, dice: random.Random, seconds: float) -> str:
+    """Begin a seal, or go on with one, and after a while kill all processes of it, or one that may be any."""
     running = subprocess.Popen(
-        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+        _command(root), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
     )
-    time.sleep(seconds)
-    os.killpg(running.pid, signal.SIGKILL)
-    running.wait()
+    try:
+        running.wait(seconds)
+        return "too late"
+    except subprocess.TimeoutExpired:
+        pass
+    if dice.random() < 0.5:
+        os.killpg(running.pid, signal.SIGKILL)
+        running.wait()
+        return "all"
+    with contextlib.suppress(ProcessLookupError):  # it had ended by itself
+        os.kill(dice.choice(_session(running.pid)), signal.SIGKILL)
+    running.wait(60)
+    wait_until(lambda: not _session(running.pid))
+    return "one"
+
+
+def _session(leader: int) -> list[int]:
+    """All processes of a session, as /proc has them."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            after_name = path.read_text().rpartition(")")[2].split()
+            if int(after_name[3]) == leader and after_name[0] != "Z":
+                found.append(int(path.parent.name))
+    return found
