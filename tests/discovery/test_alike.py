@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
+
+import numpy as np
 import pyarrow as pa
 import pytest
 
-from cenotaph.discovery import CollectionProfile, ColumnProfile, Sketch, draw_key, look_alikes
+from cenotaph import kernel
+from cenotaph.discovery import CollectionProfile, ColumnProfile, Sketch, draw_key, look_alikes, text
 
 KEY = bytes(32)
 
@@ -89,3 +93,62 @@ def test_a_diverging_copy_under_another_heading_is_found():
     assert pairs[0, 1].overlap == pytest.approx(0.9, abs=0.03)
     assert (pairs[0, 1].same_columns, pairs[0, 3].same_columns) == (2, 1)
     assert "id" not in pairs[0, 1].sentence.split()
+
+
+def test_pairs_are_those_of_a_comparison_of_all():
+    """Pairs without a hash in common are passed over, and nothing else: also of a collection with itself."""
+    draw = np.random.default_rng(7)
+    begins = draw.integers(0, 5_000, 14).tolist()
+    collections = [_collection(n, f"c{n}", range(begin, begin + 700)) for n, begin in enumerate(begins)]
+    overlaps = {
+        (one.label, other.label): one.columns[0].sketch.overlap(other.columns[0].sketch)
+        for one, other in itertools.combinations(collections, 2)
+    }
+
+    found = [(pair.first, pair.second) for pair in look_alikes(collections)]
+
+    assert found == [pair for pair, overlap in overlaps.items() if overlap >= 0.2]
+    assert 0 < len(found) < len(overlaps)
+    assert list(look_alikes([])) == list(look_alikes(collections[:1])) == []
+
+
+PLAIN = [" x ", "x", "110105194912310021"]
+VALUES = [None, "", *PLAIN, "王小明", "ab%cd", "%PDF-1.4", "a\x00b", "\ufeffq", "z" * 5_000]
+
+
+@pytest.mark.parametrize("count", [len(VALUES), 2, 4, 0])
+def test_a_sketch_is_the_same_with_and_without_the_kernel(count, monkeypatch):
+    """What a kernel hashes, Python hashes alike, over several batches that fill the sketch."""
+    batches = [pa.array(VALUES[:count], pa.string()), pa.array(range(900)), pa.array(range(500, 2_000))]
+    if kernel.found() is None:
+        pytest.skip("the kernel is not installed")
+    made = []
+    for found in (kernel.found(), None):
+        monkeypatch.setattr(kernel, "found", lambda found=found: found)
+        sketch = Sketch(KEY)
+        for batch in batches:
+            sketch.add(batch)
+        made.append(sketch.hashes.tolist())
+
+    assert made[0] == made[1]
+    assert len(made[0]) == 1_024
+
+
+@pytest.mark.parametrize("values", [[value] for value in VALUES] + [VALUES, VALUES[1:5], [None, None], []])
+def test_plain_columns_are_the_same_texts_when_nothing_is_matched_with_them(values, monkeypatch):
+    """The short way for columns of printable ASCII gives what the long way gives, of slices as well."""
+    column = pa.array(["\x01", *values, "\x02"], pa.string()).slice(1, len(values)).cast(pa.binary())
+    short = text.as_texts(column)
+    monkeypatch.setattr(text, "_is_plain", lambda column: False)
+    long = text.as_texts(column)
+
+    assert short.texts.equals(long.texts)
+    assert short.blobs.equals(long.blobs)
+    assert short.marks.tolist() == long.marks.tolist()
+
+
+def test_plain_columns_are_told():
+    """A value that a control character, a percent sign or another script makes less than plain is no such."""
+    plain = [value for value in VALUES if value and text._is_plain(pa.array([value.encode()]))]
+
+    assert plain == PLAIN

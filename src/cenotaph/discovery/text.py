@@ -162,6 +162,8 @@ _CONTROL = r"[\x00-\x08\x0b\x0c\x0e-\x1f]|^(?:%PDF-|\x{feff})"
 
 def _decoded(column: pa.BinaryArray) -> Texts:
     """Whole columns of plain UTF-8 at once; else value by value."""
+    if _is_plain(column):
+        return Texts.plain(column.cast(pa.string()))
     try:
         texts = column.cast(pa.string())
     except pa.ArrowInvalid:
@@ -169,6 +171,19 @@ def _decoded(column: pa.BinaryArray) -> Texts:
     if pc.any(pc.match_substring_regex(texts, _CONTROL)).as_py():
         return _one_by_one(column)
     return Texts.plain(pc.utf8_slice_codeunits(texts, 0, LONGEST))
+
+
+def _is_plain(column: pa.BinaryArray) -> bool:
+    """Whether there is nothing but short texts of printable ASCII without a percent sign. Most columns are
+    that, and no expression has to be matched with them."""
+    _, offsets, data = column.buffers()
+    if data is None:
+        return False
+    places = np.frombuffer(offsets, np.int32)[column.offset : column.offset + len(column) + 1]
+    octets = np.frombuffer(data, np.uint8)[places[0] : places[-1]]
+    if not len(octets) or np.diff(places).max() > LONGEST:
+        return False
+    return bool(octets.min() >= ord(" ") and octets.max() < 0x7F and not (octets == ord("%")).any())
 
 
 def _one_by_one(column: pa.BinaryArray) -> Texts:
