@@ -13,21 +13,24 @@ import pytest
 
 from cenotaph import sealing
 from cenotaph.annex import Annex
-from cenotaph.errors import PermanentStoreError
+from cenotaph.errors import DriftError, PermanentStoreError
 from cenotaph.records import Tagged
 from cenotaph.residue.sought import KnownSought
 from cenotaph.scope import EVERYTHING
 from cenotaph.sealing import (
     PART,
     PartitionResult,
+    SealedPartition,
     SealTask,
     Target,
     leaves,
     needle_key,
     numbers_in,
+    partition_chunks,
     seal_partition,
 )
 from cenotaph.store import Partition
+from cenotaph_proof.seal import ChunkSeal
 
 KEY = bytes(32)
 PEOPLE = [f"13800{n:06d}" for n in range(400)]
@@ -173,3 +176,43 @@ def test_what_is_gathered_goes_to_the_annex_in_time(
     assert replace(found, parts=(), subjects=b"") == replace(whole, parts=(), subjects=b"")
     assert {*np.frombuffer(found.subjects, np.uint64)} == {*np.frombuffer(whole.subjects, np.uint64)}
     assert run.sought(found) == [True] * 400
+
+
+TABLE = Target(lambda *_: Rows(), "", EVERYTHING, "one", "c", 0, "digest", (), None)  # type: ignore[arg-type,return-value]
+
+
+def batches(*people: str) -> list[pa.RecordBatch]:
+    return [pa.record_batch({"phone": [one]}) for one in people]
+
+
+def sealed(*people: str, begun: bytes | None = None, listed: bool = True) -> SealedPartition:
+    chunks = [ChunkSeal(c.records, c.bytes, c.hash) for c in partition_chunks(KEY, TABLE, batches(*people))]
+    return SealedPartition(KEY, TABLE, chunks, begun, listed=listed)
+
+
+def test_what_remains_of_a_begun_partition_was_sealed_as_often() -> None:
+    """Of equal records as many may remain as were sealed, and not one more; nor any other."""
+    whole = ["a", "b", "b", "c"]
+    seal = sealed(*whole)
+    seal.check(batches(*whole))
+    begun = sealed(*whole, begun=seal.digests)
+
+    assert [begun.check_remaining(batches(*rest)) for rest in ([], ["b"], ["c", "b", "b"], whole)] == [
+        0,
+        1,
+        3,
+        4,
+    ]
+    for rest in (["a", "a"], ["b"] * 3, ["d"], [*whole, "d"], [*whole, "a"]):
+        with pytest.raises(DriftError, match="not sealed"):
+            begun.check_remaining(batches(*rest))
+
+
+def test_no_digests_are_gathered_for_a_store_that_proves_what_remains() -> None:
+    """Neither held nor written: a list takes longer to keep than to check against."""
+    seal = sealed("a", "b", listed=False)
+    seal.check(batches("b", "a"))
+
+    assert seal.digests == b""
+    with pytest.raises(DriftError, match="changed"):
+        seal.check(batches("a", "x"))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
@@ -30,7 +30,6 @@ from cenotaph.arrow import union_places
 from cenotaph.errors import DriftError, naming
 from cenotaph.records import (
     CHUNK_RECORDS,
-    DIGEST_BYTES,
     Chunk,
     Chunker,
     Digester,
@@ -476,15 +475,23 @@ def _chunk(digested: Sequence[tuple[Digests, Longs]]) -> Chunk | None:
 
 
 class SealedPartition:
-    """What was sealed for one partition. `remaining` gives the digest list of a begun partition."""
+    """What was sealed for one partition. `begun` is the list of digests of one that was begun; none is
+    gathered where the store proves by itself what remains (`listed`)."""
 
     def __init__(
-        self, case_key: bytes, target: Target, chunks: Sequence[ChunkSeal], begun: bytes | None = None
+        self,
+        case_key: bytes,
+        target: Target,
+        chunks: Sequence[ChunkSeal],
+        begun: bytes | None = None,
+        *,
+        listed: bool = True,
     ) -> None:
         self._case_key = case_key
         self._target = target
         self._chunks = [(c.records, c.bytes, c.hash) for c in chunks]
         self._begun = begun
+        self._keep = self.records if listed and self.records <= KEPT_DIGESTS else 0
         self._accepted = as_digests(b"")
 
     @property
@@ -493,11 +500,8 @@ class SealedPartition:
 
     def check(self, batches: Iterable[pa.RecordBatch]) -> None:
         """Raises: DriftError unless the batches are exactly what was sealed."""
-        hasher = _Hasher(
-            self._case_key, self._target, keep=self.records if self.records <= KEPT_DIGESTS else 0
-        )
-        for batch in batches:
-            hasher.add(batch)
+        hasher = _Hasher(self._case_key, self._target, keep=self._keep)
+        behind(hasher.add, batches)
         found = [(c.records, c.bytes, c.hash) for c in hasher.finish()]
         if found != self._chunks:
             have, had = sum(count for count, _, _ in found), self.records
@@ -511,8 +515,8 @@ class SealedPartition:
 
     @property
     def digests(self) -> bytes:
-        """Of the records that `check` accepted, 32 bytes each, ascending; empty for partitions of more than
-        KEPT_DIGESTS records, whose stores prove what remains by themselves."""
+        """Of the records that `check` accepted, 32 bytes each, ascending; empty where none are `listed`, and
+        for partitions of more than KEPT_DIGESTS records."""
         seen = self._accepted
         return seen[ascending(seen)].tobytes() if len(seen) == self.records else b""
 
@@ -524,12 +528,11 @@ class SealedPartition:
         """Raises: DriftError unless every record is one of those that were sealed, as often at most."""
         if self._begun is None or (not self._begun and self.records):
             raise DriftError("a begun partition has no list of digests", hint="amend the plan")
-        allowed = _counted(self._begun)
-        hasher = _Hasher(self._case_key, self._target, keep=allowed.total() + 1)
-        for batch in batches:
-            hasher.add(batch)
+        allowed = as_digests(self._begun)
+        hasher = _Hasher(self._case_key, self._target, keep=len(allowed) + 1)
+        behind(hasher.add, batches)
         seen = hasher.seen()
-        if _counted(seen.tobytes()) - allowed:
+        if _has_more(seen, allowed):
             raise DriftError(
                 f"collection {self._target.ordinal} of store {self._target.store} holds records, in a "
                 "partition that was begun, that were not sealed",
@@ -538,8 +541,15 @@ class SealedPartition:
         return len(seen)
 
 
-def _counted(digests: bytes) -> Counter[bytes]:
-    return Counter(digests[i : i + DIGEST_BYTES] for i in range(0, len(digests), DIGEST_BYTES))
+def _has_more(seen: Digests, allowed: Digests) -> bool:
+    """Whether a digest was seen more often than it is allowed."""
+    both = np.concatenate([allowed, seen])
+    order = ascending(both)
+    both = both[order]
+    firsts = np.ones(len(both), np.bool_)
+    firsts[1:] = (both[1:] != both[:-1]).any(axis=1)
+    left = np.add.reduceat(np.where(order < len(allowed), 1, -1), np.flatnonzero(firsts))
+    return bool((left < 0).any())
 
 
 class Subjects:

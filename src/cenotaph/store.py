@@ -317,6 +317,14 @@ class Independent(Protocol):
     independent: bool
 
 
+@runtime_checkable
+class Proving(Protocol):
+    """An eraser that proves by itself what remains of a partition that was begun, from what it told
+    `Progress.begin`: it does not call `PartitionSeal.check_remaining`, and no digests are kept for it."""
+
+    proves_remaining: bool
+
+
 AT_ONCE = "at once"
 """Set in what `begin` is told of a partition that goes with all of its collection, or not at all. No list of
 digests is kept for it: when it goes on, the records are all there, as sealed, or none is."""

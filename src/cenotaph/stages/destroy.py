@@ -2,7 +2,7 @@
 
 A child process a store replays the statements itself, since a pickled plan proves nothing, and asks
 the case again before each partition. Order of writes (spec/order.md): *begun* in the journal, durably,
-with its encrypted digest list in the annex, before the first change; *done* only after the store's own
+with what it needs to go on in the annex, before the first change; *done* only after the store's own
 commit and an empty read; the statement only after that (`cenotaph.account`, by the desk).
 
 One command at a time works on a case, and one process at a time on a store: a worker whose command was
@@ -11,6 +11,7 @@ killed may live on for a moment.
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import time
@@ -56,6 +57,7 @@ from cenotaph.store import (
     OpenReader,
     Ordered,
     Partition,
+    Proving,
     State,
     Wholesale,
 )
@@ -392,8 +394,8 @@ class _Run:
     def _erase(self, item: EstateCollection, partition: Partition, last: Line | None) -> None:
         """A failure of the store is journalled, and the next partition follows. Raises: _Ended."""
         with self._ending(item.ordinal, lambda: partition.index):
-            sealed, progress = self._assigned(item, partition, last)
             try:
+                sealed, progress = self._assigned(item, partition, last)
                 erasure = self._patiently(
                     lambda: self.eraser.erase(partition, sealed, progress), lambda: progress.fresh
                 )
@@ -466,7 +468,8 @@ class _Run:
                 order=item.collection.order,
             ),
             self.task.chunks[item.ordinal, partition.index],
-            bytes.fromhex(str(resume["digests"])) if resume is not None else None,
+            resume.digests if resume is not None else None,
+            listed=not isinstance(self._patiently(lambda: self.eraser), Proving),
         )
         return sealed, _Progress(self, item.ordinal, partition.index, sealed, resume)
 
@@ -546,8 +549,27 @@ class _Run:
     def _resume_name(self, collection: int, partition: int) -> str:
         return f"resume-{self.task.number}-{collection}-{partition}"
 
-    def _resume(self, collection: int, partition: int) -> dict[str, object]:
-        return dict(self.annex.read_json(self._resume_name(collection, partition), self.task.case_key))
+    def _resume(self, collection: int, partition: int) -> _Resume:
+        return _Resume.from_bytes(
+            self.annex.read(self._resume_name(collection, partition), self.task.case_key)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Resume:
+    """What a partition that was begun needs to go on (spec/annex.md)."""
+
+    state: State
+    digests: bytes = field(repr=False)
+
+    def to_bytes(self) -> bytes:
+        """A line of JSON, then the digests as they are: they are most of it."""
+        return json.dumps(dict(self.state), separators=(",", ":")).encode() + b"\n" + self.digests
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> _Resume:
+        state, _, digests = data.partition(b"\n")
+        return cls(json.loads(state), digests)
 
 
 class _Progress:
@@ -559,7 +581,7 @@ class _Progress:
         collection: int,
         partition: int,
         sealed: SealedPartition,
-        resume: Mapping[str, object] | None,
+        resume: _Resume | None,
     ) -> None:
         self._run = run
         self._where = (collection, partition)
@@ -570,13 +592,12 @@ class _Progress:
 
     @property
     def begun(self) -> State | None:
-        return None if self._resume is None else self._resume["state"]  # type: ignore[return-value]
+        return None if self._resume is None else self._resume.state
 
     def begin(self, state: State) -> None:
-        digests = "" if state.get(AT_ONCE) else self._sealed.digests.hex()
-        document = {"state": dict(state), "digests": digests}
+        document = _Resume(state, b"" if state.get(AT_ONCE) else self._sealed.digests)
         name = self._run._resume_name(*self._where)
-        digest = self._run.annex.write_json(name, self._run.task.case_key, document)
+        digest = self._run.annex.write(name, self._run.task.case_key, document.to_bytes())
         self._run._append(
             "begun", *self._where, records=self._sealed.records, list=digest, plan=self._run.task.plan
         )

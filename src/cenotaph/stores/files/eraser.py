@@ -14,7 +14,6 @@ import os
 from collections.abc import Iterator, Sequence
 from typing import BinaryIO
 
-import numpy as np
 import pyarrow as pa
 
 from cenotaph import durable
@@ -37,6 +36,7 @@ class FilesEraser:
     """`store.Eraser` for `files:PATH`."""
 
     independent = True
+    proves_remaining = True  # page by page (`pages`), whatever was in them
 
     def __init__(self, url: str, selection: Selection) -> None:
         self._selection = selection
@@ -74,8 +74,8 @@ class FilesEraser:
         self, stack: contextlib.ExitStack, bounds: Bounds, sealed: PartitionSeal, progress: Progress
     ) -> tuple[list[Open | None], Begun]:
         files = work.open_sealed(stack, self._tree, bounds)
-        sealed.check(self._sealed_batches(bounds, files))
         whole = self._selection.whole(bounds.collection, bounds.kind.names)
+        sealed.check(self._sealed_batches(bounds, files, whole))
         todo = [_todo(file, whole=whole) for file in files]
         self._require_room(files, todo)
         begun = work.remember(files, todo)
@@ -83,19 +83,21 @@ class FilesEraser:
         progress.begin(begun.state())
         return list(files), begun
 
-    def _sealed_batches(self, bounds: Bounds, files: list[Open]) -> Iterator[pa.RecordBatch]:
+    def _sealed_batches(self, bounds: Bounds, files: list[Open], whole: bool) -> Iterator[pa.RecordBatch]:
         """What `Reader.batches` gives, through the leased descriptors; counts what stays on the way."""
         for file in files:
             source = _source(bounds, file)
             with source.stream:
                 try:
                     for block in source.blocks():
-                        chosen = self._selection.masks(bounds.collection, block.batch).selected
-                        count = int(np.count_nonzero(chosen))
-                        file.records += len(chosen)
-                        file.selected += count
-                        if count:
-                            yield from tables.slices(block.batch.filter(pa.array(chosen)))
+                        batch = block.batch
+                        file.records += batch.num_rows
+                        if not whole:
+                            chosen = self._selection.masks(bounds.collection, batch).selected
+                            batch = batch.filter(pa.array(chosen))
+                        file.selected += batch.num_rows
+                        if batch.num_rows:
+                            yield from tables.slices(batch)
                 except MalformedError:
                     raise DriftError("a file is not of the format it was sealed in", hint=_HINT) from None
 
