@@ -21,6 +21,7 @@ SOURCES = (
     "pages",
     "shapes",
     "distinct",
+    "familiar",
     "windows",
 )
 FLAGS = [

@@ -151,6 +151,29 @@ def test_a_worker_gives_in_one_run_what_is_new(tmp_path: Path) -> None:
     assert persons(Run(tmp_path, "cd").seal(0, 200)) == 200  # another run in the same process
 
 
+def test_a_known_person_may_bring_what_is_new() -> None:
+    """A row of persons who are known is passed over where they come together as they did, and only there."""
+    target = Target(lambda *_: Rows(), "", EVERYTHING, "one", "c", 0, "key", ((0, "id"), (1, "phone")), 0)  # type: ignore[arg-type,return-value]
+    memory = sealing._Memory(SealTask(target, Partition(0, 0, 0, ""), KEY, Annex(Path(), "ab" * 32), PART))
+
+    def given(who: list[str], phones: list[str]) -> int:
+        values = sealing._Values(memory, target)
+        values.add(pa.RecordBatch.from_arrays([pa.array(who), pa.array(phones)], names=["who", "tel"]))
+        values.flush()
+        data = memory.builder.take()
+        return 0 if data is None else len(KnownSought([data], needle_key(KEY)))
+
+    assert given(PEOPLE[:3], PEOPLE[10:13]) == 6
+    assert given([*PEOPLE[:3], PEOPLE[0]], [*PEOPLE[10:13], PEOPLE[20]]) == 1
+    assert given([PEOPLE[0], "no number", "no number"], [PEOPLE[20], PEOPLE[20], "none"]) == 2
+    assert given([PEOPLE[1], "no number", PEOPLE[2]], [PEOPLE[20], "none", PEOPLE[10]]) == 0
+    assert persons_of(memory.subjects) == 4
+
+
+def persons_of(subjects: sealing.Subjects) -> int:
+    return len(np.frombuffer(subjects.take(), np.uint64))
+
+
 def test_what_an_error_kept_from_being_given_is_given_again(tmp_path: Path) -> None:
     """A partition that could not be read to its end has written nothing: a worker must not believe it has."""
     run = Run(tmp_path, "ef")

@@ -168,6 +168,10 @@ void cenotaph_full(const uint8_t *data, size_t tiles, size_t bytes, uint8_t *ful
 int cenotaph_distinct(const uint64_t *words, size_t count, uint64_t secret, uint64_t *slots, uint64_t room,
                       uint64_t *fresh, size_t *made);
 
+/* familiar.c */
+int cenotaph_strange(const column *columns, size_t width, int64_t rows, const uint64_t *secrets, uint64_t *slots,
+                     uint64_t lines, int64_t *strange, size_t *made, uint64_t *added);
+
 /* windows.c */
 typedef struct {
     const uint64_t *tags;  /* ascending */

@@ -33,7 +33,7 @@ VARIABLE: Final = "CENOTAPH_KERNEL"
 OFF: Final = "off"
 NOT_EMPTY: Final = 2  # what `fingerprints` says of a value that is neither null nor empty
 OTHER, NUMBER = 1, 2  # what `numbers` says of values
-INTERFACE: Final = 10  # of the kernel that this was written for
+INTERFACE: Final = 31  # of the kernel that this was written for
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +98,16 @@ class Kernel:
         """Put words into a table that has slots enough; those that were not there go to `fresh`, if it is
         given. Returns how many they are. 0 is no word."""
         return native.distinct(words, secret, slots, fresh)
+
+    def strange(
+        self, columns: Sequence[pa.Array], secrets: npt.NDArray[np.uint64], slots: npt.NDArray[np.uint64]
+    ) -> tuple[npt.NDArray[np.int64], int]:
+        """The rows that are not in the slots; they are, from now on, but for those that have a long value.
+        And how many came to be there."""
+        rows = len(columns[0])
+        into = np.empty(rows, np.int64)
+        made, added = native.strange([values(each) for each in columns], rows, secrets, slots, into)
+        return into[:made], added
 
     def forms(
         self,
@@ -475,6 +485,11 @@ def octets(array: pa.Array, head: bytes) -> Column:
 def cells(array: pa.LargeBinaryArray) -> Column:
     """Values that are encoded already, none of them null."""
     return _column(native.How.CELLS, array)
+
+
+def telling_words(columns: int) -> int:
+    """How many secret words `Kernel.strange` takes for so many columns."""
+    return 2 + 2 * native.TOLD_WORDS * columns
 
 
 def has_values(kind: pa.DataType) -> bool:

@@ -40,6 +40,7 @@ from cenotaph.records import (
     record_key,
 )
 from cenotaph.residue import sought
+from cenotaph.residue.familiar import Familiar
 from cenotaph.residue.needles import KINDS, Needles
 from cenotaph.residue.numbers import Distinct, add_numbers, folded
 from cenotaph.scope import Selection
@@ -234,12 +235,14 @@ class _Memory:
         self.store = task.target.store
         self.builder = sought.SoughtBuilder(needle_key(task.case_key), task.target.kinds)
         self.subjects = Subjects(task.case_key)
+        self.familiar = Familiar()  # rows whose needles and subject were given
         self._persons_alone = set(KINDS)  # whose numbers are all numbers of subjects
 
     def turn_to(self, store: str) -> None:
         """Partitions come store by store, and subjects are counted by store."""
         if store != self.store:
             self.store, self.subjects = store, Subjects(self._case_key)
+            self.familiar.forget()
             self._persons_alone = set()
 
     def numbers(self, values: pa.Array, kind: str, *, subjects: bool) -> pa.Array:
@@ -264,6 +267,7 @@ class _Memory:
 
     def forget(self) -> None:
         self.builder.forget()
+        self.familiar.forget()
         self.subjects = Subjects(self._case_key)
         self._persons_alone = set(KINDS)
 
@@ -377,18 +381,33 @@ class _Values:
         self._subject = target.subject
         self._pending: dict[_Which, list[pa.Array]] = {}
         self._loose = dict.fromkeys((c for c, kind in self._columns if kind in LOOSE_KINDS), 0)
+        self._personal = {c: kind for c, kind in self._columns if c not in self._loose}
+        subjects = () if self._subject is None else (self._subject,)
+        self._persons = [*dict.fromkeys([*self._personal, *subjects])]
 
     def add(self, batch: pa.RecordBatch) -> None:
-        counted = self._subject is None
         for column, kind in self._columns:
-            for part in leaves(batch.column(column)):
-                if column not in self._loose:
-                    self._take(column, kind, part, subjects=column == self._subject)
-                elif kind == "text" or self._loose[column] < LOOSE_NEEDLES:
+            if column in self._loose and (kind == "text" or self._loose[column] < LOOSE_NEEDLES):
+                for part in leaves(batch.column(column)):
                     self._add_loose(column, kind, pc.unique(part))
-            counted |= column == self._subject and column not in self._loose
-        if not counted:
-            self._memory.subjects.add(batch.column(self._subject))
+        for column, values in self._strange(batch):
+            if column not in self._personal:
+                self._memory.subjects.add(values)
+                continue
+            for part in leaves(values):
+                self._take(column, self._personal[column], part, subjects=column == self._subject)
+
+    def _strange(self, batch: pa.RecordBatch) -> Iterator[tuple[int, pa.Array]]:
+        """The columns of persons, where they may have a value that is not there yet."""
+        columns = {column: batch.column(column) for column in self._persons}
+        told = {column: values for column, values in columns.items() if Familiar.tells(values)}
+        kinds = [(self._personal.get(c, ""), c == self._subject, str(told[c].type)) for c in told]
+        rows = self._memory.familiar.strange([*told.values()], (*kinds,))
+        for column, values in columns.items():
+            if column not in told or rows is None:
+                yield column, values
+            elif len(rows):
+                yield column, values.take(pa.array(rows))
 
     def flush(self) -> None:
         for which in self._pending:

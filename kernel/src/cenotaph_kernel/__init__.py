@@ -18,8 +18,10 @@ __all__ = [
     "CHUNK_RECORDS",
     "FOUND_AT_ONCE",
     "INTERFACE",
+    "LINE_SLOTS",
     "LONGEST_MAGIC",
     "SHAPES_AT_ONCE",
+    "TOLD_WORDS",
     "Attribute",
     "Column",
     "Forms",
@@ -53,6 +55,7 @@ __all__ = [
     "page_rows",
     "page_values",
     "receive",
+    "strange",
     "unpack_pglz",
     "wrong_sums",
 ]
@@ -60,11 +63,13 @@ __all__ = [
 Buffer: TypeAlias = Any  # collections.abc.Buffer from Python 3.12 on
 
 CHUNK_RECORDS: Final = 4096
-INTERFACE: Final = 10  # counts up when a caller that was not changed would go wrong
+INTERFACE: Final = 31  # counts up when a caller that was not changed would go wrong
 KEY_BYTES: Final = 64
 DIGEST_BYTES: Final = 32
 FORM_BYTES: Final = 34
 MOST_FORMS: Final = 8  # of one value
+TOLD_WORDS: Final = 9  # of a value that `strange` tells apart, with its length
+LINE_SLOTS: Final = 8
 ENCODINGS: Final = 13
 FOUND_AT_ONCE: Final = 1 << 19  # places of numbers
 SHAPES_AT_ONCE: Final = 1 << 16
@@ -245,6 +250,29 @@ def distinct(words: Buffer, secret: int, slots: Buffer, fresh: Buffer | None) ->
     into = _ffi.NULL if fresh is None else _room(fresh, "uint64_t[]", len(given))
     _done(_lib.cenotaph_distinct(given, len(given), secret, room, len(room), into, made))
     return int(made[0])
+
+
+def strange(
+    columns: Sequence[Column], rows: int, secrets: Buffer, slots: Buffer, into: Buffer
+) -> tuple[int, int]:
+    """Write the numbers (int64) of the rows whose values did not all come together before, as far as `slots`
+    tell, and put these rows there. Returns how many they are, and how many were put there.
+
+    Text, bytes and integers; a row with a value of more than 64 bytes is never told. `slots` (uint64) are 0
+    where they are free, LINE_SLOTS a line, and best aligned so. `secrets` (uint64) are two words for this set
+    of columns and then 2 * TOLD_WORDS for each. Raises MalformedError as `digest`.
+    """
+    held: list[Any] = []
+    given = _ffi.new("column[]", len(columns))
+    for each, column in zip(given, columns, strict=True):
+        _fill(each, column, held)
+    keys, room = _ffi.from_buffer("uint64_t[]", secrets), _room(slots, "uint64_t[]", LINE_SLOTS)
+    if len(keys) != 2 + 2 * TOLD_WORDS * len(columns):
+        raise ValueError("each column needs its secrets")
+    made, added, lines = _ffi.new("size_t *"), _ffi.new("uint64_t *"), len(room) // LINE_SLOTS
+    found = _room(into, "int64_t[]", rows)
+    _done(_lib.cenotaph_strange(given, len(columns), rows, keys, room, lines, found, made, added))
+    return int(made[0]), int(added[0])
 
 
 class Forms(NamedTuple):
