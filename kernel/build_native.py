@@ -15,6 +15,7 @@ SOURCES = (
     "blake2b",
     "needles",
     "copy",
+    "hexadecimal",
     "magics",
     "masks",
     "numbers",

@@ -158,6 +158,10 @@ int cenotaph_look_up(const numbers *sought, const uint64_t *words, size_t count,
 int cenotaph_find_shapes(int level, const uint8_t *data, int64_t size, int64_t lead, int64_t core, int64_t *state,
                          int64_t *starts, uint64_t *words, uint8_t *lengths, uint8_t *encodings, int64_t room, int64_t *count);
 
+/* hexadecimal.c */
+size_t cenotaph_spelled(int level, const uint8_t *data, int64_t size, int64_t lead, int64_t core, int64_t *starts, int64_t *ends,
+                        size_t room);
+
 /* magics.c */
 size_t cenotaph_magics(int level, const uint8_t *data, size_t size, size_t core, const uint8_t *magics, const uint8_t *lengths,
                        size_t count, int64_t *places, uint8_t *which, size_t room);

@@ -33,7 +33,7 @@ VARIABLE: Final = "CENOTAPH_KERNEL"
 OFF: Final = "off"
 NOT_EMPTY: Final = 2  # what `fingerprints` says of a value that is neither null nor empty
 OTHER, NUMBER = 1, 2  # what `numbers` says of values
-INTERFACE: Final = 31  # of the kernel that this was written for
+INTERFACE: Final = 72  # of the kernel that this was written for
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +183,18 @@ class Kernel:
         columns = [np.empty(room, kind) for kind in (np.int64, np.uint64, np.uint8, np.uint8)]
         for count in native.find_shapes(octets, lead, core, columns, self.level):
             yield tuple(column[:count].copy() for column in columns)
+
+    def find_spelled(
+        self, octets: npt.NDArray[np.uint8], lead: int, core: int
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Where values in hexadecimal digits (`cenotaph.residue.hexadecimal`) begin and end, in order."""
+        room = _MAGICS
+        while True:
+            starts, ends = np.empty(room, np.int64), np.empty(room, np.int64)
+            count = native.find_spelled(octets, lead, core, starts, ends, self.level)
+            if count <= room:
+                return starts[:count], ends[:count]
+            room = count
 
     def find_magics(
         self, octets: npt.NDArray[np.uint8], core: int, magics: Sequence[bytes]

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cenotaph import kernel
-from cenotaph.residue import lanes, zeros
+from cenotaph.residue import hexadecimal, lanes, zeros
 from cenotaph.residue.needles import NeedleBuilder
 from cenotaph.residue.postgres_values import matching
 from cenotaph.residue.shapes import Shapes
@@ -134,3 +134,26 @@ def test_forms_are_the_same_with_and_without_the_kernel(data: bytes, behind: int
 
     every = each(found)
     assert all(other == every[0] for other in every)
+
+
+SPELLED = st.lists(
+    st.one_of(
+        st.sampled_from(
+            [*hexadecimal.BEGINS, b"x", b"'", b"\n", b"0" * 16, b"aF9", b"12345678", b"\0" * 1100]
+        ),
+        st.binary(max_size=9).map(lambda data: data.hex().encode()),
+        st.binary(max_size=70).map(lambda data: data.hex().upper().encode()),
+    ),
+    max_size=40,
+).map(b"".join)
+
+
+@ANYTHING
+@given(SPELLED, st.integers(0, 70), st.integers(0, 3000))
+def test_what_is_spelled_in_digits(data: bytes, lead: int, core: int) -> None:
+    def found() -> Any:
+        core_ = min(core, len(data))
+        return [column.tolist() for column in hexadecimal.find(read(data), min(lead, core_), core_)]
+
+    first, *others = each(found)
+    assert all(other == first for other in others)

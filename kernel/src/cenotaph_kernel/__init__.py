@@ -43,6 +43,7 @@ __all__ = [
     "find_magics",
     "find_numbers",
     "find_shapes",
+    "find_spelled",
     "find_words",
     "fingerprints",
     "forms",
@@ -63,7 +64,7 @@ __all__ = [
 Buffer: TypeAlias = Any  # collections.abc.Buffer from Python 3.12 on
 
 CHUNK_RECORDS: Final = 4096
-INTERFACE: Final = 31  # counts up when a caller that was not changed would go wrong
+INTERFACE: Final = 72  # counts up when a caller that was not changed would go wrong
 KEY_BYTES: Final = 64
 DIGEST_BYTES: Final = 32
 FORM_BYTES: Final = 34
@@ -472,6 +473,18 @@ def find_shapes(
     while state[0] < end:
         _done(_lib.cenotaph_find_shapes(level, data, len(data), lead, end, state, *views, room, found))
         yield found[0]
+
+
+def find_spelled(octets: Buffer, lead: int, core: int, starts: Buffer, ends: Buffer, level: Level) -> int:
+    """Write where values in hexadecimal digits (`cenotaph.residue.hexadecimal`) begin, at `lead` or later and
+    before `core`, and end: two int64 each.
+
+    Returns how many there are; if that is more than there is room for, the others are not written.
+    """
+    data = _ffi.from_buffer("uint8_t[]", octets)
+    into, said = _room(starts, "int64_t[]", 0), _room(ends, "int64_t[]", 0)
+    room = min(len(into), len(said))
+    return int(_lib.cenotaph_spelled(level, data, len(data), max(0, lead), core, into, said, room))
 
 
 def find_magics(

@@ -78,14 +78,17 @@ class Lot:
 
     def inside(self, start: _Ints, inside: Callable[[_Ints, _Ints], _Flags]) -> _Flags:
         """For each match, whether all bytes that its piece was made of lie inside."""
-        flags = [_is_inside(piece, inside) for piece in self.pieces]
-        return np.array(flags, dtype=bool)[self._row(start)]
+        return self._inside(inside)[self._row(start)]
 
     def nested(self, inside: Callable[[_Ints, _Ints], _Flags]) -> Iterator[tuple[bool, list[Piece]]]:
         """Pieces in which something compressed may begin: those made of bytes inside, and the others."""
-        pieces = [(_is_inside(piece, inside), piece) for piece in self.pieces if piece.seam <= _ALL]
+        flags = self._inside(inside).tolist()
         for flag in (False, True):
-            chosen = [piece for is_inside, piece in pieces if is_inside is flag]
+            chosen = [
+                piece
+                for is_inside, piece in zip(flags, self.pieces, strict=True)
+                if is_inside is flag and piece.seam <= _ALL
+            ]
             if chosen:
                 yield flag, chosen
 
@@ -94,6 +97,12 @@ class Lot:
         """The bytes of the stream from the first to the last that a piece was made of."""
         places = [place for piece in self.pieces for place in piece.places]
         return min(start for start, _ in places), max(end for _, end in places)
+
+    def _inside(self, inside: Callable[[_Ints, _Ints], _Flags]) -> _Flags:
+        """For each piece, whether all bytes that it was made of lie inside."""
+        places = np.array([place for piece in self.pieces for place in piece.places], dtype=np.int64)
+        firsts = np.cumsum([0, *(len(piece.places) for piece in self.pieces[:-1])])
+        return np.logical_and.reduceat(inside(places[:, 0], places[:, 1]), firsts)
 
     def _row(self, start: _Ints) -> _Ints:
         return np.searchsorted(self.begin, start, side="right") - 1
@@ -354,15 +363,6 @@ def _lot(pieces: list[Piece]) -> Lot:
 def _likely_log(data: npt.NDArray[np.uint8]) -> list[int]:
     found: list[int] = postgres_wal.likely_pages(data, 0, len(data)).tolist()
     return found
-
-
-def _is_inside(piece: Piece, inside: Callable[[_Ints, _Ints], _Flags]) -> bool:
-    return bool(inside(*_columns(piece.places)).all())
-
-
-def _columns(places: _Places) -> tuple[_Ints, _Ints]:
-    pairs = np.array(places, dtype=np.int64)
-    return pairs[:, 0], pairs[:, 1]
 
 
 def _rows(chosen: _Flags, *columns: _Ints) -> Iterator[tuple[int, ...]]:

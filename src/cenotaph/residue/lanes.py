@@ -6,7 +6,7 @@ ended: at its own end, with an error, or (its feeder ran dry) cut off.
 
 No number in a stream is trusted: neither a length nor a promise to fit in memory.
 Formats: gzip RFC 1952, deflate RFC 1951, zip APPNOTE.TXT § 4.3.7, Zstandard RFC 8878, LZ4 frame format,
-bzip2 by its library, xz file format § 2.1.1, pg_dump's archives (`pg_dump`).
+bzip2 by its library, xz file format § 2.1.1, pg_dump's archives (`pg_dump`), digits (`hexadecimal`).
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ import numpy.typing as npt
 import zstandard
 
 from cenotaph import kernel
+from cenotaph.residue import hexadecimal
 from cenotaph.residue.carve_ext4 import MAGIC as _INODE
 from cenotaph.residue.carve_parquet import MAGICS as _PAGES
 from cenotaph.residue.pg_dump import MAGIC as _DUMP
@@ -187,6 +188,28 @@ class _Dump:
                 yield from self._state.feed(data[at : at + PIECE])
             except DumpError as error:
                 raise Stop(f"pg_dump archive {error.args[0]}" if error.args[0] else "") from None
+
+
+class Hexadecimal:
+    """A value in digits that goes on behind a block of its stream."""
+
+    lane = hexadecimal.LANE
+
+    def __init__(self) -> None:
+        self._skip, self._odd = len(hexadecimal.BEGINS[0]), b""
+
+    def feed(self, data: bytes | memoryview) -> Iterator[bytes]:
+        skipped = min(self._skip, len(data))
+        self._skip -= skipped
+        spelled = np.frombuffer(data, dtype=np.uint8)[skipped:]
+        others = np.flatnonzero(~hexadecimal.DIGITS[spelled])
+        end = int(others[0]) if len(others) else len(spelled)
+        digits = self._odd + spelled[:end].tobytes()
+        self._odd = digits[len(digits) // 2 * 2 :]
+        if len(digits) > 1:
+            yield bytes.fromhex(digits[: len(digits) // 2 * 2].decode("ascii"))
+        if len(others):
+            raise Stop(unused=len(spelled) - end)
 
 
 def _gzip(head: bytes) -> Decoder | str | None:

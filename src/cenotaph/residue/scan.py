@@ -25,6 +25,7 @@ from cenotaph.residue import (
     carve_postgres,
     carve_sqlite,
     columns,
+    hexadecimal,
     lanes,
     spills,
     zeros,
@@ -78,7 +79,7 @@ class Hit:
     offset: int
     length: int
     lane: str  # "raw", "gzip", "zip", "zstd", "lz4", "bz2", "xz", "parquet", "arrow", "sqlite", "inode",
-    # "pg_dump", "pglz", "toast", "wal"
+    # "pg_dump", "pglz", "toast", "wal", "hex"
     encoding: str
     kind: str
     needle: int
@@ -411,18 +412,22 @@ class _Stream:
 
     def _cut_off(self) -> None:
         for child in self._children:
-            self._close(child, f"{child.decoder.lane} stream is cut off")
+            lane = child.decoder.lane
+            self._close(child, "" if lane == hexadecimal.LANE else f"{lane} stream is cut off")
         self._children = []
 
     def _search(self, core: int) -> None:
         block = bytes(self._rest)
         data = np.frombuffer(block, dtype=np.uint8)
         packed = _packed(data, self._overlap)
+        lead = self._lead
+        spelled = None
+        if self.depth:
+            core, spelled = self._spelled(block, core)
         if self.carved:
             self._trees(data, core)
         if not self.quiet:
             self._match(packed, core)
-        lead = self._lead
         self._collect(memoryview(block)[lead:core])
         children, self._children = self._children, []
         for child in children:
@@ -432,10 +437,22 @@ class _Stream:
             self.search.findings.counted[CROWDED] += len(magics) - _MOST_TRIES
         for at, magic in magics[:_MOST_TRIES]:
             self._begin(magic, block, at, core)
+        if spelled is not None:
+            self._open(lanes.Hexadecimal(), block, spelled, core)
         self._carve(memoryview(block)[lead:core], self._done + lead)
         self._lead = min(core, _LEAD)
         self._done += core - self._lead
         del self._rest[: core - self._lead]
+
+    def _spelled(self, block: bytes, core: int) -> tuple[int, int | None]:
+        """Search what this block spells in digits. A value that goes on behind it is left to the next one, by
+        an earlier `core`; the second is where one begins that is too long for that."""
+        found = hexadecimal.read(block, self._done, self._lead, core, self.search.finder.longest)
+        for lot in carve_postgres.lots(found.pieces):
+            _read_lot(self.search, lot, self)
+        if found.open is None or found.open <= core // 2:
+            return core, found.open
+        return found.open & ~1, None
 
     def _match(self, packed: _Packed, core: int) -> None:
         matches = packed.find(self.search.finder, core, self._lead)
@@ -472,13 +489,17 @@ class _Stream:
         decoder = lanes.open_decoder(magic, block[at : at + _HEAD])
         if isinstance(decoder, str):
             self.search.findings.counted[decoder] += 1
-        elif decoder is not None and len(self._children) >= _MOST_AT_ONCE:
-            self.search.findings.counted[CROWDED] += 1
         elif decoder is not None:
-            meter = _Meter(self.search, self.meter)
-            inner = _Stream(self.search, decoder.lane, self.depth - 1, None, meter)
-            child = _Child(decoder, inner, meter, self._done + at)
-            self._feed_child(child, memoryview(block)[at:core], self._done + at)
+            self._open(decoder, block, at, core)
+
+    def _open(self, decoder: lanes.Decoder, block: bytes, at: int, core: int) -> None:
+        if len(self._children) >= _MOST_AT_ONCE:
+            self.search.findings.counted[CROWDED] += 1
+            return
+        meter = _Meter(self.search, self.meter)
+        inner = _Stream(self.search, decoder.lane, self.depth - 1, None, meter)
+        child = _Child(decoder, inner, meter, self._done + at)
+        self._feed_child(child, memoryview(block)[at:core], self._done + at)
 
     def _mark(self, magic: bytes, block: bytes, at: int, core: int) -> None:
         if len(self.marks) >= _MOST_MARKS:
@@ -790,8 +811,7 @@ def _read_lot(search: _Search, lot: carve_postgres.Lot, stream: _Stream) -> None
         _attribute(search.findings, lot.lane, matches, lot.offsets(matches.start), kept)
     for is_kept, pieces in lot.nested(attribution.inside):
         inner = _Stream(search, lot.lane, stream.depth - 1, quiet=True)
-        for piece in pieces:
-            inner.feed(piece.data.ljust(-(-len(piece.data) // 8) * 8 + _HEAD, b"\x00"))
+        inner.feed(b"".join(p.data.ljust(-(-len(p.data) // 8) * 8 + _HEAD, b"\x00") for p in pieces))
         inner.finish()
         if stream.attribution is None:
             stream.tally.merge(inner.tally)
