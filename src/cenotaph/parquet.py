@@ -12,7 +12,7 @@ protocol encoding" document.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import pyarrow.parquet as pq
@@ -115,6 +115,54 @@ def rows_by_group(file: Bytes, schema: pq.ParquetSchema, most: int) -> list[int]
         )
         for group in chunks(file)
     ]
+
+
+def spans_at(
+    file: Bytes,
+    schema: pq.ParquetSchema,
+    rows: Sequence[int],
+    columns: Sequence[int],
+    wanted: Sequence[tuple[int, int]],
+) -> Iterator[tuple[int, int]]:
+    """Where the pages that have these rows of these columns lie, [first, end) in bytes, and dictionaries.
+
+    `rows` are those of each row group. Of a column that repeats, it is all pages of a row group.
+
+    Raises:
+        ValueError: the footer or a page header cannot be read.
+    """
+    at = 0
+    for group, count in zip(chunks(file), rows, strict=True):
+        inside = [(first - at, end - at) for first, end in wanted if first < at + count and end > at]
+        for index in columns if inside else ():
+            column = schema.column(index)
+            yield from _joined(_spans(file, group[index], None if column.max_repetition_level else inside))
+        at += count
+
+
+def _spans(file: Bytes, chunk: Chunk, inside: Sequence[tuple[int, int]] | None) -> Iterator[tuple[int, int]]:
+    """The pages of a chunk that have any of these rows; all of them for None."""
+    place, row = chunk.start, 0
+    for page in _pages(file, chunk):
+        end = place + page.header + page.compressed
+        last = row + (page.values if page.kind != _DICTIONARY else 0)
+        if inside is None or last == row or any(first < last and row < until for first, until in inside):
+            yield place, end
+        place, row = end, last
+
+
+def _joined(spans: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    """Those that touch, as one."""
+    begun: tuple[int, int] | None = None
+    for first, end in spans:
+        if begun is not None and begun[1] == first:
+            begun = begun[0], end
+            continue
+        if begun is not None:
+            yield begun
+        begun = first, end
+    if begun is not None:
+        yield begun
 
 
 def rows_at_once(

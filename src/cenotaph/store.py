@@ -282,6 +282,18 @@ class Skipping(Protocol):
         with each, the place of its first record. `wanted` are [first, end), ascending and disjoint."""
 
 
+@runtime_checkable
+class Locating(Protocol):
+    """A reader that can tell where in the bytes of its store some records lie."""
+
+    def raw_at(
+        self, partition: Partition, wanted: Sequence[tuple[int, int]], columns: Sequence[int]
+    ) -> Iterator[Extent]:
+        """Where these columns of the records at these places (`Skipping`) most probably lie: parts of what
+        `Reader.raw` gives, and kinds of places as there. Whether anything of it stays is not told (`kept`):
+        they are for a search before anything is destroyed."""
+
+
 class Eraser(Protocol):
     """Erases one store. Opened by `destroy` alone, with an `ApprovedPlan`."""
 

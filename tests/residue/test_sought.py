@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import replace
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -12,6 +15,7 @@ from cenotaph import kernel
 from cenotaph.errors import UsageError
 from cenotaph.residue import sought
 from cenotaph.residue.needles import NeedleBuilder, Needles
+from cenotaph.residue.numbers import are_words
 
 KEY = bytes(range(32))
 PHONES = [f"138{n:08d}" for n in range(300)]
@@ -67,6 +71,51 @@ def test_parts_have_values_in_common() -> None:
     asked = pa.array([PHONES[0], "13999999999", None, "Nobody-4711"])
     assert known.contains(asked, "phone").tolist() == [True, False, False, True]
     assert known.contains(pa.array([int(PHONES[7]), 5]), "number").tolist() == [True, False]
+
+
+@pytest.mark.parametrize("off", [False, True])
+def test_some_are_told_from_what_the_parts_have(off: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Numbers of any kind and other values, each in one part or in several; and what is left of the forms is
+    that of the values that are left."""
+    if off:
+        monkeypatch.setattr(kernel, "found", lambda: None)
+    parts = [part(pa.array(PHONES[:200]), "phone"), part(pa.array([*PHONES[100:], *OTHERS]), "id")]
+    there = [*PHONES[50:260:9], *OTHERS]
+    some = built(pa.array(["13900000000", "nobody@example.org", "又一个名字", *there]), "text")
+
+    known = sought.known(parts, some)
+
+    assert known.to_bytes() == replace(built(pa.array(there), "text"), _skipped=Counter()).to_bytes()
+    assert len(sought.known([], some)) == 0
+    assert len(sought.known(parts, built(pa.array(["Somebody else"]), "id"))) == 0
+
+
+def test_some_of_the_needles_have_their_ordinals_in_all() -> None:
+    """Names and numbers: what is found of some is told as found of all."""
+    every = built(pa.array([*PHONES, *OTHERS]), "text")
+    chosen = set(range(0, len(every), 7)) | {0, len(every) - 1}
+
+    some = every.only(chosen)
+
+    assert some.ordinals_in(every).tolist() == sorted(chosen)
+    assert Needles.from_bytes(some.to_bytes()).to_bytes() == some.to_bytes()
+
+
+@given(
+    st.lists(st.integers(0, 4 * 10**18 + 5) | st.sampled_from([10, 19, 20, 100, 200, 390, 400]), max_size=9)
+)
+def test_words_of_numbers_are_told_from_others(words: list[int]) -> None:
+    """A mark 1 and digits; or 2 or 3, of which the last stands for the X, and then a digit is 0."""
+
+    def is_word(word: int) -> bool:
+        digits = str(word)[1:]
+        crossed = str(word)[0] in "23" and digits.endswith("0") and len(digits) > 1
+        return 1 <= len(digits) <= 18 and (str(word)[0] == "1" or crossed)
+
+    ascending = sorted(set(words))
+
+    assert are_words(np.array(ascending, np.uint64)) == all(map(is_word, ascending))
+    assert not are_words(np.array([*ascending, 15, 15], np.uint64))
 
 
 def test_of_other_values_nothing_is_kept() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import threading
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,12 @@ import pytest
 
 from cenotaph.errors import DriftError, PartialError
 from cenotaph.journal import Journal
-from cenotaph.residue.needles import NeedleBuilder
+from cenotaph.residue.needles import NeedleBuilder, Needles
 from cenotaph.stages import challenge
 from cenotaph.stages import destroy as stage
 from cenotaph.store import Extent
 from cenotaph.stores import open_eraser, open_reader
+from cenotaph.stores.files.reader import FilesReader
 from cenotaph_proof.statements import Challenge, Destruction, Plan
 from small_case import SmallCase, csv, people, put
 
@@ -111,8 +113,8 @@ def test_a_store_that_fails_in_one_partition_goes_on_with_the_others(apps: Small
 def test_several_search_a_store_for_what_was_sampled(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, large: int
 ) -> None:
-    """Two workers, each with every other place, find what one finds alone: all that was sampled. What is read
-    behind the last of it is left out in a large store alone: places count what was found until then."""
+    """All that was sampled is found. A large store is searched where it was read, and elsewhere for the rest
+    alone, so that places count what was found until then."""
     monkeypatch.setattr(challenge, "LARGE", large)
     for number in range(FOLDERS):
         put(tmp_path / "estate" / f"app{number}" / "records.csv", csv(people(10 * number, 10)))
@@ -125,7 +127,32 @@ def test_several_search_a_store_for_what_was_sampled(
 
     found = {r.place: (r.sampled, r.found) for r in case.now().require(Challenge).body(Challenge).recall}
     assert found.pop("any place") == found.pop("file") == (80, 80)
-    assert found == {"names": (80, 0)}
+    assert found == ({"names": (80, 0)} if large else {})
+
+
+def test_what_is_not_where_it_was_read_is_sought_everywhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A large store that is wrong about where half of its records lie: two workers, each with every other
+    place, find what is missing."""
+    monkeypatch.setattr(challenge, "LARGE", 0)
+    monkeypatch.setattr(challenge.local, "run", lambda of, tasks, workers: ((t, of(t)) for t in tasks))
+    told, raw_at = itertools.count(), FilesReader.raw_at
+    monkeypatch.setattr(FilesReader, "raw_at", lambda *given: raw_at(*given) if next(told) % 2 else iter(()))
+    for number in range(4):
+        put(tmp_path / "estate" / f"app{number}" / "records.csv", csv(people(10 * number, 10)))
+    case = SmallCase.make(tmp_path, STORE)
+    case.go("open", "plan")
+    searched = mock.Mock(side_effect=challenge.recall_store)
+    monkeypatch.setattr(challenge, "recall_store", searched)
+
+    case.go("challenge", "challenge")
+    case.admit()
+
+    found = {r.place: (r.sampled, r.found) for r in case.now().require(Challenge).body(Challenge).recall}
+    assert found["any place"] == found["file"] == (80, 80)
+    sought = [len(Needles.from_bytes(call.args[0].sample)) for call in searched.call_args_list]
+    assert sought == [40]
 
 
 @pytest.mark.parametrize(

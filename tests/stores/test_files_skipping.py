@@ -9,8 +9,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from cenotaph.residue.needles import NeedleBuilder
+from cenotaph.residue.scan import scan
 from cenotaph.scope import EVERYTHING, Selection, parse_predicate
-from cenotaph.store import Partition, Skipping
+from cenotaph.store import Extent, Locating, Partition, Skipping
 from cenotaph.stores.files import tables
 from cenotaph.stores.files.reader import FilesReader
 from cenotaph_proof.statements import Challenge
@@ -83,6 +85,76 @@ def test_where_only_some_rows_go_places_count_those(folder: Path) -> None:
     ]
 
     assert all(every[at] == value for at, value in found)
+
+
+def test_what_is_behind_the_last_is_not_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of ten batches in one row group, those up to the last record that is wanted come."""
+    monkeypatch.setattr(tables, "BATCH_ROWS", 100)
+    pq.write_table(pa.table({"id_number": [str(n) for n in range(ROWS)]}), tmp_path / "0.parquet")
+    reader, partition = opened(tmp_path)
+
+    assert [at for at, _ in reader.batches_at(partition, [(150, 151), (299, 300)])] == [0, 100, 200]
+
+
+CODECS = ["none", "snappy", "gzip", "brotli", "lz4", "zstd"]
+
+
+@pytest.mark.parametrize("version", ["1.0", "2.0"])
+@pytest.mark.parametrize(("codec", "dictionary"), [(c, False) for c in CODECS] + [("zstd", True)])
+def test_records_lie_where_it_is_told(tmp_path: Path, codec: str, dictionary: bool, version: str) -> None:
+    """The pages that have the records, found by themselves in a few kilobytes of each file, however they are
+    compressed: all values in the columns that are asked for, and none of another."""
+    columns = [[f"{c}32020{row:012d}" for row in range(40_000)] for c in range(3)]
+    options = {"compression": codec, "use_dictionary": dictionary, "data_page_version": version}
+    path = tmp_path / "0.parquet"
+    pq.write_table(
+        pa.table({f"c{n}": values for n, values in enumerate(columns)}),
+        path,
+        row_group_size=20_000,
+        data_page_size=2_000,
+        write_batch_size=100,
+        **options,
+    )
+    reader, partition = opened(tmp_path)
+    wanted = [(150, 160), (19_999, 20_001), (33_333, 33_334)]
+    places = [row for span in wanted for row in range(*span)]
+    assert isinstance(reader, Locating)
+
+    extents = list(reader.raw_at(partition, wanted, [0, 2]))
+
+    assert dictionary or sum(extent.length for extent in extents) < path.stat().st_size // 20
+    found = [values_in(extents, [values[row] for row in places]) for values in columns]
+    assert found == [len(places), 0, len(places)]
+
+
+def values_in(extents: list[Extent], values: list[str]) -> int:
+    builder = NeedleBuilder(bytes(32))
+    builder.add(pa.array(values), "id")
+    needles, seen = builder.finish(), set[int]()
+    for extent in extents:
+        with extent.open() as stream:
+            found = scan(stream, extent.length, needles, extent.kept, carve=True)
+        seen |= found.residue
+    return len(seen)
+
+
+def test_of_files_that_go_in_part_all_is_told(folder: Path) -> None:
+    """Where places are not those in the file it is the whole file; and only of files that have some."""
+    reader, partition = opened(folder, Selection(rows=parse_predicate("id_number >= '1-990'")))
+
+    (extent,) = reader.raw_at(partition, [(0, 1)], [0])
+
+    with extent.open() as stream:
+        assert stream.read() == (folder / "1.parquet").read_bytes()
+
+
+def test_a_damaged_file_tells_nothing(folder: Path) -> None:
+    """Nor does one that is gone: its values are sought everywhere."""
+    reader, partition = opened(folder)
+    (folder / "0.parquet").unlink()
+    (folder / "1.parquet").write_bytes(b"PAR1" + bytes(100) + b"PAR1")
+
+    assert list(reader.raw_at(partition, [(0, 2_000)], [0])) == []
 
 
 @pytest.mark.parametrize("changed", ["first chunk", "one more record", "nothing"])

@@ -23,7 +23,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 import numpy as np
@@ -192,6 +192,13 @@ class NeedleBuilder:
         )
         return Needles(self._key, self._known, _sorted_forms(forms), numbers, Counter(self._skipped))
 
+    def of_numbers(self, by_kind: Sequence[tuple[str, _Words]]) -> Needles:
+        """Needles of numbers alone, which ascend, each once a kind: as they come, none is looked up."""
+        coded = [(_kind_code(kind), words) for kind, words in by_kind]
+        own = postgres_forms.of in self._own
+        numbers = _numbers(self._hash, coded, postgres=own)
+        return Needles(self._key, _NO_WORDS, np.zeros(0, dtype=_FORM), numbers)
+
     def take(self) -> Needles:
         """The needles of the values that came since this was last asked. The builder remembers those, and
         gives them no more."""
@@ -346,6 +353,35 @@ class Needles:
     def numbers(self) -> Numbers:
         """Those of the values that are numbers."""
         return self._numbers
+
+    def among(self, others: Iterable[Needles | _Words]) -> Needles:
+        """Those that others have too, whatever their kind: needles of the same key, or numbers, ascending."""
+        names = np.zeros(len(self._names), np.bool_)
+        numbers = np.zeros(len(self._numbers), np.bool_)
+        for other in others:
+            if isinstance(other, Needles):
+                names |= in_sorted(other._names, self._names)
+            words = other._numbers.words if isinstance(other, Needles) else other
+            numbers |= in_sorted(words, self._numbers.words)
+        return self._only(names, numbers)
+
+    def ordinals_in(self, whole: Needles) -> _Ints:
+        """Which of the whole, that has them all, each of these is."""
+        names = np.searchsorted(whole._names, self._names)
+        numbers = np.searchsorted(whole._numbers.words, self._numbers.words)
+        return np.concatenate([names, numbers + len(whole._names)]).astype(np.int64)
+
+    def only(self, chosen: Collection[int]) -> Needles:
+        """Those with these ordinals (`Matches.what`)."""
+        every = np.zeros(len(self), np.bool_)
+        every[np.fromiter(chosen, np.int64, len(chosen))] = True
+        return self._only(every[: len(self._names)], every[len(self._names) :])
+
+    def _only(self, names: npt.NDArray[np.bool_], numbers: npt.NDArray[np.bool_]) -> Needles:
+        kept, own = self._names[names], self._numbers
+        forms = self._forms[in_sorted(kept, self._forms["needle"].astype(np.uint64))]
+        chosen = replace(own, words=own.words[numbers], kinds=own.kinds[numbers])
+        return Needles(self._key, kept, forms, chosen)
 
     def contains(self, values: pa.Array | pa.ChunkedArray, kind: str) -> npt.NDArray[np.bool_]:
         """As `Known.contains`."""

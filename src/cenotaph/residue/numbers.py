@@ -129,13 +129,13 @@ def texts(words: _Words) -> pa.Array:
 
 def are_words(words: _Words) -> bool:
     """Whether these are words of numbers, ascending, each once."""
-    digits = np.maximum(np.searchsorted(POWERS, words, "right") - 1, 0)
-    marks, last = words // POWERS[digits], words % np.uint64(10)
-    return (
-        bool((words[1:] > words[:-1]).all())
-        and bool(((words >= 10) & (words < LARGEST)).all())
-        and bool(((marks == 1) | ((marks <= 3) & (last == 0) & (words >= 100))).all())
-    )
+    if not (words[1:] > words[:-1]).all():
+        return False
+    tens = POWERS[1:]
+    plain = np.searchsorted(words, np.stack([tens, 2 * tens]))
+    crossed = np.searchsorted(words, np.stack([2 * tens[1:], 4 * tens[1:]]))
+    told = sum(int((end - first).sum()) for first, end in (plain, crossed))
+    return told == len(words) and not any((words[first:end] % 10).any() for first, end in crossed.T)
 
 
 def distinct(words: _Words) -> _Words:

@@ -138,15 +138,16 @@ def scan(
     *,
     depth: int = 3,
     limits: Limits | None = None,
+    carve: bool = False,
     enough: Callable[[Findings], bool] | None = None,
 ) -> Findings:
     """Search `length` bytes of a readable, seekable stream, and what can be decoded of them; where `enough`
-    says so of what was found, no further.
+    says so of what was found, no further. `carve` as of `Scanner`.
 
     Containers in containers are followed `depth` deep. Memory stays bounded whatever the stream says of
     itself: some blocks, plus at most `Limits.collected` for each level.
     """
-    scanner = Scanner(needles, kept, stream, depth=depth, limits=limits)
+    scanner = Scanner(needles, kept, stream, depth=depth, limits=limits, carve=carve)
     stream.seek(0)
     while scanner.position < length:
         piece = stream.read(min(BLOCK, length - scanner.position))

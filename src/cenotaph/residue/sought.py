@@ -25,11 +25,11 @@ import pyarrow as pa
 from cenotaph.errors import UsageError
 from cenotaph.residue.needles import KINDS, Known, NeedleBuilder, Needles
 from cenotaph.residue.numbers import (
-    AT_A_TIME,
     Distinct,
     add_numbers,
     are_words,
     by_row,
+    distinct,
     in_sorted,
     split,
     texts,
@@ -108,6 +108,17 @@ class Part:
             at += 8 + 8 * count
         return cls(numbers, Needles.from_bytes(data[at:]))
 
+    def each(self) -> Iterator[Needles | _Words]:
+        """Its needles, and its numbers of each kind."""
+        yield self.rest
+        yield from self.numbers
+
+
+def known(parts: Iterable[bytes], some: Needles) -> Needles:
+    """Those of some needles that the parts have, whatever kind they were added as. One part is in memory at a
+    time: of millions of values that are sought, nothing is made."""
+    return some.among(shared for data in parts for shared in Part.from_bytes(data).each())
+
 
 class KnownSought:
     """Which values are sought, and nothing to search for them with. `len` counts them."""
@@ -115,10 +126,7 @@ class KnownSought:
     def __init__(self, parts: Iterable[bytes], key: bytes) -> None:
         every = _Every(parts)
         self._rest = Known.of(key, (), every.rest)
-        numbers = Distinct()
-        for _, words in every.numbers():
-            numbers.add(words)
-        self._words = numbers.words()
+        self._words = distinct(np.concatenate([_NO_WORDS, *(words for _, words in every.numbers())]))
 
     def __len__(self) -> int:
         return len(self._words) + len(self._rest)
@@ -132,26 +140,22 @@ class KnownSought:
 def needles(parts: Iterable[bytes], key: bytes, stores: Collection[str] = ()) -> Needles:
     """What is searched for: the parts' numbers and needles."""
     every = _Every(parts)
-    builder = NeedleBuilder(key, stores)
-    for kind, words in every.numbers():
-        builder.add_numbers(words, kind)
-    return builder.finish().merge(every.rest)
+    return NeedleBuilder(key, stores).of_numbers(every.numbers()).merge(every.rest)
 
 
 class _Every:
     """Some parts together."""
 
     def __init__(self, parts: Iterable[bytes]) -> None:
-        self._numbers = {kind: Distinct() for kind in KINDS}
+        self._numbers: dict[str, list[_Words]] = {kind: [] for kind in KINDS}
         self.rest: list[Needles] = []
         for data in parts:
             part = Part.from_bytes(data)
             self.rest.append(part.rest)
             for kind, words in zip(KINDS, part.numbers, strict=True):
-                self._numbers[kind].add(words)
+                if len(words):
+                    self._numbers[kind].append(words)
 
-    def numbers(self) -> Iterator[tuple[str, _Words]]:
-        for kind in KINDS:
-            words = self._numbers[kind].words()
-            for at in range(0, len(words), AT_A_TIME):
-                yield kind, words[at : at + AT_A_TIME]
+    def numbers(self) -> list[tuple[str, _Words]]:
+        """Of each kind that has any, ascending, each once."""
+        return [(kind, distinct(np.concatenate(given))) for kind, given in self._numbers.items() if given]

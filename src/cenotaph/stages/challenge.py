@@ -9,8 +9,9 @@ outsiders brought must be in the live store and under the seal.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from itertools import islice
 from pathlib import Path
@@ -33,7 +34,6 @@ from cenotaph.residue.needles import NeedleBuilder, Needles
 from cenotaph.residue.scan import Findings, scan
 from cenotaph.sealing import (
     LOOSE_KINDS,
-    NeedleSource,
     Target,
     batches_at,
     chunks_at,
@@ -45,7 +45,7 @@ from cenotaph.sealing import (
     within,
 )
 from cenotaph.session import Session
-from cenotaph.store import Column, OpenReader, Partition, Reader
+from cenotaph.store import Column, Extent, Locating, OpenReader, Partition, Reader
 from cenotaph_proof import draw
 from cenotaph_proof.acts import new_nonce, outside_commitment
 from cenotaph_proof.casebook import Entry
@@ -53,8 +53,9 @@ from cenotaph_proof.seal import ChunkSeal
 from cenotaph_proof.statements import Approval, Challenge, Decision, DrawnStore, Plan, Recall
 
 LOOKED_AT = 6  # partitions of a collection whose columns this auditor looks at too
-LARGE = 256 << 20  # bytes of a store that several search for what was sampled, until all of it is found
-SAMPLED_ROWS = 16  # of each batch of a drawn partition: their values are sampled for recall
+LARGE = 32 << 20  # bytes of a store that is searched where the sample lies, and elsewhere for what is missing
+SAMPLED_ROWS = 16  # of each drawn batch: their values must be needles
+RECALLED = 64  # drawn chunks of a store, or one a partition, of which values are sought raw
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +67,7 @@ class ChunkTask:
     case_key: bytes = field(repr=False)
     sealed: tuple[ChunkSeal, ...]
     drawn: tuple[int, ...]
-    needles: NeedleSource
+    recalled: tuple[int, ...]  # of those drawn: the chunks of which values are sought raw
     columns: tuple[Column, ...]
     look: bool  # at what the columns hold, as the survey did
 
@@ -75,8 +76,26 @@ class ChunkTask:
 class ChunkResult:
     matched: int
     unread: bool  # the store could not be reached
-    unsought: int  # sampled values that are not among the needles
     overlooked: bool  # columns hold personal data by this auditor's look, and are no needles
+    values: bytes = field(repr=False)  # of sampled records, in columns that are needles to the last value
+    sample: bytes = field(repr=False)  # of the chunks that are sought raw
+
+
+@dataclass(frozen=True, slots=True)
+class Sampled:
+    """What is sought raw of one partition, and where it was read."""
+
+    task: ChunkTask
+    needles: Needles = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class NearTask:
+    """Search for sampled values where they were read, as far as the store can tell where that is."""
+
+    target: Target
+    partition: Partition
+    wanted: tuple[tuple[int, int], ...]
     sample: bytes = field(repr=False)
 
 
@@ -161,23 +180,24 @@ def challenge(
 
 def _read_drawn(
     session: Session, opener: OpenReader, estate: Estate, chunks: SealedChunks, seed: bytes, tell: Tell
-) -> tuple[list[DrawnStore], dict[str, list[bytes]], list[str]]:
+) -> tuple[list[DrawnStore], dict[str, list[Sampled]], list[str]]:
     picks: dict[str, list[int]] = {}
     tasks: list[ChunkTask] = []
     for store in estate.stores:
         picks[store.name], mine = _draw_store(session, opener, store, chunks, seed)
         tasks += mine
     local.expect(table.kind for table in session.config.store)
-    results: dict[str, list[ChunkResult]] = {store.name: [] for store in estate.stores}
+    results: dict[str, list[tuple[ChunkTask, ChunkResult]]] = {store.name: [] for store in estate.stores}
     for done, (task, result) in enumerate(
         local.run(read_chunks, tasks, workers=session.config.limits.workers), 1
     ):
-        results[task.target.store].append(result)
+        results[task.target.store].append((task, result))
         tell("partitions read again", done, len(tasks))
+    values, samples = _sought(session, results)
     stores: list[DrawnStore] = []
     reasons: list[str] = []
     for store, sealed in zip(estate.stores, session.seal.stores, strict=True):
-        mine_results = results[store.name]
+        mine_results = [result for _, result in results[store.name]]
         read = not any(r.unread for r in mine_results)
         matched = sum(r.matched for r in mine_results) if read else 0
         drawn = len(picks[store.name])
@@ -188,12 +208,31 @@ def _read_drawn(
             reasons.append(
                 f"store {store.name}: {drawn - matched} of {drawn} drawn chunks do not match the seal"
             )
-        if any(r.unsought for r in mine_results):
+        if values[store.name]:
             reasons.append(f"store {store.name}: values of drawn records are missing from the needles")
         if any(r.overlooked for r in mine_results):
             reasons.append(f"store {store.name}: columns of personal data are not among the needles")
-    samples = {name: [r.sample for r in found if not r.unread] for name, found in results.items()}
     return stores, samples, reasons
+
+
+def _sought(
+    session: Session, results: dict[str, list[tuple[ChunkTask, ChunkResult]]]
+) -> tuple[dict[str, int], dict[str, list[Sampled]]]:
+    """By store: how many values of drawn records are missing from the needles; and of the samples, what is
+    among them. The needles are read once for all, and never together in memory."""
+    read = {name: [(t, r) for t, r in found if not r.unread] for name, found in results.items()}
+    values = {name: [Needles.from_bytes(r.values) for _, r in found] for name, found in read.items()}
+    samples = {name: [Sampled(t, Needles.from_bytes(r.sample)) for t, r in s] for name, s in read.items()}
+    every = [n for some in values.values() for n in some]
+    every += [sampled.needles for some in samples.values() for sampled in some]
+    if not every:
+        return dict.fromkeys(results, 0), samples
+    known = session.needles().among(session.case_key, every[0].merge(every[1:]))
+    missing = {name: sum(len(n) - len(n.among([known])) for n in some) for name, some in values.items()}
+    return missing, {
+        name: [replace(sampled, needles=sampled.needles.among([known])) for sampled in some]
+        for name, some in samples.items()
+    }
 
 
 def _draw_store(
@@ -211,6 +250,7 @@ def _draw_store(
     for number in picked:
         collection, partition, chunk = numbered[number]
         by_partition.setdefault((collection.ordinal, partition.index), []).append(chunk)
+    recalled = -(-RECALLED // max(1, len(by_partition)))
     tasks = [
         ChunkTask(
             target=session.target(opener, store, collection),
@@ -218,7 +258,7 @@ def _draw_store(
             case_key=session.case_key,
             sealed=chunks.chunks[store.name, collection.ordinal, partition.index],
             drawn=tuple(sorted(by_partition[collection.ordinal, partition.index])),
-            needles=session.needles(),
+            recalled=_spread(by_partition[collection.ordinal, partition.index], recalled),
             columns=collection.collection.columns,
             look=nth < LOOKED_AT and collection.collection.format != "opaque",  # whose needles are fixed
         )
@@ -228,6 +268,11 @@ def _draw_store(
         )
     ]
     return picked, tasks
+
+
+def _spread(drawn: Sequence[int], most: int) -> tuple[int, ...]:
+    """So many of the drawn chunks, or all of them."""
+    return tuple(drawn[:: max(1, len(drawn) // most)][:most])
 
 
 def read_chunks(task: ChunkTask) -> ChunkResult:
@@ -240,16 +285,15 @@ def read_chunks(task: ChunkTask) -> ChunkResult:
         finally:
             reader.close()
     except StoreError:
-        return ChunkResult(0, True, 0, False, b"")
+        return ChunkResult(0, True, False, b"", b"")
     same = [
         chunk is not None
         and (chunk.records, chunk.bytes, chunk.hash)
         == (task.sealed[number].records, task.sealed[number].bytes, task.sealed[number].hash)
         for number, chunk in zip(task.drawn, found, strict=True)
     ]
-    return ChunkResult(
-        sum(same), False, sampler.unsought, sampler.overlooked(), sampler.builder.finish().to_bytes()
-    )
+    values, sample = (builder.finish().to_bytes() for builder in (sampler.values, sampler.sample))
+    return ChunkResult(sum(same), False, sampler.overlooked(), values, sample)
 
 
 def _drawn_chunks(task: ChunkTask, reader: Reader, sampler: _Sampler) -> Sequence[Chunk | None]:
@@ -265,14 +309,14 @@ def _drawn_chunks(task: ChunkTask, reader: Reader, sampler: _Sampler) -> Sequenc
 
 
 class _Sampler:
-    """Takes values of a few drawn rows of each batch: they must be needles, and are sought raw."""
+    """Takes values of a few drawn rows of each batch, which must be needles; and of a few of each chunk that
+    is recalled, which are sought raw if they are."""
 
     def __init__(self, task: ChunkTask) -> None:
         self._columns = task.target.needles
-        self._known = task.needles.known(task.case_key)
-        self._key = needle_key(task.case_key)
-        self.builder = NeedleBuilder(needle_key(task.case_key), task.target.kinds)
-        self.unsought = 0
+        self._recalled = places(task.recalled)
+        self.values = NeedleBuilder(needle_key(task.case_key))
+        self.sample = NeedleBuilder(needle_key(task.case_key), task.target.kinds)
         self._width = len(task.columns)
         self._look = ColumnSurvey(task.columns) if task.look else None
         self._seen = 0
@@ -282,7 +326,9 @@ class _Sampler:
     ) -> Iterator[tuple[int, pa.RecordBatch]]:
         for at, batch in batches:
             if batch.num_columns == self._width:  # else the chunks will not match
-                self._sample(batch, _rows(at, batch.num_rows, wanted))
+                self._take(batch, _rows(at, batch.num_rows, wanted), self.values)
+                for place in self._recalled:
+                    self._take(batch, _rows(at, batch.num_rows, [place]), self.sample)
                 if self._look is not None and not self._seen:  # the batch that a survey looks at
                     self._look.add(batch)
                 self._seen += 1
@@ -301,28 +347,18 @@ class _Sampler:
         missed = [f for f in found if f.column not in chosen]
         return any(f.confidence == "proved" for f in missed) or 2 * len(missed) > len(found)
 
-    def _sample(self, batch: pa.RecordBatch, drawn: npt.NDArray[np.int64]) -> None:
+    def _take(self, batch: pa.RecordBatch, drawn: npt.NDArray[np.int64], to: NeedleBuilder) -> None:
+        """Give the values of some of these rows. Of loose ones the seal has the first few thousand, so they
+        need not be among the needles."""
         step = max(1, len(drawn) // SAMPLED_ROWS)
         rows = pa.array(drawn[::step][:SAMPLED_ROWS])
-        for column, kind in self._columns:
+        for column, kind in self._columns if len(rows) else ():
             for part in leaves(pc.take(batch.column(column), rows)):
                 values = pc.drop_null(part)
                 for found, numbers in numbers_in(values).items() if kind == "text" else ():
-                    self._seek(numbers, found)
-                self._seek(values, kind)
-
-    def _seek(self, values: pa.Array, kind: str) -> None:
-        """Hold sampled values against the needles, and remember them for the positive control."""
-        known = self._known.contains(values, kind)
-        if kind not in LOOSE_KINDS:
-            self.unsought += int((self._searchable(values, kind) & ~known).sum())
-        self.builder.add(values.filter(pa.array(known)), kind)
-
-    def _searchable(self, values: pa.Array, kind: str) -> npt.NDArray[np.bool_]:
-        """Which values are long enough to be searched for at all."""
-        own = NeedleBuilder(self._key)
-        own.add(values, kind)
-        return own.finish().contains(values, kind)
+                    to.add(numbers, found)
+                if to is self.sample or kind not in LOOSE_KINDS:
+                    to.add(values, kind)
 
 
 def _rows(at: int, rows: int, wanted: Sequence[tuple[int, int]]) -> npt.NDArray[np.int64]:
@@ -334,32 +370,75 @@ def _rows(at: int, rows: int, wanted: Sequence[tuple[int, int]]) -> npt.NDArray[
 
 
 def _measure_recall(
-    session: Session, opener: OpenReader, estate: Estate, samples: dict[str, list[bytes]], tell: Tell
+    session: Session, opener: OpenReader, estate: Estate, samples: dict[str, list[Sampled]], tell: Tell
 ) -> tuple[Recall, ...]:
-    tasks, sampled = [], {}
+    whole = {name: _merged(some) for name, some in samples.items() if any(len(s.needles) for s in some)}
+    large = [
+        store.name
+        for store in estate.stores
+        if store.name in whole and sum(item.collection.bytes for item in store.collections) > LARGE
+    ]
+    near = [sampled for name in large for sampled in samples[name] if len(sampled.needles)]
+    seen = _search_near(session, near, whole, tell)
+    tasks = []
     for store in estate.stores:
-        if samples[store.name] and store.collections:
-            parts = [Needles.from_bytes(s) for s in samples[store.name]]
-            merged = parts[0].merge(parts[1:])
-            if len(merged):
-                target = session.target(opener, store, store.collections[0])
-                large = sum(item.collection.bytes for item in store.collections) > LARGE
-                shares = session.config.limits.workers if large else 1
-                sample = merged.to_bytes()
-                sampled[store.name] = len(merged)
-                tasks += [RecallTask(target, sample, share, shares, large) for share in range(shares)]
-    seen: dict[str, dict[str, set[int]] | None] = {name: {} for name in sampled}
-    for done, (task, found) in enumerate(
+        found = set[int]().union(*seen.get(store.name, {}).values())
+        if store.name in whole and len(found) < len(whole[store.name]):
+            # What was not found where it was read is sought in all places.
+            sought = whole[store.name].only(set(range(len(whole[store.name]))) - found)
+            target = session.target(opener, store, store.collections[0])
+            shares = session.config.limits.workers if store.name in large else 1
+            sample = sought.to_bytes()
+            tasks += [RecallTask(target, sample, n, shares, store.name in large) for n in range(shares)]
+    every: dict[str, dict[str, set[int]] | None] = {name: seen.get(name, {}) for name in whole}
+    for done, (task, found_here) in enumerate(
         local.run(recall_store, tasks, workers=session.config.limits.workers), 1
     ):
-        seen[task.target.store] = _together(seen[task.target.store], found)
+        name = task.target.store
+        every[name] = _together(every[name], _in(found_here, Needles.from_bytes(task.sample), whole[name]))
         tell("searches for sampled values", done, len(tasks))
     return tuple(
-        Recall(name, place, "any", sampled[name], len(which))
-        for name, places in seen.items()
+        Recall(name, place, "any", len(whole[name]), len(which))
+        for name, places in every.items()
         if places is not None
         for place, which in [("any place", set().union(*places.values())), *sorted(places.items())]
     )
+
+
+def _search_near(
+    session: Session, near: Sequence[Sampled], whole: dict[str, Needles], tell: Tell
+) -> dict[str, dict[str, set[int]]]:
+    """By store and kind of place, which sampled values are where they were read."""
+    tasks = [
+        NearTask(
+            sampled.task.target,
+            sampled.task.partition,
+            tuple(sorted(places(sampled.task.recalled))),
+            sampled.needles.to_bytes(),
+        )
+        for sampled in near
+    ]
+    seen: dict[str, dict[str, set[int]]] = {}
+    for done, (task, found) in enumerate(
+        local.run(recall_near, tasks, workers=session.config.limits.workers), 1
+    ):
+        name = task.target.store
+        here = _in(found, Needles.from_bytes(task.sample), whole[name])
+        seen[name] = _together(seen.get(name, {}), here) or {}
+        tell("searches where samples were read", done, len(tasks))
+    return seen
+
+
+def _merged(some: Sequence[Sampled]) -> Needles:
+    return some[0].needles.merge([sampled.needles for sampled in some[1:]])
+
+
+def _in(found: dict[str, set[int]] | None, some: Needles, whole: Needles) -> dict[str, set[int]] | None:
+    """By kind of place, which of the whole these ordinals of some of it are."""
+    if found is None:
+        return None
+    ordinals = some.ordinals_in(whole).tolist()
+    return {place: {ordinals[n] for n in which} for place, which in found.items()}
 
 
 def _together(
@@ -372,13 +451,13 @@ def _together(
 
 
 def _volume_recall(
-    session: Session, plan: Entry, samples: dict[str, list[bytes]], seed: bytes, command: tuple[str, ...]
+    session: Session, plan: Entry, samples: dict[str, list[Sampled]], seed: bytes, command: tuple[str, ...]
 ) -> tuple[Recall, ...]:
     """What a search of the plan's volumes finds of the sampled values while they are still there."""
     named = {v.name: v for v in session.config.volumes()}
     tasks = []
     for planned in plan.body(Plan).volumes or ():
-        parts = [Needles.from_bytes(s) for name in planned.stores for s in samples.get(name, ())]
+        parts = [sampled for name in planned.stores for sampled in samples.get(name, ())]
         tables = [session.config.find(name) for name in planned.stores]
         if parts:
             tasks.append(
@@ -386,7 +465,7 @@ def _volume_recall(
                     mount=named[planned.name].path,
                     planned=planned,
                     stores=tuple((t.kind, p) for t in tables for p in terrain.places(session.config, t)),
-                    sample=parts[0].merge(parts[1:]).to_bytes(),
+                    sample=_merged(parts).to_bytes(),
                     seed=seed,
                     command=command,
                 )
@@ -395,30 +474,49 @@ def _volume_recall(
     return tuple(row for _, rows in found for row in rows)
 
 
+def recall_near(task: NearTask) -> dict[str, set[int]]:
+    """As `recall_store`, of the bytes in which sampled records lie. Nothing where a store cannot tell which
+    these are, or cannot be read."""
+    sample, target = Needles.from_bytes(task.sample), task.target
+    columns = [column for column, _ in target.needles]
+    try:
+        with closing(target.opener(target.url, target.selection, target.around)) as reader:
+            if not isinstance(reader, Locating):
+                return {}
+            extents = reader.raw_at(task.partition, task.wanted, columns)
+            return _search(extents, sample, until_all=True, carve=True)
+    except StoreError:
+        return {}
+
+
 def recall_store(task: RecallTask) -> dict[str, set[int]] | None:
     """Search a live store's bytes for the sampled values: which were found, by kind of place. None where it
     cannot be read. Runs in a child process."""
-    sample = Needles.from_bytes(task.sample)
+    sample, target = Needles.from_bytes(task.sample), task.target
+    try:
+        with closing(target.opener(target.url, target.selection, target.around)) as reader:
+            extents = islice(reader.raw(), task.share, None, task.of)
+            return _search(extents, sample, until_all=task.large)
+    except StoreError:
+        return None
+
+
+def _search(
+    extents: Iterable[Extent], sample: Needles, *, until_all: bool, carve: bool = False
+) -> dict[str, set[int]]:
     seen: dict[str, set[int]] = {}
     everywhere: set[int] = set()
 
     def enough(found: Findings) -> bool:
-        return task.large and len(everywhere | found.kept | found.residue) == len(sample)
+        return until_all and len(everywhere | found.kept | found.residue) == len(sample)
 
-    try:
-        reader = task.target.opener(task.target.url, task.target.selection, task.target.around)
-        try:
-            for extent in islice(reader.raw(), task.share, None, task.of):
-                with extent.open() as stream:
-                    findings = scan(stream, extent.length, sample, extent.kept, enough=enough)
-                seen.setdefault(extent.kind, set()).update(findings.kept | findings.residue)
-                everywhere |= findings.kept | findings.residue
-                if enough(findings):
-                    break
-        finally:
-            reader.close()
-    except StoreError:
-        return None
+    for extent in extents:
+        with extent.open() as stream:
+            findings = scan(stream, extent.length, sample, extent.kept, carve=carve, enough=enough)
+        seen.setdefault(extent.kind, set()).update(findings.kept | findings.residue)
+        everywhere |= findings.kept | findings.residue
+        if enough(findings):
+            break
     return seen
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import BinaryIO
 
@@ -20,6 +20,7 @@ from cenotaph.stores.files.survey import Survey, Surveyed
 from cenotaph.stores.files.tree import Entry, Tree
 
 _NAMES = 8 << 20
+_MOST_PART = 64 << 20
 
 NOTHING: Ranges = np.empty((0, 2), np.int64)
 
@@ -43,6 +44,25 @@ def raw_extents(tree: Tree, survey: Survey, selection: Selection) -> Iterator[Ex
             names.add_target(tree, entry)
         yield from names.full()
     yield from names.rest()
+
+
+def parts_of_file(
+    tree: Tree, path: bytes, stream: BinaryIO, spans: Sequence[tuple[int, int]] | None
+) -> Iterator[Extent]:
+    """Parts of a file, [first, end) each, or all of it. Parts too large to be held are left out."""
+    name = os.fsdecode(path)
+    if spans is None:
+        yield Extent("file", name, os.fstat(stream.fileno()).st_size, partial(_open, tree, path), NOTHING)
+        return
+    for first, end in spans:
+        if end - first <= _MOST_PART:
+            yield Extent("file", name, end - first, partial(_open_part, tree, path, first, end), NOTHING)
+
+
+def _open_part(tree: Tree, path: bytes, first: int, end: int) -> BinaryIO:
+    with _open(tree, path) as stream:
+        stream.seek(first)
+        return io.BytesIO(stream.read(end - first))
 
 
 def _open(tree: Tree, path: bytes) -> BinaryIO:

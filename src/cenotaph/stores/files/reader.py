@@ -30,7 +30,7 @@ from cenotaph.stores.files.copies import Digests, find_copies
 from cenotaph.stores.files.kinds import Kind
 from cenotaph.stores.files.lines import MalformedError
 from cenotaph.stores.files.places import Bounds, FileBound
-from cenotaph.stores.files.raw import raw_extents
+from cenotaph.stores.files.raw import parts_of_file, raw_extents
 from cenotaph.stores.files.survey import Survey, Surveyed
 from cenotaph.stores.files.tree import Tree
 
@@ -86,17 +86,23 @@ class FilesReader:
         """As the contract says: files without any of these records are not read, nor row groups of Parquet
         without any, where a file goes whole. A file that is gone has as many as it had."""
         bounds = places.parse(partition.bounds)
-        at = 0
-        for file in bounds.files:
-            last = file is bounds.files[-1]  # what came behind the partition's end would be in it
-            inside = [(max(first - at, 0), end - at) for first, end in wanted if end > at]
-            inside = [span for span in inside if last or span[0] < file.records]
-            path = bounds.path(file)
-            if inside:
-                with suppress(FileNotFoundError), self._tree.open_read(path) as stream:
-                    for place, batch in selected_at(bounds, stream, path, self._selection, inside):
-                        yield at + place, batch
-            at += file.records
+        for path, at, inside in _files_at(bounds, wanted):
+            with suppress(FileNotFoundError), self._tree.open_read(path) as stream:
+                for place, batch in selected_at(bounds, stream, path, self._selection, inside):
+                    yield at + place, batch
+
+    def raw_at(
+        self, partition: Partition, wanted: Sequence[tuple[int, int]], columns: Sequence[int]
+    ) -> Iterator[Extent]:
+        """As the contract says: pages of Parquet where a file goes whole, else the whole file."""
+        bounds = places.parse(partition.bounds)
+        paged = bounds.kind.format == "parquet" and self._selection.whole(
+            bounds.collection, bounds.kind.names
+        )
+        for path, _, inside in _files_at(bounds, wanted):
+            with suppress(FileNotFoundError, MalformedError), self._tree.open_read(path) as stream:
+                spans = tables.parquet_spans(stream, inside, columns) if paged else None
+                yield from parts_of_file(self._tree, path, stream, spans)
 
     def copies(self, collection: Collection) -> Sequence[Copy]:
         group = self._group(collection)
@@ -195,6 +201,20 @@ def selected_at(
     for batch in selected(bounds, stream, path, selection):
         yield at, batch
         at += batch.num_rows
+
+
+def _files_at(
+    bounds: Bounds, wanted: Sequence[tuple[int, int]]
+) -> Iterator[tuple[bytes, int, list[tuple[int, int]]]]:
+    """The files that have any of these records: path, place of the first record, places in the file."""
+    at = 0
+    for file in bounds.files:
+        last = file is bounds.files[-1]  # what came behind the partition's end would be in it
+        inside = [(max(first - at, 0), end - at) for first, end in wanted if end > at]
+        inside = [span for span in inside if last or span[0] < file.records]
+        if inside:
+            yield bounds.path(file), at, inside
+        at += file.records
 
 
 def _grouped(ordinal: int, name: str, files: tuple[Surveyed, ...]) -> _Group:

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cenotaph.arrow import check_sizes, sound
-from cenotaph.parquet import rows_by_group
+from cenotaph.parquet import rows_by_group, spans_at
 from cenotaph.stores.files import delimited, kinds, lines, packing
 from cenotaph.stores.files.kinds import Kind
 from cenotaph.stores.files.lines import MalformedError, Positions, Split
@@ -144,12 +144,35 @@ def parquet_at(stream: BinaryIO, wanted: Sequence[tuple[int, int]]) -> Iterator[
     with _told_as_damaged():
         for group in row_groups(stream):
             if any(first < at + group.rows and end > at for first, end in wanted):
-                place = at
-                for whole in group.batches():
-                    for batch in slices(decoded(whole)):
-                        yield place, batch
-                        place += batch.num_rows
+                last = max(end for first, end in wanted if first < at + group.rows)
+                yield from _until(last, at, group)
             at += group.rows
+
+
+def _until(last: int, place: int, group: RowGroup) -> Iterator[tuple[int, pa.RecordBatch]]:
+    """Batches of a row group that begins at this place; what comes after `last` is not decoded."""
+    for whole in group.batches():
+        for batch in slices(decoded(whole)):
+            yield place, batch
+            place += batch.num_rows
+        if place >= last:
+            return
+
+
+def parquet_spans(
+    stream: BinaryIO, wanted: Sequence[tuple[int, int]], columns: Sequence[int]
+) -> list[tuple[int, int]]:
+    """Where in a Parquet file these columns of these rows lie, [first, end) in bytes.
+
+    Raises:
+        MalformedError: the file is damaged.
+    """
+    with _told_as_damaged():
+        file = pq.ParquetFile(stream)
+        flat = len(file.schema) == len(file.schema_arrow)
+        rows = [file.metadata.row_group(index).num_rows for index in range(file.metadata.num_row_groups)]
+        some = columns if flat else range(len(file.schema))
+        return list(spans_at(stream, file.schema, rows, some, wanted))
 
 
 @contextmanager
