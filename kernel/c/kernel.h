@@ -187,8 +187,9 @@ typedef struct {
     int32_t shift, width, six;
 } windows;
 
-int64_t cenotaph_candidates(const uint8_t *bits, const uint8_t *marks, int shift, const uint64_t *secrets, const windows *classes,
-                            const uint8_t *data, int64_t size, int64_t lead, int64_t core, int64_t *places, int64_t room);
+int64_t cenotaph_candidates(int level, const uint8_t *bits, const uint8_t *marks, int shift, const uint64_t *secrets,
+                            const windows *classes, const uint8_t *data, int64_t size, int64_t lead, int64_t core, int64_t *places,
+                            int64_t room);
 
 static inline uint16_t load16(const uint8_t *at) { uint16_t v; memcpy(&v, at, 2); return v; }
 static inline uint32_t load32(const uint8_t *at) { uint32_t v; memcpy(&v, at, 4); return v; }

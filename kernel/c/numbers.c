@@ -12,7 +12,7 @@
 #include <immintrin.h>
 #endif
 
-enum { MOST = 18, CHUNK = 256, WAITING = 64, LEAST_DIGITS = 6 };
+enum { MOST = 18, CHUNK = 256, FEW = 32, WAITING = 64, LEAST_DIGITS = 6, GROUPS = 10000 };
 enum { ZERO, DIGIT, TOP, SMALL = TOP + 4, WEIGHT, HEADER, RANGES };
 enum { UTF8 = 0, UTF16_LITTLE = 1, UTF16_BIG = 2, INT64_LITTLE = 4, INT64_BIG = 5, INT48_BIG = 6, NUMERIC_LITTLE = 8, NUMERIC_BIG = 9 };
 
@@ -23,9 +23,12 @@ typedef struct {
 } question;
 
 typedef struct {
-    double reciprocal;
-    const uint8_t *near; /* a bit for each group of four digits that is one of theirs, or next to one */
+    double reciprocal, low, end; /* between which a group of four digits lies that `near` has */
+    const uint8_t *near;         /* a bit for each group of four digits that is one of theirs, or next to one */
 } test;
+
+/* The last where there is none. */
+static inline int lowest_bit(uint64_t mask) { return __builtin_ctzll(mask | (uint64_t)1 << 63); }
 
 #define TARGET
 #define NAME(x) baseline_##x
@@ -42,19 +45,21 @@ typedef struct {
 #endif
 
 typedef struct {
-    void (*rows)(const uint64_t bits[STRIP_WORDS], int count, int step, uint64_t rows[STRIP_WORDS]);
-    void (*pairs)(const uint64_t *digit, const uint64_t *zero, uint64_t pairs[STRIP_WORDS]);
-    void (*tops)(const uint64_t *first, const uint64_t *zero, int top, uint64_t forms[3][STRIP]);
+    void (*groups)(const uint8_t *text, uint16_t groups[FEW]);
+    uint32_t (*between)(const uint16_t groups[FEW], uint16_t low, uint16_t span);
+    uint64_t (*rows)(const uint64_t bits[STRIP_WORDS], int count, int step, uint64_t rows[STRIP_WORDS]);
+    uint64_t (*pairs)(const uint64_t *digit, const uint64_t *zero, uint64_t pairs[STRIP_WORDS]);
+    uint64_t (*tops)(const uint64_t *first, const uint64_t *zero, int top, uint64_t forms[3][STRIP]);
     size_t (*flattened)(const uint64_t words[STRIP], uint16_t places[STRIP * WORD_BYTES + 8]);
     int gathers;
 } lanes;
 
 /* Machines that have AVX-512 for bytes have the rest of it that is used here, and those with AVX2 what came with it. */
 static const lanes *lanes_at(int level) {
-    static const lanes baseline = {baseline_rows, baseline_pairs, baseline_tops, baseline_flattened, 0};
+    static const lanes baseline = {baseline_groups, baseline_between, baseline_rows, baseline_pairs, baseline_tops, baseline_flattened, 0};
 #if defined(__x86_64__)
-    static const lanes avx2 = {avx2_rows, avx2_pairs, avx2_tops, avx2_flattened, 0};
-    static const lanes avx512 = {avx512_rows, avx512_pairs, avx512_tops, avx512_flattened, 1};
+    static const lanes avx2 = {avx2_groups, avx2_between, avx2_rows, avx2_pairs, avx2_tops, avx2_flattened, 0};
+    static const lanes avx512 = {avx512_groups, avx512_between, avx512_rows, avx512_pairs, avx512_tops, avx512_flattened, 1};
     if (level == AVX512 && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq")
         && __builtin_cpu_supports("avx512vl")) {
         return &avx512;
@@ -74,6 +79,7 @@ typedef struct {
     uint64_t powers[MOST + 2], reciprocals[MOST + 1];
     int shifts[MOST + 1];
     int plains, plain[MOST + 1]; /* how many digits there are, where these are text */
+    uint16_t low[MOST + 1], span[MOST + 1]; /* between which the four digits lie that tell most */
     int text, wide; /* digits in a row that the shortest window needs, and pairs of digit and zero; 0 for none */
     size_t asked, likely;
     question first[WAITING], second[WAITING];
@@ -192,8 +198,9 @@ static int all_the_same(const uint8_t *digits, int count) {
     return 1;
 }
 
-/* Eight digits, a byte each (Lemire, "Quickly parsing eight digits"). */
+/* Eight digits, a byte each, as text or not (Lemire, "Quickly parsing eight digits"). */
 static inline uint64_t eight_digits(uint64_t word) {
+    word &= 0x0f0f0f0f0f0f0f0f;
     word = word * 10 + (word >> 8);
     uint64_t even = (word & 0x000000ff000000ff) * 0x000f424000000064;
     uint64_t odd = (word >> 16 & 0x000000ff000000ff) * 0x0000271000000001;
@@ -245,28 +252,45 @@ static int digits_at(const finder *f, int64_t at, int step, uint8_t digits[CHUNK
     return count;
 }
 
-/* All windows of a row of digits that begins at `at`; where the next row may begin. `known` is how many digits of one
- * byte there are, where that is less than a mask has. */
-static int64_t row(finder *f, int64_t at, int step, int known) {
-    enum { FEW = 32 };
+/* Ask for the windows of `n` digits that begin at these places of a row. */
+static inline void ask_windows(finder *f, uint64_t windows, const uint8_t *text, const uint16_t *groups, int n, int64_t at) {
+    const numbers *s = f->sought;
+    while (windows) {
+        int i = next_bit(&windows);
+        if (tells(s, n, groups[i + s->group[n]]) && !all_the_same(text + i, n) && within(f, at + i, n)) {
+            ask(f, f->powers[n] + read_digits(text + i, n), at + i, n, UTF8);
+        }
+    }
+}
+
+/* As `row`, of `count` digits of one byte with something else behind them, fewer than FEW; twice as many bytes are read. */
+static int64_t short_row(finder *f, int64_t at, int count) {
+    const numbers *s = f->sought;
+    const uint8_t *text = f->data + at;
+    uint16_t groups[FEW];
+    f->by->groups(text, groups);
+    for (int nth = 0; nth < f->plains; nth++) {
+        int n = f->plain[nth];
+        if (n <= count) {
+            uint64_t windows = f->by->between(groups, f->low[n], f->span[n]) >> s->group[n];
+            ask_windows(f, windows & (((uint64_t)2 << (count - n)) - 1), text, groups, n, at);
+        }
+    }
+    if (s->large_x | s->small_x) {
+        crossed(f, text, count, at + count, 1);
+    }
+    return at + count;
+}
+
+/* All windows of a row of digits that begins at `at`; where the next row may begin. */
+static int64_t row(finder *f, int64_t at, int step) {
     const numbers *s = f->sought;
     uint8_t digits[CHUNK + FEW];
     uint16_t groups[CHUNK];
-    int count, whole = 1;
-    if (known < FEW && f->size - at >= 2 * FEW) {
-        count = known;
-        for (int i = 0; i < 2 * FEW; i++) {
-            digits[i] = (uint8_t)(f->data[at + i] - '0');
-        }
-        for (int i = 0; i < FEW; i++) {
-            groups[i] = (uint16_t)(1000 * digits[i] + 100 * digits[i + 1] + 10 * digits[i + 2] + digits[i + 3]);
-        }
-    } else {
-        count = digits_at(f, at, step, digits, &whole);
-        memset(digits + count, 0, FEW);
-        for (int i = 0; i + 4 <= count; i++) {
-            groups[i] = (uint16_t)(1000 * digits[i] + 100 * digits[i + 1] + 10 * digits[i + 2] + digits[i + 3]);
-        }
+    int whole, count = digits_at(f, at, step, digits, &whole);
+    memset(digits + count, 0, FEW);
+    for (int i = 0; i + 4 <= count; i++) {
+        groups[i] = (uint16_t)(1000 * digits[i] + 100 * digits[i + 1] + 10 * digits[i + 2] + digits[i + 3]);
     }
     int last = whole ? count - 1 : CHUNK - MOST;
     for (int i = 0; i <= last; i++) {
@@ -324,8 +348,11 @@ static size_t plain_look(const uint8_t *data, const uint16_t *places, size_t cou
         uint32_t some = 0;
         for (int nth = 0; nth < number; nth++) {
             double scaled = value * tests[nth].reciprocal;
-            uint32_t group = (uint32_t)(int32_t)((scaled - (double)(int64_t)scaled) * 10000.0);
-            some |= (uint32_t)tests[nth].near[group >> 3] >> (group & 7);
+            double digits = (scaled - (double)(int64_t)scaled) * (double)GROUPS;
+            if (digits >= tests[nth].low && digits < tests[nth].end) {
+                uint32_t group = (uint32_t)(int32_t)digits;
+                some |= (uint32_t)tests[nth].near[group >> 3] >> (group & 7);
+            }
         }
         likely[left] = places[i];
         left += some & 1;
@@ -350,15 +377,22 @@ __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl"))) static size_t avx5
             words = _mm512_srli_epi64(words, 16);
         }
         __m512d value = _mm512_cvtepi64_pd(words);
-        __m256i some = _mm256_setzero_si256();
+        uint64_t good = 0;
         for (int nth = 0; nth < number; nth++) {
             __m512d scaled = _mm512_mul_pd(value, _mm512_set1_pd(tests[nth].reciprocal));
             __m512d part = _mm512_sub_pd(scaled, _mm512_roundscale_pd(scaled, _MM_FROUND_TO_ZERO | _MM_FROUND_NO_EXC));
-            __m256i group = _mm512_cvttpd_epi32(_mm512_mul_pd(part, _mm512_set1_pd(10000.0)));
-            __m256i near = _mm256_i32gather_epi32((const int *)tests[nth].near, _mm256_srli_epi32(group, 3), 1);
-            some = _mm256_or_si256(some, _mm256_srlv_epi32(near, _mm256_and_si256(group, _mm256_set1_epi32(7))));
+            __m512d digits = _mm512_mul_pd(part, _mm512_set1_pd((double)GROUPS));
+            __mmask8 some = _mm512_mask_cmp_pd_mask(there, digits, _mm512_set1_pd(tests[nth].low), _CMP_GE_OQ);
+            some = _mm512_mask_cmp_pd_mask(some, digits, _mm512_set1_pd(tests[nth].end), _CMP_LT_OQ);
+            if (some) { /* few: a gather of few takes longer than one of all */
+                uint32_t groups[8];
+                _mm256_storeu_si256((__m256i *)groups, _mm512_cvttpd_epi32(digits));
+                for (uint64_t lanes = some; lanes;) {
+                    int lane = next_bit(&lanes);
+                    good |= (uint64_t)(tests[nth].near[groups[lane] >> 3] >> (groups[lane] & 7) & 1) << lane;
+                }
+            }
         }
-        uint64_t good = _mm256_mask_test_epi32_mask(there, some, _mm256_set1_epi32(1));
         while (good) {
             likely[left++] = places[i + (size_t)next_bit(&good)];
         }
@@ -390,21 +424,41 @@ static void integers_at(finder *f, int64_t at, uint16_t *places, size_t count, i
     }
 }
 
+/* Integers of which the highest byte is not zero, in both orders of bytes: most of what is looked at where bytes are random. */
+static void full_integers(finder *f, const uint64_t first[STRIP_WORDS], int64_t at) {
+    enum { TOP_BYTE = 7 };
+    uint16_t places[STRIP * WORD_BYTES + 8], before[STRIP * WORD_BYTES + 8];
+    size_t count = f->by->flattened(first, places), skip = 0, left = 0;
+    for (; skip < count && places[skip] < TOP_BYTE; skip++) {
+    }
+    for (size_t i = skip; i < count; i++) {
+        before[left++] = (uint16_t)(places[i] - TOP_BYTE);
+    }
+    for (uint64_t more = first[STRIP] & ((1 << TOP_BYTE) - 1); more;) {
+        before[left++] = (uint16_t)(STRIP * WORD_BYTES - TOP_BYTE + next_bit(&more));
+    }
+    integers_at(f, at, before, left, TOP_BYTE, INT64_LITTLE);
+    integers_at(f, at, places, count, TOP_BYTE, INT64_BIG);
+}
+
 static void integers(finder *f, const uint64_t masks[RANGES][STRIP_WORDS], int64_t at) {
     static const int encodings[3] = {INT64_LITTLE, INT64_BIG, INT48_BIG};
-    for (int top = 4; top < 8; top++) {
+    for (int top = 4; top < 7; top++) {
         uint64_t forms[3][STRIP];
         if (!f->tests[top]) {
             continue;
         }
-        f->by->tops(masks[TOP + top - 4], masks[ZERO], top, forms);
-        for (int form = 0; form < (top > 5 ? 2 : 3); form++) {
+        uint64_t any = f->by->tops(masks[TOP + top - 4], masks[ZERO], top, forms);
+        for (int form = 0; any && form < (top > 5 ? 2 : 3); form++) {
             uint16_t places[STRIP * WORD_BYTES + 8];
             size_t count = f->by->flattened(forms[form], places);
             if (count) {
                 integers_at(f, at, places, count, top, encodings[form]);
             }
         }
+    }
+    if (f->tests[7]) {
+        full_integers(f, masks[TOP + 3], at);
     }
 }
 
@@ -474,26 +528,28 @@ static void numerics(finder *f, const uint64_t masks[RANGES][STRIP_WORDS], int w
 static void written(finder *f, const uint64_t masks[RANGES][STRIP_WORDS], int64_t at, int64_t until[3]) {
     uint64_t text[STRIP_WORDS], pairs[STRIP_WORDS], wide[STRIP_WORDS];
     if (f->text) {
-        f->by->rows(masks[DIGIT], f->text, 1, text);
-        for (int word = 0; word < STRIP; word++) {
+        uint64_t any = f->by->rows(masks[DIGIT], f->text, 1, text);
+        for (int word = 0; word < STRIP && any; word++) {
             while (text[word]) {
                 int bit = next_bit(&text[word]);
                 int64_t start = at + WORD_BYTES * word + bit;
                 if (start >= until[0]) {
                     uint64_t others = ~ahead(masks[DIGIT] + word, bit);
-                    until[0] = row(f, start, 1, others ? __builtin_ctzll(others) : WORD_BYTES);
+                    int count = others ? __builtin_ctzll(others) : WORD_BYTES;
+                    int is_short = count < FEW && f->size - start >= 2 * FEW;
+                    until[0] = is_short ? short_row(f, start, count) : row(f, start, 1);
                 }
             }
         }
     }
     if (f->wide) {
-        f->by->pairs(masks[DIGIT], masks[ZERO], pairs);
-        f->by->rows(pairs, f->wide, 2, wide);
-        for (int word = 0; word < STRIP; word++) {
+        uint64_t any = f->by->pairs(masks[DIGIT], masks[ZERO], pairs);
+        any = any ? f->by->rows(pairs, f->wide, 2, wide) : 0;
+        for (int word = 0; word < STRIP && any; word++) {
             while (wide[word]) {
                 int64_t start = at + WORD_BYTES * word + next_bit(&wide[word]);
                 if (start >= until[1 + start % 2]) {
-                    until[1 + start % 2] = row(f, start, 2, CHUNK);
+                    until[1 + start % 2] = row(f, start, 2);
                 }
             }
         }
@@ -503,6 +559,14 @@ static void written(finder *f, const uint64_t masks[RANGES][STRIP_WORDS], int64_
 static int shortest(uint32_t lengths, int from) {
     lengths = lengths >> from << from;
     return lengths ? __builtin_ctz(lengths) : 2 * MOST;
+}
+
+/* The first and the last bit that is set, of one for each group of four digits; the last and the first where none is. */
+static void bounds(const uint8_t *groups, int *low, int *high) {
+    for (*low = 0; *low < GROUPS - 1 && !(groups[*low >> 3] >> (*low & 7) & 1); ++*low) {
+    }
+    for (*high = GROUPS - 1; *high > *low && !(groups[*high >> 3] >> (*high & 7) & 1); --*high) {
+    }
 }
 
 static void prepare(finder *f) {
@@ -516,7 +580,11 @@ static void prepare(finder *f) {
     f->wide = f->wide >= MOST ? 0 : f->wide;
     for (int n = LEAST_DIGITS; n <= MOST; n++) {
         if (s->plain >> n & 1) {
+            int low, high;
+            bounds(s->tells + 1250 * n, &low, &high);
             f->plain[f->plains++] = n;
+            f->low[n] = (uint16_t)low;
+            f->span[n] = (uint16_t)(high - low);
         }
     }
     f->powers[0] = 1;
@@ -537,7 +605,11 @@ static void prepare_tests(finder *f) {
     for (int top = 4; top < 8; top++) {
         for (uint32_t lengths = s->places[top]; lengths; lengths &= lengths - 1) {
             int n = __builtin_ctz(lengths);
-            f->test[top][f->tests[top]++] = (test){1.0 / (double)f->powers[n - s->group[n]], s->near + 1256 * n};
+            const uint8_t *near = s->near + 1256 * n;
+            int low, high;
+            bounds(near, &low, &high);
+            double end = high == GROUPS - 1 ? GROUPS + 1 : high + 1; /* as a fraction, 9999 and more may be rounded up to 1 */
+            f->test[top][f->tests[top]++] = (test){1.0 / (double)f->powers[n - s->group[n]], low, end, near};
         }
     }
 }

@@ -2,6 +2,10 @@
  * reference): every place by one multiplication and one bit, the few that pass by class. */
 #include "masks.h"
 
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
 enum { CLASSES = 4, SLOT_BITS = 26, MANY = 2 }; /* MANY: in a filter, several windows; else an odd tag */
 enum { FIRST, SECOND, MIXER, NARROW, SHORT, SLOTS };
 enum { SIXTEEN = 16, EIGHT = 8, SIX = 6 };
@@ -57,38 +61,87 @@ static void around(finder *f, const windows *w, const uint64_t *secrets, int64_t
     }
 }
 
+/* Which of 64 places have six bytes that the filter knows; eight bytes are read at each. */
+typedef uint64_t passing_of(const uint8_t *bits, int shift, uint64_t secret, const uint8_t *data);
+
+static inline uint64_t slot_of(uint64_t word, uint64_t secret, int shift) { return (word << 16 >> 16) * secret >> shift; }
+
+static inline int is_set(const uint8_t *bits, uint64_t slot) { return bits[slot >> 3] >> (slot & 7) & 1; }
+
+static uint64_t plain_passing(const uint8_t *bits, int shift, uint64_t secret, const uint8_t *data) {
+    uint64_t mask = 0;
+    for (int i = 0; i < WORD_BYTES; i++) {
+        mask |= (uint64_t)is_set(bits, slot_of(load64(data + i), secret, shift)) << i;
+    }
+    return mask;
+}
+
+#if defined(__x86_64__)
+/* Eight at once. The filter has whole words of 32 bits. */
+__attribute__((target("avx512f,avx512bw,avx512dq,avx512vl"))) static uint64_t avx512_passing(const uint8_t *bits, int shift,
+                                                                                         uint64_t secret, const uint8_t *data) {
+    const __m512i sixes = _mm512_set_epi8(-1, -1, 12, 11, 10, 9, 8, 7, -1, -1, 11, 10, 9, 8, 7, 6, -1, -1, 10, 9, 8, 7, 6, 5, -1, -1, 9, 8,
+                                          7, 6, 5, 4, -1, -1, 8, 7, 6, 5, 4, 3, -1, -1, 7, 6, 5, 4, 3, 2, -1, -1, 6, 5, 4, 3, 2, 1,
+                                          -1, -1, 5, 4, 3, 2, 1, 0);
+    const __m512i multiplier = _mm512_set1_epi64((long long)secret);
+    const __m128i down = _mm_cvtsi32_si128(shift);
+    uint64_t mask = 0;
+    for (int part = 0; part < 8; part++) {
+        __m512i bytes = _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)(data + 8 * part)));
+        __m512i product = _mm512_mullo_epi64(_mm512_shuffle_epi8(bytes, sixes), multiplier);
+        __m256i slots = _mm512_cvtepi64_epi32(_mm512_srl_epi64(product, down));
+        __m256i words = _mm256_i32gather_epi32((const int *)bits, _mm256_srli_epi32(slots, 5), 4);
+        __m256i bit = _mm256_sllv_epi32(_mm256_set1_epi32(1), _mm256_and_si256(slots, _mm256_set1_epi32(31)));
+        mask |= (uint64_t)_mm256_test_epi32_mask(words, bit) << (8 * part);
+    }
+    return mask;
+}
+#endif
+
+static passing_of *passing_at(int level) {
+#if defined(__x86_64__)
+    if (level == AVX512 && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq")
+        && __builtin_cpu_supports("avx512vl")) {
+        return avx512_passing;
+    }
+#endif
+    (void)level;
+    return plain_passing;
+}
+
 /* Forms that may begin at `lead` or later, before `core`, and lie wholly in the data: where, shifted by 16 bits, and how
  * long, in no order and some several times. Returns how many there are; those beyond `room` are only counted. */
-int64_t cenotaph_candidates(const uint8_t *bits, const uint8_t *marks, int shift, const uint64_t *secrets, const windows *classes,
-                            const uint8_t *data, int64_t size, int64_t lead, int64_t core, int64_t *places, int64_t room) {
+int64_t cenotaph_candidates(int level, const uint8_t *bits, const uint8_t *marks, int shift, const uint64_t *secrets,
+                            const windows *classes, const uint8_t *data, int64_t size, int64_t lead, int64_t core, int64_t *places,
+                            int64_t room) {
     finder f = {data, size, lead, core, 0, room, places};
+    passing_of *passing = passing_at(level);
     int zeros_pass = bits[0] & 1;
-    for (int64_t at = 0; at + SIX <= size;) {
-        int64_t end = at + WORD_BYTES;
-        if (!zeros_pass && end + 8 <= size) {
-            uint64_t some = load64(data + end);
-            for (int i = 0; i < 8; i++) {
-                some |= load64(data + at + 8 * i);
+    for (int64_t at = 0; at + SIX <= size; at += WORD_BYTES) {
+        const uint8_t *here = data + at;
+        uint8_t padded[WORD_BYTES + 8];
+        uint64_t mask;
+        if (size - at < (int64_t)sizeof padded) {
+            memset(padded, 0, sizeof padded);
+            memcpy(padded, here, (size_t)(size - at));
+            here = padded;
+        }
+        if (!zeros_pass) {
+            uint64_t some = 0;
+            for (size_t i = 0; i < sizeof padded; i += 8) {
+                some |= load64(here + i);
             }
             if (!some) {
-                at = end;
                 continue;
             }
         }
-        end = end + SIX <= size ? end : size - SIX + 1;
-        for (; at < end; at++) {
-            uint64_t word;
-            if (at + 8 <= size) {
-                word = load64(data + at) << 16 >> 16;
-            } else {
-                word = load32(data + at) | (uint64_t)load16(data + at + 4) << 32;
-            }
-            uint64_t slot = word * secrets[SLOTS] >> shift;
-            if (bits[slot >> 3] >> (slot & 7) & 1) {
-                for (int nth = 0; nth < CLASSES; nth++) {
-                    if (marks[slot] >> nth & 1) {
-                        around(&f, classes + nth, secrets, at - classes[nth].six);
-                    }
+        mask = passing(bits, shift, secrets[SLOTS], here);
+        while (mask) {
+            int bit = next_bit(&mask);
+            uint8_t known = marks[slot_of(load64(here + bit), secrets[SLOTS], shift)];
+            for (int nth = 0; nth < CLASSES; nth++) {
+                if (known >> nth & 1) {
+                    around(&f, classes + nth, secrets, at + bit - classes[nth].six);
                 }
             }
         }

@@ -33,7 +33,7 @@ VARIABLE: Final = "CENOTAPH_KERNEL"
 OFF: Final = "off"
 NOT_EMPTY: Final = 2  # what `fingerprints` says of a value that is neither null nor empty
 OTHER, NUMBER = 1, 2  # what `numbers` says of values
-INTERFACE: Final = 72  # of the kernel that this was written for
+INTERFACE: Final = 42  # of the kernel that this was written for
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +155,16 @@ class Kernel:
         while True:
             places = np.empty(room, np.int64)
             count = native.candidates(
-                walk.bits, walk.marks, walk.shift, walk.secrets.multipliers, classes, octets, 0, core, places
+                walk.bits,
+                walk.marks,
+                walk.shift,
+                walk.secrets.multipliers,
+                classes,
+                octets,
+                0,
+                core,
+                places,
+                self.level,
             )
             if count <= room:
                 return places[:count]

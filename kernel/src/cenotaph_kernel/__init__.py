@@ -64,7 +64,7 @@ __all__ = [
 Buffer: TypeAlias = Any  # collections.abc.Buffer from Python 3.12 on
 
 CHUNK_RECORDS: Final = 4096
-INTERFACE: Final = 72  # counts up when a caller that was not changed would go wrong
+INTERFACE: Final = 42  # counts up when a caller that was not changed would go wrong
 KEY_BYTES: Final = 64
 DIGEST_BYTES: Final = 32
 FORM_BYTES: Final = 34
@@ -412,6 +412,7 @@ def candidates(
     lead: int,
     core: int,
     places: Buffer,
+    level: Level,
 ) -> int:
     """Write where forms may begin, `lead` or later and before `core`, and how long they are: int64, the place
     shifted by 16 bits. In no order, and some several times.
@@ -420,7 +421,8 @@ def candidates(
     """
     held = [_ffi.from_buffer("uint8_t[]", bits), _ffi.from_buffer("uint8_t[]", marks)]
     slots, multipliers = 1 << 64 - shift, _ffi.from_buffer("uint64_t[]", secrets)
-    if len(held[0]) * 8 < slots or len(held[1]) < slots or len(multipliers) != 6 or len(classes) != 4:
+    sound = 36 <= shift < 60 and len(held[0]) * 8 >= slots and len(held[1]) >= slots
+    if not sound or len(multipliers) != 6 or len(classes) != 4:
         raise ValueError("a filter is not laid out as it says")
     given = _ffi.new("windows[]", 4)
     for into, windows in zip(given, classes, strict=True):
@@ -428,6 +430,7 @@ def candidates(
     data, into = _ffi.from_buffer("uint8_t[]", octets), _room(places, "int64_t[]", 0)
     return int(
         _lib.cenotaph_candidates(
+            level,
             held[0],
             held[1],
             shift,
