@@ -151,3 +151,20 @@ def test_the_words_of_numbers_are_told_from_others() -> None:
             patch.setattr(kernel, "found", lambda by=by: by)
             assert what.has(words).tolist() == [True, True, False, True, False]
             assert not made([], postgres=False).has(words).any()
+
+
+@pytest.mark.parametrize("by", BY, ids=NAMED)
+def test_integers_of_all_their_bytes_are_found_across_strips(by: Any) -> None:
+    """Whatever their digits are where these tell most, and wherever what is searched ends."""
+    values = ["110105000012310021", "110105999912310021", "661231194912310021"]
+    what = made(values, postgres=False)
+    noise = np.random.default_rng(5).integers(1, 256, 2100).astype(np.uint8).tobytes()
+    for at in range(1014, 1027):
+        for nth, value in enumerate(values):
+            for order in ("little", "big"):
+                whole = noise[:at] + int(value).to_bytes(8, order) + noise[at:]
+                for data, core in ((whole, len(whole)), (whole, at + 1), (whole[: at + 8], at + 8)):
+                    assert (at, 8, nth) in {
+                        (row[0], row[1], row[3]) for row in rows(search(what, data, core, 0, by))
+                    }
+                assert (at, 8, nth) not in {(r[0], r[1], r[3]) for r in rows(search(what, whole, at, 0, by))}
