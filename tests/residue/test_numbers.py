@@ -168,3 +168,17 @@ def test_integers_of_all_their_bytes_are_found_across_strips(by: Any) -> None:
                         (row[0], row[1], row[3]) for row in rows(search(what, data, core, 0, by))
                     }
                 assert (at, 8, nth) not in {(r[0], r[1], r[3]) for r in rows(search(what, whole, at, 0, by))}
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 3_000])
+def test_hashes_are_put_in_order_where_their_upper_bits_are_alike(count: int) -> None:
+    """Sorted by their upper bits with the places in the lower ones, then among those that are alike."""
+    draw = np.random.default_rng(5)
+    upper = draw.integers(0, 8, count, np.uint64) << np.uint64(61)
+    hashed = np.unique(upper | draw.integers(0, 1 << 20, count, np.uint64))
+    draw.shuffle(hashed)
+
+    order, ordered = module._in_order(hashed)
+
+    assert order.tolist() == np.argsort(hashed).tolist()
+    assert ordered.tolist() == sorted(hashed.tolist())

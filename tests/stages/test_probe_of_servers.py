@@ -70,7 +70,7 @@ def task(database: str, tmp_path: Path) -> ProbeTask:
 def asked(task: ProbeTask) -> ProbedStore:
     """What a probe finds that reads none of the server's files: reading them all takes its time."""
     with mock.patch.object(PostgresReader, "raw", return_value=()):
-        return probe_store(task)[0]
+        return probe_store(task).found
 
 
 def test_where_all_is_reached_it_is_granted(task: ProbeTask) -> None:
@@ -194,7 +194,7 @@ def test_who_stays_is_no_stranger_in_a_copy_that_was_made_anew(task: ProbeTask) 
 
     def strangers(*extents: Extent) -> int:
         with mock.patch.object(PostgresReader, "raw", return_value=extents):
-            return probe_store(task)[0].strangers
+            return probe_store(task).found.strangers
 
     table = extent("relation", stays, kept=True)
     assert strangers(extent("dump", stays, anew=True), table) == 0

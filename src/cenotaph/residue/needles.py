@@ -673,11 +673,13 @@ def _numbers(hashing: _Hash, by_kind: Sequence[tuple[int, _Words]], *, postgres:
     if len(by_kind) == 1:
         ((code, words),) = by_kind
         return Numbers(words, np.full(len(words), code, np.uint8), *hashing.numbers, postgres=postgres)
-    every = distinct(np.concatenate([_NO_WORDS, *(words for _, words in by_kind)]))
-    kinds = np.zeros(len(every), np.uint8)
-    for code, words in reversed(by_kind):
-        kinds[np.searchsorted(every, words)] = code
-    return Numbers(every, kinds, *hashing.numbers, postgres=postgres)
+    every = np.concatenate([_NO_WORDS, *(words for _, words in by_kind)])
+    kinds = np.concatenate([_NO_MARKS, *(np.full(len(words), code, np.uint8) for code, words in by_kind)])
+    order = np.argsort(every, kind="stable")  # a merge of what ascends already
+    every, kinds = every[order], kinds[order]
+    new = np.ones(len(every), np.bool_)
+    np.not_equal(every[1:], every[:-1], out=new[1:])
+    return Numbers(every[new], kinds[new], *hashing.numbers, postgres=postgres)
 
 
 # --- hashes and filters

@@ -49,6 +49,7 @@ _FULL = 5
 _SAMPLE = 4096
 _A_LINE = 8  # numbers a word of the filter
 _FEWEST_SLOTS = 1 << 10
+_PIECE = 1 << 15
 
 _Words: TypeAlias = npt.NDArray[np.uint64]
 _Ints: TypeAlias = npt.NDArray[np.int64]
@@ -296,7 +297,7 @@ class Numbers:
             return _once(*_Reference(self, data, core, lead).found())
         parts = list(by.find_numbers(self._index, data, core, lead))
         starts, ordinals, lengths, encodings = (np.concatenate(column) for column in zip(*parts, strict=True))
-        return _once(starts, lengths.astype(np.int64), encodings, self._order[ordinals].astype(np.int64))
+        return _once(starts, lengths.astype(np.int64), encodings, self._ordered[0][ordinals].astype(np.int64))
 
     # --- what a search needs to know of them, made at the first
 
@@ -319,13 +320,13 @@ class Numbers:
         return frozenset(n for n in self.lengths[1] if self._of(1, n)[0] < POWERS[n - 1])
 
     @cached_property
-    def _order(self) -> npt.NDArray[np.uint32]:
-        """Which number each hash is of, as they ascend."""
-        return np.argsort(self.hashed(self.words)).astype(np.uint32)
+    def _ordered(self) -> tuple[npt.NDArray[np.uint32], _Words]:
+        """Which number each hash is of, as they ascend, and the hashes."""
+        return _in_order(np.concatenate([_NO_WORDS, *map(self.hashed, _in_pieces(self.words))]))
 
     @cached_property
     def _index(self) -> kernel.Index:
-        hashed = self.hashed(self.words)[self._order]
+        _, hashed = self._ordered
         filter_bits = max(1, (len(hashed) // _A_LINE).bit_length())
         begin_bits = max(1, (len(hashed) // 4).bit_length())
         first_bits = (hashed >> np.uint64(64 - begin_bits)).view(np.int64)
@@ -427,15 +428,37 @@ def _as_written(values: pa.Array) -> pa.Array | None:
 
 def _filter(hashed: _Words, bits: int) -> _Words:
     """Four bits for each of the hashes, which ascend, in the word that its upper bits say."""
-    one = np.uint64(1)
-    marks = np.zeros(len(hashed), np.uint64)
-    for shift in (0, 6, 12, 18):
-        marks |= one << (hashed >> np.uint64(shift) & np.uint64(63))
+    marks = np.concatenate([_NO_WORDS, *map(_marked, _in_pieces(hashed))])
     rows = (hashed >> np.uint64(64 - bits)).view(np.int64)
     new = np.flatnonzero(np.concatenate([[True], rows[1:] != rows[:-1]]))
     made = np.zeros(1 << bits, np.uint64)
     made[rows[new]] = np.bitwise_or.reduceat(marks, new)
     return made
+
+
+def _marked(hashed: _Words) -> _Words:
+    marks = np.zeros(len(hashed), np.uint64)
+    for shift in (0, 6, 12, 18):
+        marks |= np.uint64(1) << (hashed >> np.uint64(shift) & np.uint64(63))
+    return marks
+
+
+def _in_order(hashed: _Words) -> tuple[npt.NDArray[np.uint32], _Words]:
+    """Where each comes from, and them, ascending. Their upper bits decide nearly always, and are sorted with
+    their places in the lower ones: a tenth of the time of sorting places by what lies there."""
+    places = np.uint64((1 << len(hashed).bit_length()) - 1)
+    keys = np.sort(hashed & ~places | np.arange(len(hashed), dtype=np.uint64))
+    order = (keys & places).astype(np.uint32)
+    ordered = hashed[order]
+    if (ordered[1:] < ordered[:-1]).any():
+        again = np.argsort(ordered, kind="stable")  # quick, of what is nearly sorted
+        order, ordered = order[again], ordered[again]
+    return order, ordered
+
+
+def _in_pieces(words: _Words) -> Iterator[_Words]:
+    """What stays in a core's cache while several things are done to it."""
+    return (words[at : at + _PIECE] for at in range(0, len(words), _PIECE))
 
 
 def _four(values: _Words, digits: int, at: int) -> _Ints:

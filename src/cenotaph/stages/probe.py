@@ -126,10 +126,12 @@ def probe(session: Session, opener: OpenReader, tell: Tell = quiet, options: Opt
     tasks = [task for task in tasks if not task.misplaced]
     local.expect(table.kind for table in session.config.store)
     kept: dict[str, frozenset[int]] = {}
+    needles: int | None = None
     for done, (task, result) in enumerate(
         local.run(probe_store, tasks, workers=session.config.limits.workers), 1
     ):
-        found[task.target.store], kept[task.target.store] = result
+        found[task.target.store], kept[task.target.store] = result.found, result.kept
+        needles = result.needles if needles is None else needles
         tell("stores searched", done, len(tasks))
     volumes = _probe_volumes(session, seed, since, found, kept, tell, options)
     stores = tuple(
@@ -146,7 +148,7 @@ def probe(session: Session, opener: OpenReader, tell: Tell = quiet, options: Opt
         against=against,
         nonce=nonce,
         next_nonce=new_nonce(session.secrets, "probe"),
-        needles=len(session.needles().known(session.case_key)),
+        needles=len(session.needles().known(session.case_key)) if needles is None else needles,
         stores=stores,
         tool=session.tool(),
         share_destroyed=not reasons,
@@ -162,17 +164,26 @@ def probe(session: Session, opener: OpenReader, tell: Tell = quiet, options: Opt
     return path
 
 
-def probe_store(task: ProbeTask) -> tuple[ProbedStore, frozenset[int]]:
-    """Search one store; runs in a child process. Also gives the needles that were found in what is kept."""
+@dataclass(frozen=True, slots=True)
+class Searched:
+    """What a search of one store came to, and which needles it found in what is kept."""
+
+    found: ProbedStore
+    kept: frozenset[int]
+    needles: int | None  # how many were sought; None where nothing was
+
+
+def probe_store(task: ProbeTask) -> Searched:
+    """Search one store; runs in a child process."""
     try:
         reader = task.target.opener(task.target.url, task.target.selection, task.target.around)
     except StoreError as error:
-        return _unread(task, error.message), frozenset()
+        return Searched(_unread(task, error.message), frozenset(), None)
     try:
         search = _Search(task, reader)
-        return search.run(), search.kept_needles()
+        return Searched(search.run(), search.kept_needles(), len(search.needles))
     except StoreError as error:
-        return _unread(task, error.message), frozenset()
+        return Searched(_unread(task, error.message), frozenset(), None)
     finally:
         reader.close()
 
