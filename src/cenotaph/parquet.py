@@ -11,8 +11,9 @@ protocol encoding" document.
 
 from __future__ import annotations
 
+import io
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import pyarrow.parquet as pq
@@ -229,16 +230,29 @@ def _widest(data: Sequence[Page], rows: int) -> int:
 def _pages(stream: Bytes, chunk: Chunk) -> Iterator[Page]:
     """The pages of a chunk as a reader of Parquet comes to them: until all its values are there."""
     at, end, left = chunk.start, chunk.start + chunk.compressed, chunk.values
+    read_at = _reading(stream)
     while at < end and left > 0:
-        stream.seek(at)
-        page = read_header(stream.read(min(1 << 10, end - at)), whole=end - at <= 1 << 10)
+        page = read_header(read_at(at, min(1 << 10, end - at)), whole=end - at <= 1 << 10)
         if page is None:
-            stream.seek(at)
-            page = read_header(stream.read(min(_MOST_HEADER, end - at)), whole=True)
+            page = read_header(read_at(at, min(_MOST_HEADER, end - at)), whole=True)
         assert page is not None
         yield page
         at += page.header + page.compressed
         left -= page.values if page.kind != _DICTIONARY else 0
+
+
+def _reading(stream: Bytes) -> Callable[[int, int], bytes]:
+    """How some bytes at a place are read: of a file past its buffer, which is larger than most pages, so that
+    all of the file would be read for their headers."""
+    if isinstance(stream, io.BufferedReader) and isinstance(stream.raw, io.FileIO):
+        fd = stream.fileno()
+        return lambda at, size: os.pread(fd, size, at)
+
+    def read_at(at: int, size: int) -> bytes:
+        stream.seek(at)
+        return stream.read(size)
+
+    return read_at
 
 
 # ── Thrift ───────────────────────────────────────────────────────────────────────────────────────

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from cenotaph import parquet
 from cenotaph.residue.needles import NeedleBuilder
 from cenotaph.residue.scan import scan
 from cenotaph.scope import EVERYTHING, Selection, parse_predicate
@@ -94,6 +98,30 @@ def test_what_is_behind_the_last_is_not_decoded(tmp_path: Path, monkeypatch: pyt
     reader, partition = opened(tmp_path)
 
     assert [at for at, _ in reader.batches_at(partition, [(150, 151), (299, 300)])] == [0, 100, 200]
+
+
+class Counted(io.FileIO):
+    """A file that counts what is read of it through a buffer."""
+
+    read_bytes = 0
+
+    def readinto(self, buffer: Any) -> int | None:
+        count = super().readinto(buffer)
+        self.read_bytes += count or 0
+        return count
+
+
+def test_of_pages_only_the_headers_are_read(tmp_path: Path) -> None:
+    """To know how many rows decode at once, a file is not read through: a buffer holds several pages."""
+    path = tmp_path / "0.parquet"
+    values = pa.array(np.random.default_rng(3).integers(0, 1 << 62, 500_000))
+    pq.write_table(pa.table({"n": values}), path, data_page_size=20_000, use_dictionary=False)
+    raw = Counted(path)
+    with io.BufferedReader(raw, 1 << 18) as stream:
+        schema = pq.ParquetFile(path).schema
+
+        assert list(parquet.rows_by_group(stream, schema, 65_536)) == [65_536]
+        assert path.stat().st_size > 10 * raw.read_bytes
 
 
 CODECS = ["none", "snappy", "gzip", "brotli", "lz4", "zstd"]
