@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import subprocess
 import sys
@@ -123,6 +124,55 @@ def test_overwriting_zeroes_a_range_in_place_and_counts(tmp_path):
     assert data[:5] == b"xxxxx"
     assert not any(data[5 : (2 << 20) + 5])
     assert set(data[(2 << 20) + 5 :]) == {ord("x")}
+
+
+@pytest.mark.parametrize("refuses", [False, True])
+def test_what_is_large_goes_past_the_page_cache(tmp_path, monkeypatch, refuses):
+    """Whole blocks of it; all of it in the other way where the file system will not."""
+    if durable.filesystem(os.open(tmp_path, os.O_RDONLY)).kind != "ext4":
+        pytest.skip("no file system that writes directly")
+    path, direct, write = tmp_path / "f", [], os.pwrite
+    path.write_bytes(b"x" * ((3 << 20) + 7))
+
+    def pwrite(fd, data, at):
+        how = bool(fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_DIRECT)
+        if how and refuses:
+            raise OSError(errno.EINVAL, "Invalid argument")
+        direct.append((how, len(data)))
+        return write(fd, data, at)
+
+    monkeypatch.setattr(durable.os, "pwrite", pwrite)
+    fd = os.open(path, os.O_RDWR)
+    before = fcntl.fcntl(fd, fcntl.F_GETFL)
+    written = durable.overwrite(fd, (3 << 20) + 2, start=5)
+
+    assert path.read_bytes() == b"xxxxx" + bytes(written)
+    assert written == (3 << 20) + 2 == sum(size for _, size in direct)
+    assert sum(size for how, size in direct if how) == (0 if refuses else (3 << 20) - 4096)
+    assert fcntl.fcntl(fd, fcntl.F_GETFL) == before
+    os.close(fd)
+
+
+def test_many_files_take_one_flush_of_their_device(tmp_path, monkeypatch):
+    """After the content of each was put there; elsewhere each file is flushed by itself."""
+    fds, events = [os.open(tmp_path / name, os.O_RDWR | os.O_CREAT) for name in "abc"], []
+    for fd in fds:
+        os.write(fd, b"x" * 8192)
+        os.fsync(fd)
+        durable.overwrite(fd, 8192, sync=False)
+    sync = durable._sync_content
+    monkeypatch.setattr(durable.os, "fdatasync", lambda fd: events.append(("flushed", fd)))
+    monkeypatch.setattr(durable, "_sync_content", lambda fd, how: events.append((how, fd)) or sync(fd, how))
+    for kind, expected in {
+        "ext4": [*((2, fd) for fd in fds), *((7, fd) for fd in fds), ("flushed", fds[-1])],
+        "xfs": [("flushed", fd) for fd in fds],
+    }.items():
+        events.clear()
+        monkeypatch.setattr(durable, "filesystem", lambda fd, kind=kind: durable.FileSystem(kind, True))
+        durable.flush_overwritten(fds)
+        assert events == expected
+    for fd in fds:
+        os.close(fd)
 
 
 def test_holes_of_a_sparse_file_are_not_filled(tmp_path):

@@ -344,6 +344,23 @@ def test_survivors_that_went_missing_are_not_a_success(tmp_path, at):
         store.erase(partition, sealed, Log(begun=log.begun))
 
 
+def test_many_files_are_closed_and_their_file_system_is_looked_at_once(tmp_path, monkeypatch):
+    """A table of mounts takes longer to read than a small file to destroy; no descriptor is left open."""
+    store = Store(tmp_path / "root")
+    for number in range(20):
+        (store.root / f"{number}.csv").write_bytes(ROWS)
+    looked, filesystem = [], durable.filesystem
+    monkeypatch.setattr(durable, "filesystem", lambda fd: looked.append(fd) or filesystem(fd))
+    partition, sealed = store.seal()
+    before = len(list(Path("/proc/self/fd").iterdir()))
+
+    assert store.erase(partition, sealed).records == 20 * 500
+
+    assert len(looked) <= 2  # before it is begun, and to flush
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+    assert store.files() == {}
+
+
 def test_the_result_is_the_same_after_any_number_of_runs(tmp_path):
     """Counts and bytes are those of the partition, not of the last run."""
     results = []

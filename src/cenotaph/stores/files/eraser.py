@@ -27,7 +27,7 @@ from cenotaph.stores.files.places import Bounds
 from cenotaph.stores.files.reader import capabilities
 from cenotaph.stores.files.survivors import Source
 from cenotaph.stores.files.tree import Tree, failure
-from cenotaph.stores.files.work import DESTROY, LEAVE, REWRITE, Begun, Open
+from cenotaph.stores.files.work import DESTROY, LEAVE, REWRITE, Begun, FileSystems, Open
 
 _HINT = "somebody changed the file; survey and seal again"
 
@@ -56,7 +56,9 @@ class FilesEraser:
             except OSError as error:
                 raise failure(error, "a file that is being erased") from None
             self._read_empty(bounds, begun)
-            alone = begun.leased and all(file.alone for file in files if file is not None)
+            there = [file for file in files if file is not None]
+            alone = begun.leased and all(file.alone for file in there)
+            work.close_all(there)
             return self._erasure(bounds, begun, sealed.records, alone=alone)
 
     def reclaim(self, collections: Sequence[Collection]) -> Reclamation:
@@ -117,12 +119,16 @@ class FilesEraser:
     def _resume(self, stack: contextlib.ExitStack, bounds: Bounds, begun: Begun) -> list[Open | None]:
         """The files of a begun partition that are still there, each proved to be as it was or zero."""
         files: list[Open | None] = []
+        known: FileSystems = {}
         for index in range(len(bounds.files)):
-            files.append(self._find(stack, bounds, begun, index) if begun.todo[index] != LEAVE else None)
+            leave = begun.todo[index] == LEAVE
+            files.append(self._find(stack, bounds, begun, index, known) if not leave else None)
         work.still_alone([file for file in files if file is not None])
         return files
 
-    def _find(self, stack: contextlib.ExitStack, bounds: Bounds, begun: Begun, index: int) -> Open | None:
+    def _find(
+        self, stack: contextlib.ExitStack, bounds: Bounds, begun: Begun, index: int, known: FileSystems
+    ) -> Open | None:
         bound, inode, prints = bounds.files[index], begun.inodes[index], begun.prints[index]
         path = bounds.path(bound)
         tombstone = _beside(path, begun.tombstones[index])
@@ -132,7 +138,7 @@ class FilesEraser:
             return None
         if at == tombstone and begun.todo[index] == REWRITE:
             self._require_done(path, rewritten=True)
-        found = work.open_file(stack, self._tree, bound, at)
+        found = work.open_file(stack, self._tree, bound, at, known)
         if found is None or found.ino != inode:
             raise DriftError("a file was moved while its erasing was resumed", hint=_HINT)
         # before the exchange nothing of a rewritten file may have changed
@@ -184,7 +190,7 @@ class FilesEraser:
             os.close(directory)
 
     def _overwrite(self, files: list[Open], progress: Progress) -> None:
-        """Zeros over all of them, durable on return: written first, so that the disk can order them."""
+        """Zeros over all of them, durable on return."""
         for file in files:
             if file.in_place:
                 size = os.fstat(file.fd).st_size
@@ -194,7 +200,7 @@ class FilesEraser:
             durable.syncfs(files[0].fd)
         for file in files:
             durable.drop_user_xattrs(file.fd)
-            os.fdatasync(file.fd)  # the times do not matter
+        durable.flush_overwritten([file.fd for file in files if file.in_place])
 
     def _rewrite(self, bounds: Bounds, file: Open, directory: int, tombstone: str) -> None:
         """Put what stays of a file in its place; the old file then has the tombstone's name."""

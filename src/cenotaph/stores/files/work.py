@@ -7,9 +7,10 @@ import hashlib
 import os
 import secrets
 import stat
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import BinaryIO
+from typing import BinaryIO, TypeAlias
 
 from cenotaph import durable
 from cenotaph.errors import DriftError, RefusedError, TransientStoreError, UsageError
@@ -19,6 +20,7 @@ from cenotaph.stores.files.places import Bounds, FileBound
 from cenotaph.stores.files.tree import Tree, failure
 
 REWRITE, DESTROY, LEAVE = 0, 1, 2
+_CLOSING = 8  # at a time
 
 
 @dataclass(slots=True)
@@ -34,6 +36,7 @@ class Open:
     in_place: bool
     shared: bool
     written: tuple[int, int]  # size and time of the last write, when it was opened
+    held: contextlib.ExitStack = field(repr=False)  # the lease and the descriptor
     selected: int = 0  # counted while the seal is checked
     records: int = 0
 
@@ -48,7 +51,13 @@ class Open:
         return os.fdopen(os.dup(self.fd), "rb", buffering=1 << 18)
 
 
-def open_file(stack: contextlib.ExitStack, tree: Tree, bound: FileBound, path: bytes) -> Open | None:
+FileSystems: TypeAlias = dict[int, durable.FileSystem]
+"""By device: looked at once a partition, which takes longer than opening a file."""
+
+
+def open_file(
+    stack: contextlib.ExitStack, tree: Tree, bound: FileBound, path: bytes, known: FileSystems
+) -> Open | None:
     """Open a file of a partition, leased until the stack closes; None where nothing has that name.
 
     Raises:
@@ -61,7 +70,8 @@ def open_file(stack: contextlib.ExitStack, tree: Tree, bound: FileBound, path: b
         return None
     except OSError as error:
         raise failure(error, "a file that is to be erased") from None
-    stack.callback(os.close, fd)
+    held = stack.enter_context(contextlib.ExitStack())
+    held.callback(os.close, fd)
     info = os.fstat(fd)
     if not stat.S_ISREG(info.st_mode):
         raise RefusedError("what is to be erased is no plain file", hint="take it out of the scope")
@@ -70,10 +80,12 @@ def open_file(stack: contextlib.ExitStack, tree: Tree, bound: FileBound, path: b
             "a file that is to be erased has further names (hard links), which may be outside the scope",
             hint="remove the other names, or take the file out of the scope",
         )
-    lease = stack.enter_context(durable.write_lease(fd))
+    lease = held.enter_context(durable.write_lease(fd))
     shared = durable.reflinked(fd)
-    in_place = durable.filesystem(fd).overwrites_in_place and not shared
-    return Open(bound, path, fd, lease, bool(lease), info.st_ino, in_place, shared, _written(fd))
+    if info.st_dev not in known:
+        known[info.st_dev] = durable.filesystem(fd)
+    in_place = known[info.st_dev].overwrites_in_place and not shared
+    return Open(bound, path, fd, lease, bool(lease), info.st_ino, in_place, shared, _written(fd), held)
 
 
 def _written(fd: int) -> tuple[int, int]:
@@ -87,9 +99,10 @@ def open_sealed(stack: contextlib.ExitStack, tree: Tree, bounds: Bounds) -> list
     Raises:
         DriftError: one is missing or has another size.
     """
-    files = []
+    files: list[Open] = []
+    known: FileSystems = {}
     for bound in bounds.files:
-        found = open_file(stack, tree, bound, bounds.path(bound))
+        found = open_file(stack, tree, bound, bounds.path(bound), known)
         if found is None:
             raise DriftError(
                 "a file of a partition is missing since it was surveyed", hint="survey and seal again"
@@ -101,6 +114,14 @@ def open_sealed(stack: contextlib.ExitStack, tree: Tree, bounds: Bounds) -> list
             )
         files.append(found)
     return files
+
+
+def close_all(files: Sequence[Open]) -> None:
+    """Close files that are unlinked, several at a time: whoever closes one waits until its blocks are free, a
+    millisecond or two each where the file system tells the device (mount option `discard`)."""
+    with ThreadPoolExecutor(_CLOSING) as pool:
+        for done in [pool.submit(file.held.close) for file in files]:
+            done.result()
 
 
 def still_as_opened(file: Open) -> None:
