@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from cenotaph import sealing
 from cenotaph.annex import Annex
@@ -28,6 +30,7 @@ from cenotaph.sealing import (
     numbers_in,
     partition_chunks,
     seal_partition,
+    within,
 )
 from cenotaph.store import Partition
 from cenotaph_proof.seal import ChunkSeal
@@ -239,3 +242,17 @@ def test_no_digests_are_gathered_for_a_store_that_proves_what_remains() -> None:
     assert seal.digests == b""
     with pytest.raises(DriftError, match="changed"):
         seal.check(batches("a", "x"))
+
+
+@given(st.integers(0, 40), st.integers(0, 12), st.sets(st.integers(0, 8), max_size=5))
+def test_a_batch_has_rows_of_the_places_that_it_reaches(at: int, rows: int, chosen: set[int]) -> None:
+    """Which places, and which of its rows, as a comparison of every row with every place tells."""
+    wanted = [(5 * place, 5 * place + 5) for place in sorted(chosen)]
+    every = [
+        (nth, row)
+        for nth, (first, end) in enumerate(wanted)
+        for row in range(rows)
+        if first <= at + row < end
+    ]
+
+    assert [(nth, row) for nth, low, high in within(at, rows, wanted) for row in range(low, high)] == every

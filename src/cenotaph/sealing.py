@@ -9,12 +9,14 @@ import hashlib
 import itertools
 import json
 import re
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from operator import itemgetter
 from pathlib import Path
 from typing import TypeAlias
 
@@ -454,10 +456,14 @@ def places(chunks: Iterable[int]) -> list[tuple[int, int]]:
     return [(number * CHUNK_RECORDS, (number + 1) * CHUNK_RECORDS) for number in chunks]
 
 
-def within(at: int, rows: int, place: tuple[int, int]) -> tuple[int, int]:
-    """Which rows of a batch that begins `at` are at this place: [first, end), empty where none are."""
-    first, end = place
-    return max(first - at, 0), min(end - at, rows)
+def within(at: int, rows: int, wanted: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int, int]]:
+    """The places, ascending and disjoint, that a batch that begins `at` has rows of: ordinal, first row, and
+    where these end."""
+    nth = bisect_right(wanted, at, key=itemgetter(1))
+    while nth < len(wanted) and wanted[nth][0] < at + rows:
+        first, end = wanted[nth]
+        yield nth, max(first - at, 0), min(end - at, rows)
+        nth += 1
 
 
 def batches_at(
@@ -484,10 +490,8 @@ def chunks_at(
     digester = Digester(record_key(case_key, target.store, target.collection))
     gathered: list[list[tuple[Digests, Longs]]] = [[] for _ in wanted]
     for at, batch in batches:
-        for mine, place in zip(gathered, wanted, strict=True):
-            low, high = within(at, batch.num_rows, place)
-            if low < high:
-                mine.append(digester.digests(batch.slice(low, high - low)))
+        for nth, low, high in within(at, batch.num_rows, wanted):
+            gathered[nth].append(digester.digests(batch.slice(low, high - low)))
     whole = [sum(len(digests) for digests, _ in mine) == CHUNK_RECORDS for mine in gathered]
     together = iter(_chunks([part for mine in itertools.compress(gathered, whole) for part in mine]))
     return [

@@ -51,6 +51,7 @@ ENCODINGS = (
 SHORTEST = 6  # bytes
 LONGEST = 64  # characters of a text, bytes of a blob
 VALUES_AT_A_TIME = 65_536
+_FEW_LOTS = 64  # of values that are looked through one after another
 _FULL = 5  # bytes of a blob that are not zero: a column of small numbers has any four of them
 
 _MAGIC = b"cenotaph needles v3\n"
@@ -237,7 +238,7 @@ class NeedleBuilder:
         if forms:
             self._forms.append(_rows(self._hash, forms, codes, names, kind))
         self._fresh.append(names[first])
-        if sum(map(len, self._fresh)) > 4 * VALUES_AT_A_TIME:
+        if len(self._fresh) > _FEW_LOTS or sum(map(len, self._fresh)) > 4 * VALUES_AT_A_TIME:
             self._settle()
 
     def _add_quickly(self, values: pa.Array, kind: int) -> pa.Array:

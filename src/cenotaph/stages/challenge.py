@@ -56,6 +56,7 @@ LOOKED_AT = 6  # partitions of a collection whose columns this auditor looks at 
 LARGE = 32 << 20  # bytes of a store that is searched where the sample lies, and elsewhere for what is missing
 SAMPLED_ROWS = 16  # of each drawn batch: their values must be needles
 RECALLED = 64  # drawn chunks of a store, or one a partition, of which values are sought raw
+_NO_ROWS = np.zeros(0, np.int64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,8 +272,8 @@ def _draw_store(
 
 
 def _spread(drawn: Sequence[int], most: int) -> tuple[int, ...]:
-    """So many of the drawn chunks, or all of them."""
-    return tuple(drawn[:: max(1, len(drawn) // most)][:most])
+    """So many of the drawn chunks, or all of them; ascending."""
+    return tuple(sorted(drawn[:: max(1, len(drawn) // most)][:most]))
 
 
 def read_chunks(task: ChunkTask) -> ChunkResult:
@@ -326,9 +327,10 @@ class _Sampler:
     ) -> Iterator[tuple[int, pa.RecordBatch]]:
         for at, batch in batches:
             if batch.num_columns == self._width:  # else the chunks will not match
-                self._take(batch, _rows(at, batch.num_rows, wanted), self.values)
-                for place in self._recalled:
-                    self._take(batch, _rows(at, batch.num_rows, [place]), self.sample)
+                rows = [np.arange(low, high) for _, low, high in within(at, batch.num_rows, wanted)]
+                self._take(batch, np.concatenate([_NO_ROWS, *rows]), self.values)
+                for _, low, high in within(at, batch.num_rows, self._recalled):
+                    self._take(batch, np.arange(low, high), self.sample)
                 if self._look is not None and not self._seen:  # the batch that a survey looks at
                     self._look.add(batch)
                 self._seen += 1
@@ -359,11 +361,6 @@ class _Sampler:
                     to.add(numbers, found)
                 if to is self.sample or kind not in LOOSE_KINDS:
                     to.add(values, kind)
-
-
-def _rows(at: int, rows: int, wanted: Sequence[tuple[int, int]]) -> npt.NDArray[np.int64]:
-    """Which rows of a batch that begins `at` are at these places."""
-    return np.concatenate([np.zeros(0, np.int64), *(np.arange(*within(at, rows, each)) for each in wanted)])
 
 
 # ── recall ───────────────────────────────────────────────────────────────────────────────────────
@@ -413,7 +410,7 @@ def _search_near(
         NearTask(
             sampled.task.target,
             sampled.task.partition,
-            tuple(sorted(places(sampled.task.recalled))),
+            tuple(places(sampled.task.recalled)),
             sampled.needles.to_bytes(),
         )
         for sampled in near
