@@ -90,10 +90,16 @@ static likely_of *likely_at(int level) {
 }
 
 /* Places below `core` where one of the magics begins, and which, in order. A magic takes 16 bytes of `magics`, of which
- * `lengths` says how many count, two at least. Returns how many there are; those beyond `room` are only counted. */
+ * `lengths` says how many count, two at least; of them there are 256 at most. Returns how many places there are; those beyond
+ * `room` are only counted. */
 size_t cenotaph_magics(int level, const uint8_t *data, size_t size, size_t core, const uint8_t *magics, const uint8_t *lengths,
                        size_t count, int64_t *places, uint8_t *which, size_t room) {
+    uint16_t first[256] = {0}, next[256]; /* by byte, the first magic that begins with it, and the next one, counted from 1 */
     groups g = grouped(magics, lengths, count);
+    for (size_t i = count; i > 0; i--) {
+        next[i - 1] = first[magics[16 * (i - 1)]];
+        first[magics[16 * (i - 1)]] = (uint16_t)i;
+    }
     likely_of *likely = likely_at(level);
     uint8_t padded[WORD_BYTES + 2];
     size_t found = 0;
@@ -106,8 +112,10 @@ size_t cenotaph_magics(int level, const uint8_t *data, size_t size, size_t core,
             here = padded;
         }
         for (uint64_t mask = likely(here, &g); mask;) {
-            size_t place = at + (size_t)next_bit(&mask);
-            for (size_t i = 0; i < count && place < core; i++) {
+            int bit = next_bit(&mask);
+            size_t place = at + (size_t)bit;
+            for (size_t nth = first[here[bit]]; nth && place < core; nth = next[nth - 1]) {
+                size_t i = nth - 1;
                 if (lengths[i] <= size - place && !memcmp(data + place, magics + 16 * i, lengths[i])) {
                     if (found < room) {
                         places[found] = (int64_t)place;

@@ -688,18 +688,36 @@ int cenotaph_find_numbers(int level, const numbers *sought, const uint8_t *data,
 
 /* Where each of these words is among the numbers, or -1. */
 int cenotaph_look_up(const numbers *sought, const uint64_t *words, size_t count, int64_t *ordinals) {
+    uint64_t hashes[WAITING];
     if (!is_sound(sought)) {
         return MALFORMED;
     }
-    for (size_t i = 0; i < count; i++) {
-        uint64_t hash = mixed(sought, words[i]), bits = filter_bits(hash), bucket = hash >> sought->begin_shift;
-        ordinals[i] = -1;
-        if ((sought->filter[hash >> sought->filter_shift] & bits) != bits) {
-            continue;
+    for (size_t first = 0; first < count; first += WAITING) {
+        size_t most = count - first < WAITING ? count - first : WAITING;
+        for (size_t i = 0; i < most; i++) {
+            hashes[i] = mixed(sought, words[first + i]);
+            __builtin_prefetch(sought->filter + (hashes[i] >> sought->filter_shift));
         }
-        for (uint32_t at = sought->begin[bucket]; at < sought->begin[bucket + 1]; at++) {
-            if (sought->hashed[at] == hash) {
-                ordinals[i] = at;
+        for (size_t i = 0; i < most; i++) {
+            uint64_t bits = filter_bits(hashes[i]), bucket = hashes[i] >> sought->begin_shift;
+            int may_be = (sought->filter[hashes[i] >> sought->filter_shift] & bits) == bits;
+            ordinals[first + i] = may_be ? (int64_t)bucket : -1;
+            if (may_be) {
+                __builtin_prefetch(sought->begin + bucket);
+            }
+        }
+        for (size_t i = 0; i < most; i++) {
+            if (ordinals[first + i] >= 0) {
+                __builtin_prefetch(sought->hashed + sought->begin[ordinals[first + i]]);
+            }
+        }
+        for (size_t i = 0; i < most; i++) {
+            int64_t bucket = ordinals[first + i];
+            ordinals[first + i] = -1;
+            for (uint32_t at = bucket < 0 ? 0 : sought->begin[bucket]; bucket >= 0 && at < sought->begin[bucket + 1]; at++) {
+                if (sought->hashed[at] == hashes[i]) {
+                    ordinals[first + i] = at;
+                }
             }
         }
     }

@@ -64,16 +64,7 @@ static inline int character(const finder *f, int64_t at, int step) {
     return f->data[at];
 }
 
-/* The row of digits that begins at `at`, and where it ends. */
-static int64_t row(finder *f, int64_t at, int step) {
-    uint8_t digits[LONGEST_ROW];
-    int count = 0;
-    int64_t end = at;
-    for (int letter; (uint8_t)((letter = character(f, end, step)) - '0') <= 9; end += step) {
-        if (count < LONGEST_ROW) {
-            digits[count++] = (uint8_t)(letter - '0');
-        }
-    }
+static void shaped(finder *f, int64_t at, int step, const uint8_t *digits, int count, int64_t end) {
     if (count == ID && is_identity(digits, (uint8_t)(digits[ID - 1] + '0'))) {
         found(f, at, ID, step, digits, 0);
     }
@@ -84,7 +75,32 @@ static int64_t row(finder *f, int64_t at, int step) {
     if (count - before == PHONE && digits[before] == 1 && digits[before + 1] >= 3) {
         found(f, at + before * step, PHONE, step, digits + before, 0);
     }
+}
+
+/* The row of digits that begins at `at`, and where it ends. */
+static int64_t row(finder *f, int64_t at, int step) {
+    uint8_t digits[LONGEST_ROW];
+    int count = 0;
+    int64_t end = at;
+    for (int letter; (uint8_t)((letter = character(f, end, step)) - '0') <= 9; end += step) {
+        if (count < LONGEST_ROW) {
+            digits[count++] = (uint8_t)(letter - '0');
+        }
+    }
+    shaped(f, at, step, digits, count, end);
     return end;
+}
+
+/* As above, where it is known that there are so many digits of one byte. */
+static int64_t known_row(finder *f, int64_t at, int count) {
+    uint8_t digits[ID];
+    if (count == PHONE || count == ABROAD || count == ID - 1 || count == ID) {
+        for (int i = 0; i < count; i++) {
+            digits[i] = (uint8_t)(f->data[at + i] - '0');
+        }
+        shaped(f, at, 1, digits, count, at + count);
+    }
+    return at + count;
 }
 
 static inline uint64_t in_a_row(unsigned __int128 bits, int step) { /* PHONE of them, `step` apart */
@@ -122,9 +138,11 @@ int cenotaph_find_shapes(int level, const uint8_t *data, int64_t size, int64_t l
             int64_t here = at + word * WORD_BYTES;
             uint64_t rows = digit[0] ? in_a_row(both(digit), 1) : 0;
             while (rows) {
-                int64_t start = here + next_bit(&rows);
+                int bit = next_bit(&rows);
+                int64_t start = here + bit;
                 if (start >= state[1]) {
-                    state[1] = row(&f, start, 1);
+                    uint64_t others = ~ahead(digit, bit);
+                    state[1] = others ? known_row(&f, start, __builtin_ctzll(others)) : row(&f, start, 1);
                 }
             }
             rows = digit[0] & ahead(zero, 1) ? in_a_row(both(digit) & both(zero) >> 1, 2) : 0;
