@@ -54,6 +54,11 @@ class Image:
             self._failed = True
         return bytes(data)
 
+    def readinto(self, offset: int, into: memoryview) -> int:
+        data = self.pread(offset, len(into))
+        into[: len(data)] = data
+        return len(data)
+
     def owners(self, offsets: Sequence[int]) -> list[str]:
         return [f"inode {offset // BLOCK}, a regular file" for offset in offsets]
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import io
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import BinaryIO, Protocol
 
@@ -34,6 +34,7 @@ from cenotaph.residue.needles import ENCODINGS, LABELS, Matches
 from cenotaph.residue.sqlite_pages import Ranges
 
 BLOCK = 4 << 20
+SPLIT = 1 << 18  # bytes: so that zeros are noticed between what is not
 MOST_HITS = 1000
 SPENT = "containers decode to more than is read of them all"
 CROWDED = "more streams at once than are decoded"
@@ -48,7 +49,6 @@ _LEAD = 2  # bytes before a match that a finder may look at
 _HEAD = 64  # bytes that a decoder wants to see before it opens
 _MOST_AT_ONCE = 32  # decoders fed at once from one stream
 _MOST_MARKS = 4096  # beginnings of files that are read as a whole, per stream
-_SPLIT = 1 << 18  # so that zeros are noticed between what is not
 _MOST_TRIES = 1 << 15  # beginnings of containers in one block
 _WINDOW = 64 << 20  # bytes in which pages of SQLite are looked for their kin
 _MOST_PAGES = 1 << 16  # possible headers of pages that wait for a carver
@@ -98,6 +98,7 @@ class Findings:
     scanned: int = 0  # bytes read from the stream
     decoded: int = 0  # bytes that came out of containers
     counted: Counter[str] = field(default_factory=Counter)
+    _stored: list[int] = field(default_factory=lambda: [0, 0], repr=False, compare=False)
 
     @property
     def problems(self) -> tuple[str, ...]:
@@ -106,7 +107,9 @@ class Findings:
 
     def room(self, kept: bool) -> int:
         """How many more hits are stored; kept ones never take the place of residue."""
-        return MOST_HITS - sum(hit.kept is kept for hit in self.hits)
+        for hit in self.hits[sum(self._stored) :]:  # since this was last asked
+            self._stored[hit.kept] += 1
+        return MOST_HITS - self._stored[kept]
 
     def merge(self, other: Findings) -> None:
         self.counts += other.counts
@@ -195,12 +198,17 @@ class Scanner:
         """Bytes fed so far."""
         return self._root.position
 
-    def feed(self, piece: bytes | memoryview) -> bool:
-        """The next bytes. True if the source was read meanwhile, so that it stands elsewhere."""
+    def feed(self, piece: bytes | memoryview, blank: Sequence[bool] = ()) -> bool:
+        """The next bytes. True if the source was read meanwhile, so that it stands elsewhere.
+
+        `blank` says of the first pieces of `SPLIT` bytes, for whom it is known, whether they are all zeros.
+        """
         self._search.fed += len(piece)
         view = memoryview(piece)
-        for at in range(0, len(piece), _SPLIT):
-            self._root.feed(view[at : at + _SPLIT])
+        for nth, at in enumerate(range(0, len(piece), SPLIT)):
+            part = view[at : at + SPLIT]
+            self._root.feed(part, blank[nth] if nth < len(blank) else _is_blank(part))
+        self._root.hold()
         carved = self._carver is not None and self._carver.carve()
         if len(self._root.marks) < _MOST_MARKS // 2:
             return carved
@@ -355,15 +363,17 @@ class _Stream:
         self.collected = bytearray()  # of a decoded stream, from its first mark on
         self._done = 0  # where `_rest` begins in this stream
         self._lead = 0  # bytes at the beginning of `_rest` that were searched before
-        self._rest = bytearray()
+        self._rest: list[bytes | bytearray | memoryview] = []  # joined when searched: bytes are copied once
+        self._waiting = 0  # bytes of it
         self._children: list[_Child] = []
         self._overlap = max(search.finder.longest, _HEAD)
         self._postgres = carve_postgres.Carver(search.finder.longest, self._told) if depth else None
         self._zeros = 0  # fed last, in a row
         self._passed = False  # the last of these zeros
 
-    def feed(self, piece: bytes | memoryview) -> None:
-        if len(piece) >= _RUN and zeros.is_blank(np.frombuffer(piece, dtype=np.uint8)):
+    def feed(self, piece: bytes | memoryview, blank: bool | None = None) -> None:
+        """The next bytes, which stay as they are until `hold`. `blank`: whether all are zeros, if known."""
+        if _is_blank(piece) if blank is None else blank:
             wanted = max(0, self.search.limits.zeros - self._zeros)
             self._zeros += len(piece)
             if wanted < len(piece) and not self.collected:
@@ -375,29 +385,40 @@ class _Stream:
             self._zeros = 0
         self._feed(piece)
 
+    def hold(self) -> None:
+        """Keep what was fed and is not searched yet: whoever fed it may use its memory again."""
+        self._rest = [bytes(piece) if isinstance(piece, memoryview) else piece for piece in self._rest]
+
     def _feed(self, piece: bytes | memoryview) -> None:
         self._passed = False
         self.position += len(piece)
-        self._rest += piece
-        if len(self._rest) >= BLOCK:
-            self._search((len(self._rest) - self._overlap) & ~1)  # UTF-16 keeps its alignment
+        if len(piece) >= _RUN:
+            self._rest.append(piece)
+        elif self._rest and isinstance(small := self._rest[-1], bytearray):
+            small += piece
+        else:
+            self._rest.append(bytearray(piece))
+        self._waiting += len(piece)
+        if self._waiting >= BLOCK:
+            self._search((self._waiting - self._overlap) & ~1)  # UTF-16 keeps its alignment
 
     def _pass(self, size: int) -> None:
         """Zeros behind as many zeros as are searched: nothing lies in them, and no decoder goes on."""
         if not self._passed:
-            self._search(len(self._rest))
+            self._search(self._waiting)
             self._cut_off()
         self._passed = True
         self.position += size
         self._done = (self.position - self._overlap) & ~1
-        self._rest = bytearray(self.position - self._done)
+        self._waiting = self.position - self._done
+        self._rest = [bytes(self._waiting)]
         self._lead = 0
 
     def finish(self) -> None:
         """The stream is over: search what is left, and close what it cuts off."""
         if not self.position:
             return
-        self._search(len(self._rest))
+        self._search(self._waiting)
         self._cut_off()
         self._carve(b"", self.position, last=True)
         if self.collected:
@@ -418,7 +439,7 @@ class _Stream:
         self._children = []
 
     def _search(self, core: int) -> None:
-        block = bytes(self._rest)
+        block = b"".join(self._rest)
         data = np.frombuffer(block, dtype=np.uint8)
         packed = _packed(data, self._overlap)
         lead = self._lead
@@ -443,7 +464,8 @@ class _Stream:
         self._carve(memoryview(block)[lead:core], self._done + lead)
         self._lead = min(core, _LEAD)
         self._done += core - self._lead
-        del self._rest[: core - self._lead]
+        left = block[core - self._lead :]
+        self._rest, self._waiting = [left], len(left)
 
     def _spelled(self, block: bytes, core: int) -> tuple[int, int | None]:
         """Search what this block spells in digits. A value that goes on behind it is left to the next one, by
@@ -546,6 +568,11 @@ class _Stream:
             return
         kept = bool(self.attribution.inside(np.array([start]), np.array([end]))[0])
         tally.settle(self.search.findings, start, kept)
+
+
+def _is_blank(piece: bytes | memoryview) -> bool:
+    """Whether it is a long piece, and all zeros."""
+    return len(piece) >= _RUN and zeros.is_blank(np.frombuffer(piece, dtype=np.uint8))
 
 
 @dataclass(frozen=True, slots=True)
@@ -767,7 +794,7 @@ def _feed_metered(search: _Search, inner: _Stream, piece: bytes | memoryview, si
         search.check_spent()
         if inner.position + len(part) > search.limits.ratio * size:
             raise lanes.Stop(_TOO_MUCH)
-        inner.feed(part)
+        inner.feed(bytes(part))
 
 
 def _read_spills(search: _Search, store: spills.Store, stream: _Stream, most: int = 1 << 62) -> None:

@@ -16,8 +16,8 @@ could not be read is not counted as read.
 from __future__ import annotations
 
 import bisect
-import hashlib
 import io
+import mmap
 from collections import Counter, OrderedDict, deque
 from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -30,7 +30,7 @@ import numpy.typing as npt
 from cenotaph.progress import Tell, quiet
 from cenotaph.residue import zeros
 from cenotaph.residue.needles import Needles
-from cenotaph.residue.scan import LEFT_OUT, Findings, Limits, Scanner, scan
+from cenotaph.residue.scan import LEFT_OUT, SPLIT, Findings, Limits, Scanner, scan
 from cenotaph.residue.shapes import Together
 from cenotaph.volume.model import Map, Place
 from cenotaph_proof import draw
@@ -65,6 +65,10 @@ class Readable(Protocol):
 
     def pread(self, offset: int, length: int) -> bytes:
         """These bytes; zeros for what cannot be read. May be called by two threads at once."""
+
+    def readinto(self, offset: int, into: memoryview) -> int:
+        """The same, into memory that begins where a page does, as `offset` does; bytes read, fewer where the
+        device ends."""
 
     def owners(self, offsets: Sequence[int]) -> list[str]:
         """What owns each of these bytes, in words without names; empty where nobody knows."""
@@ -113,17 +117,19 @@ def search(
     for offset, data in _pieces(raw):
         for start, end, place in _parts(map, offset, offset + len(data)):
             part = data[start - offset : end - offset]
+            known: list[bool] = []
             if place is Place.FREE:
-                blank += _blank(part, block)
+                zero, known = _blank(part, block)
+                blank += zero
             if place in streams:
-                streams[place].scanner.feed(part)
+                streams[place].scanner.feed(part, known)
             seams.feed(start, part, place)
         tell("volume searched, MiB", (offset + len(data)) // _MIB, -(-raw.size // _MIB))
     found = {place: stream.scanner.finish() for place, stream in streams.items()}
     owners = _owners(raw, streams, found)
-    known = set().union(*(findings.residue for place, findings in found.items() if place not in _STAYS))
+    before = set().union(*(findings.residue for place, findings in found.items() if place not in _STAYS))
     for place, findings in seams.finish().items():
-        if findings.residue - known:  # else found on one side already, and counted there
+        if findings.residue - before:  # else found on one side already, and counted there
             found[place].merge(findings)
     moved = _drawn(raw, seed, name) != first
     return _result(raw, map, found, blank, owners, moved)
@@ -148,23 +154,28 @@ def _parts(map_: Map, start: int, end: int) -> Iterator[tuple[int, int, Place]]:
         at = until
 
 
-def _blank(part: memoryview, block: int) -> int:
-    """Bytes of the blocks of a part that are nothing but zeros."""
+def _blank(part: memoryview, block: int) -> tuple[int, list[bool]]:
+    """Bytes of the blocks of a part that are nothing but zeros; and whether each whole piece of SPLIT bytes
+    is, as far as blocks tell."""
     data = np.frombuffer(part, dtype=np.uint8)
     if not len(data):
-        return 0
-    whole = len(data) // block * block
-    full = int(np.count_nonzero(zeros.full(data[:whole], block)))
+        return 0, []
+    full = zeros.full(data, block)
+    whole = len(full) * block
     rest = len(data) - whole
-    return whole - full * block + (rest if zeros.is_blank(data[whole:]) else 0)
+    zero = whole - int(np.count_nonzero(full)) * block + (rest if zeros.is_blank(data[whole:]) else 0)
+    if SPLIT % block:
+        return zero, []
+    each = SPLIT // block
+    pieces = full[: len(full) // each * each].reshape(-1, each)
+    return zero, [not np.any(piece) for piece in pieces]
 
 
 def _drawn(raw: Readable, seed: bytes, name: str) -> list[bytes]:
+    """The pieces themselves, which are compared faster than hashed."""
     count = -(-raw.size // PIECE)
     picked = draw.sample(seed, name, count, READ_TWICE)
-    return [
-        hashlib.sha256(raw.pread(nth * PIECE, min(PIECE, raw.size - nth * PIECE))).digest() for nth in picked
-    ]
+    return [raw.pread(nth * PIECE, min(PIECE, raw.size - nth * PIECE)) for nth in picked]
 
 
 # --- what was found
@@ -225,16 +236,22 @@ def _owners(raw: Readable, streams: dict[Place, _Stream], found: dict[Place, Fin
 
 
 def _pieces(raw: Readable) -> Iterator[tuple[int, memoryview]]:
-    """The whole device in order; the next pieces are read while one is searched."""
+    """The whole device in order; the next pieces are read while one is searched.
+
+    A piece's memory is used again when the next one is asked for: new memory costs as much as a search of
+    zeros.
+    """
+    rooms = [memoryview(mmap.mmap(-1, STEP)) for _ in range(_AHEAD + 1)]
     with ThreadPoolExecutor(1, "read-ahead") as pool:
-        ahead: deque[tuple[int, Future[bytes]]] = deque()
-        for offset in range(0, raw.size, STEP):
-            ahead.append((offset, pool.submit(raw.pread, offset, min(STEP, raw.size - offset))))
+        ahead: deque[tuple[int, memoryview, Future[int]]] = deque()
+        for nth, offset in enumerate(range(0, raw.size, STEP)):
+            room = rooms[nth % len(rooms)]
+            ahead.append((offset, room, pool.submit(raw.readinto, offset, room)))
             if len(ahead) > _AHEAD:
-                at, piece = ahead.popleft()
-                yield at, memoryview(piece.result())
-        for at, piece in ahead:
-            yield at, memoryview(piece.result())
+                at, piece, read = ahead.popleft()
+                yield at, piece[: read.result()]
+        for at, piece, read in ahead:
+            yield at, piece[: read.result()]
 
 
 class _Source(io.RawIOBase):
