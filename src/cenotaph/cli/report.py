@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from cenotaph.desk import Desk
-from cenotaph.discovery.undeclared import find
 from cenotaph.errors import UsageError
 from cenotaph.journal import Journal
 from cenotaph.session import Session
@@ -69,6 +68,8 @@ def collections(values: Iterable[str]) -> set[tuple[str, int]]:
 
 def found(folder: Path, roots: Iterable[Path], as_json: bool) -> None:
     """Print stores that nobody declared, each with a [[store]] table to paste."""
+    from cenotaph.discovery.undeclared import find  # takes long to load, and other commands do without
+
     desk = Desk(folder)
     declared = [*desk.config.places(), desk.path, desk.config.log_path()]
     items = []
