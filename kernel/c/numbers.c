@@ -39,6 +39,13 @@ static inline int lowest_bit(uint64_t mask) { return __builtin_ctzll(mask | (uin
 #define NAME(x) avx2_##x
 #include "numbers_lanes.h"
 
+/* What numbers_lanes.h has, as the compiler does not make it: one comparison gives all bits. */
+__attribute__((target("avx512f,avx512bw"))) static uint32_t avx512_between(const uint16_t groups[FEW], uint16_t low, uint16_t span) {
+    __m512i above = _mm512_sub_epi16(_mm512_loadu_si512(groups), _mm512_set1_epi16((short)low));
+    return _mm512_cmple_epu16_mask(above, _mm512_set1_epi16((short)span));
+}
+
+#define HAS_BETWEEN
 #define TARGET __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,bmi,bmi2,popcnt")))
 #define NAME(x) avx512_##x
 #include "numbers_lanes.h"
@@ -654,14 +661,12 @@ int cenotaph_find_numbers(int level, const numbers *sought, const uint8_t *data,
     f->by = lanes_at(level);
     prepare(f);
     prepare_tests(f);
-    byte_range ranges[RANGES] = {{0, 0}, {'0', 9}};
+    static const byte_range first[2] = {{0, 0}, {'0', 9}};
+    static const byte_range last[3] = {{0, 0x27}, {2, 2}, {0x80, 0}}; /* SMALL is the upper byte of a digit to the base 10,000 */
+    byte_range tops[8] = {{0, 0}};
     for (int top = 4; top < 8; top++) {
-        int any = sought->lowest[top] <= sought->highest[top];
-        ranges[TOP + top - 4] = (byte_range){sought->lowest[top], any ? (uint8_t)(sought->highest[top] - sought->lowest[top]) : 0};
+        tops[top] = (byte_range){sought->lowest[top], (uint8_t)(sought->highest[top] - sought->lowest[top])};
     }
-    ranges[SMALL] = (byte_range){0, 0x27}; /* the upper byte of a digit to the base 10,000 */
-    ranges[WEIGHT] = (byte_range){2, 2};
-    ranges[HEADER] = (byte_range){0x80, 0};
     masks_of *masks_in = masks_at(level);
     uint64_t masks[RANGES][STRIP_WORDS];
     uint8_t padded[STRIP_WORDS * WORD_BYTES];
@@ -671,7 +676,15 @@ int cenotaph_find_numbers(int level, const numbers *sought, const uint8_t *data,
         if (!strip_at(data, size, at, padded, &strip)) {
             continue;
         }
-        masks_in(strip, ranges, sought->postgres ? RANGES : SMALL, masks);
+        masks_in(strip, first, 2, masks + ZERO);
+        for (int top = 4; top < 8; top++) {
+            if (f->tests[top]) {
+                masks_in(strip, tops + top, 1, masks + TOP + top - 4);
+            }
+        }
+        if (sought->postgres) {
+            masks_in(strip, last, 3, masks + SMALL);
+        }
         integers(f, (const uint64_t(*)[STRIP_WORDS])masks, at);
         written(f, (const uint64_t(*)[STRIP_WORDS])masks, at, state + 1);
         for (int word = 0; word < STRIP && sought->postgres; word++) {

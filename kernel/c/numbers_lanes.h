@@ -10,6 +10,7 @@ TARGET static void NAME(groups)(const uint8_t *text, uint16_t groups[FEW]) {
     }
 }
 
+#ifndef HAS_BETWEEN
 /* A bit for each of these numbers that is not below `low` and at most `span` above it. */
 TARGET static uint32_t NAME(between)(const uint16_t groups[FEW], uint16_t low, uint16_t span) {
     uint32_t mask = 0;
@@ -18,6 +19,7 @@ TARGET static uint32_t NAME(between)(const uint16_t groups[FEW], uint16_t low, u
     }
     return mask;
 }
+#endif
 
 /* Where so many bits follow each other, `step` apart. Of the last word, which has none behind it, the first bits count.
  * 0 where there are no such rows. */
@@ -52,6 +54,16 @@ TARGET static uint64_t NAME(pairs)(const uint64_t *digit, const uint64_t *zero, 
 /* Where integers begin of which `first` has the highest byte that is not zero: of eight bytes, the lowest first, the
  * highest first, and of six, which only the lower of these have. 0 where there are none. */
 TARGET static uint64_t NAME(tops)(const uint64_t *first, const uint64_t *zero, int top, uint64_t forms[3][STRIP]) {
+    if (top != 5) { /* of which six bytes have no zero beside the highest */
+        uint64_t beside = (first[STRIP] & zero[STRIP] >> 1) | (zero[STRIP] & first[STRIP] >> 1);
+        for (int i = 0; i < STRIP; i++) {
+            beside |= first[i] & (zero[i] >> 1 | zero[i + 1] << 63);
+            beside |= zero[i] & (first[i] >> 1 | first[i + 1] << 63);
+        }
+        if (!beside) {
+            return 0;
+        }
+    }
     for (int i = 0; i < STRIP; i++) {
         forms[0][i] = first[i] >> top | first[i + 1] << (64 - top);
         forms[1][i] = top == 7 ? first[i] : first[i] >> (7 - top) | first[i + 1] << (57 + top);
@@ -96,3 +108,4 @@ TARGET static size_t NAME(flattened)(const uint64_t words[STRIP], uint16_t place
 
 #undef NAME
 #undef TARGET
+#undef HAS_BETWEEN
