@@ -256,3 +256,23 @@ def test_a_batch_has_rows_of_the_places_that_it_reaches(at: int, rows: int, chos
     ]
 
     assert [(nth, row) for nth, low, high in within(at, rows, wanted) for row in range(low, high)] == every
+
+
+@pytest.mark.parametrize(
+    ("sizes", "handed"), [([10_000, 10_000], [1, 1]), ([3_000] * 7, [3, 3, 1]), ([], [])]
+)
+def test_small_batches_are_handed_over_together(sizes: list[int], handed: list[int]) -> None:
+    """In their order, and none is left: of a hundred thousand small files each is a batch."""
+    batches = [pa.record_batch({"n": pa.array(range(size))}) for size in sizes]
+    done: list[pa.RecordBatch] = []
+
+    sealing.behind(done.append, batches)
+
+    assert done == batches
+    assert [len(several) for several in sealing._gathered(batches)] == handed
+
+
+def test_small_batches_of_large_rows_are_not_held_together() -> None:
+    """Memory is bounded by bytes, whatever a row has."""
+    large = pa.record_batch({"photo": [bytes(3 << 20)]})
+    assert [len(several) for several in sealing._gathered([large] * 5)] == [2, 2, 1]

@@ -21,6 +21,7 @@ from cenotaph.stores.files.tree import Tree, failure
 
 REWRITE, DESTROY, LEAVE = 0, 1, 2
 _CLOSING = 8  # at a time
+_SMALL = 1 << 20  # bytes of a file that is asked for before it is read: nobody waits for one after another
 
 
 @dataclass(slots=True)
@@ -112,6 +113,8 @@ def open_sealed(stack: contextlib.ExitStack, tree: Tree, bounds: Bounds) -> list
                 "a file of a partition has another size than when it was surveyed",
                 hint="survey and seal again",
             )
+        if bound.size <= _SMALL:
+            os.posix_fadvise(found.fd, 0, 0, os.POSIX_FADV_WILLNEED)
         files.append(found)
     return files
 
