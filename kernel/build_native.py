@@ -23,6 +23,7 @@ SOURCES = (
     "shapes",
     "distinct",
     "familiar",
+    "parquet",
     "windows",
 )
 FLAGS = [
@@ -39,7 +40,7 @@ def declarations() -> str:
     """The functions called from outside, and the structures they take, as the header has them."""
     header = re.sub(r"/\*.*?\*/", "", (HERE / "c" / "kernel.h").read_text("ascii"), flags=re.DOTALL)
     structures = re.findall(
-        r"^typedef struct \{[^}]*\} (?:column|numbers|windows|attribute);", header, re.MULTILINE
+        r"^typedef struct \{[^}]*\} (?:column|numbers|windows|attribute|page_column);", header, re.MULTILINE
     )
     functions = re.findall(r"^(?:int|int64_t|size_t|void) cenotaph_[^;]*;", header, re.MULTILINE)
     return "\n".join([*structures, *functions])

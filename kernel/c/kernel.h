@@ -176,6 +176,24 @@ int cenotaph_distinct(const uint64_t *words, size_t count, uint64_t secret, uint
 int cenotaph_strange(const column *columns, size_t width, int64_t rows, const uint64_t *secrets, uint64_t *slots,
                      uint64_t lines, int64_t *strange, size_t *made, uint64_t *added);
 
+/* parquet.c */
+/* Where the values of a column's pages go, and its dictionary. */
+typedef struct {
+    int32_t optional;             /* whether a value may be null */
+    int32_t width;                /* bytes of a number in the file, 4 or 8; 0 for bytes of any length */
+    int32_t into;                 /* bytes of a number as it is wanted: the lowest of `width` */
+    uint64_t row;                 /* how many rows are there already */
+    uint8_t *data;
+    uint64_t room;
+    int32_t *offsets;             /* of bytes; has a place for each row, and one more */
+    uint8_t *valid;               /* of what is optional: a bit a row, all 0 before */
+    const uint8_t *entry_data;
+    uint64_t entry_bytes;
+    const int32_t *entry_offsets; /* of bytes: one more than there are entries */
+    uint64_t entries;
+} page_column;
+int cenotaph_page(const uint8_t *page, uint64_t size, int indexed, uint64_t count, const page_column *c, uint64_t *nulls);
+
 /* windows.c */
 typedef struct {
     const uint64_t *tags;  /* ascending */

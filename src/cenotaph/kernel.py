@@ -28,12 +28,13 @@ else:
 Attribute: TypeAlias = "native.Attribute"
 Told: TypeAlias = "native.Told"
 Column: TypeAlias = "native.Column"
+PageColumn: TypeAlias = "native.PageColumn"
 
 VARIABLE: Final = "CENOTAPH_KERNEL"
 OFF: Final = "off"
 NOT_EMPTY: Final = 2  # what `fingerprints` says of a value that is neither null nor empty
 OTHER, NUMBER = 1, 2  # what `numbers` says of values
-INTERFACE: Final = 42  # of the kernel that this was written for
+INTERFACE: Final = 33  # of the kernel that this was written for
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,6 +299,14 @@ class Kernel:
         or may be waiting; where it ends. Other threads work meanwhile as if it were not there."""
         return native.receive(socket, room, size)
 
+    def page(self, column: PageColumn, row: int, data: Any, count: int, *, indexed: bool) -> int | None:
+        """Put the values of a page of a Parquet file behind the first `row` of its column; how many are null.
+        None where the page is not as the kernel knows them."""
+        try:
+            return native.page(column, row, data, count, indexed=indexed)
+        except native.MalformedError:
+            return None
+
     def page_rows(self, octets: npt.NDArray[np.uint8], page: int) -> PageRows | None:
         """The rows of these pages that are not surely gone; None where a page contradicts itself."""
         most = len(octets) // 4
@@ -468,6 +477,11 @@ def _right(kernel: Kernel) -> bool:
 def attribute(length: int, align: int, **buffers: npt.NDArray[Any]) -> Attribute:
     """One of a table's rows, and the buffers that `Kernel.page_values` fills."""
     return native.Attribute(length, align, **buffers)
+
+
+def page_column(data: Any, **parts: Any) -> PageColumn:
+    """Where the values of a Parquet column's pages go (`Kernel.page`)."""
+    return native.PageColumn(data, **parts)
 
 
 def nothing() -> Column:

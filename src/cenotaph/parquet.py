@@ -25,11 +25,13 @@ AT_ONCE = 512 << 20  # decoded bytes of a column that are held at once
 _MOST_HEADER = 1 << 20
 _MOST_PAGES = 1 << 18  # of one column in one row group
 _MOST_BATCHES = 1 << 17  # of one column in one row group
+_MOST_KEPT = 1 << 17  # pages of a file that are remembered
 _MOST_NESTED = 1 << 25  # values of one column that repeats, in one row group
 _DELTA_BYTE_ARRAY = 7  # a value may begin as the one before it: how long it is, only decoding tells
 _DATA, _DICTIONARY, _DATA_V2 = 0, 2, 3
 _DETAILS = {5: _DATA, 7: _DICTIONARY, 8: _DATA_V2}  # field of `PageHeader` → type of page that has it
 _ENCODING = {_DATA: 2, _DICTIONARY: 2, _DATA_V2: 4}  # field of that header
+_LEVELS = 3  # field of a data page's header
 
 
 @dataclass(slots=True)
@@ -62,6 +64,8 @@ class Page:
     decoded: int
     values: int
     encoding: int
+    levels: int = -1  # the encoding of the levels that say which values are null
+    ordinary: bool = False  # whether its header has what is known of such, and nothing else
 
     def weight(self, rows: int) -> int:
         """Bytes that at most `rows` values of this page may decode to."""
@@ -75,6 +79,16 @@ class Chunk:
     start: int
     compressed: int
     values: int
+    codec: int = -1  # `CompressionCodec`
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """A row group: how many of its rows decode in bounded memory, and its columns with their pages; without
+    these where they are more than are kept."""
+
+    rows: int
+    columns: tuple[tuple[Chunk, tuple[Page, ...]], ...]
 
 
 def chunks(file: Bytes) -> list[list[Chunk]]:
@@ -107,15 +121,23 @@ def rows_by_group(file: Bytes, schema: pq.ParquetSchema, most: int) -> list[int]
     Raises:
         ValueError: of a column not even one, or the footer or a page header cannot be read.
     """
+    return [group.rows for group in groups(file, schema, most)]
+
+
+def groups(file: Bytes, schema: pq.ParquetSchema, most: int) -> list[Group]:
+    """As `rows_by_group`, with the pages that were looked at."""
     budget = Budget.of(file.seek(0, os.SEEK_END))
     columns = [schema.column(index) for index in range(len(schema))]
-    return [
-        min(
-            (rows_at_once(file, *pair, budget, most) for pair in zip(group, columns, strict=True)),
-            default=most,
-        )
-        for group in chunks(file)
-    ]
+    found, kept = [], 0
+    for group in chunks(file):
+        rows, pages = most, []
+        for chunk, column in zip(group, columns, strict=True):
+            mine, few = _looked_at(file, chunk, column, budget, most)
+            rows = min(rows, few)
+            kept += len(mine)
+            pages.append((chunk, tuple(mine)))
+        found.append(Group(rows, tuple(pages) if kept <= _MOST_KEPT else ()))
+    return found
 
 
 def spans_at(
@@ -179,12 +201,23 @@ def rows_at_once(
         TooLargeError: not even one, or the chunk takes more than the file's budget.
         ValueError: its page headers cannot be read.
     """
+    return _looked_at(stream, chunk, column, budget, most)[1]
+
+
+def _looked_at(
+    stream: Bytes, chunk: Chunk, column: pq.ColumnSchema, budget: Budget, most: int
+) -> tuple[list[Page], int]:
+    """The pages of a column chunk, and how many rows of it decode in bounded memory."""
     pages = []
     for page in _pages(stream, chunk):
         budget.take(page)
         pages.append(page)
         if page.decoded > MOST_PAGE or len(pages) > _MOST_PAGES:
             raise TooLargeError("a page decodes to more than is read of one")
+    return pages, _rows(pages, chunk, column, most)
+
+
+def _rows(pages: Sequence[Page], chunk: Chunk, column: pq.ColumnSchema, most: int) -> int:
     data = [page for page in pages if page.kind != _DICTIONARY]
     # A text of the dictionary, or a value of a fixed length, is decoded anew for each row that has it.
     longest = 0
@@ -358,12 +391,14 @@ _FIXED = {1: 0, 2: 0, 3: 1, 7: 8}  # booleans, a byte, a double
 def _header(thrift: _Thrift) -> Page:
     numbers: dict[int, int] = {}
     details: dict[int, dict[int, int]] = {}
+    odd: list[int] = []
     for field, kind in thrift.fields():
         if field in _DETAILS and kind == _STRUCT:
-            details[_DETAILS[field]] = _numbers(thrift, _I32)
+            details[_DETAILS[field]] = _numbers(thrift, _I32, odd=odd)
         elif kind == _I32:
             numbers[field] = thrift.number()
         else:
+            odd.append(field)
             thrift.skip(kind)
     if not {1, 2, 3} <= numbers.keys() or min(numbers[2], numbers[3]) < 0:
         raise ValueError("not a page header")
@@ -371,18 +406,31 @@ def _header(thrift: _Thrift) -> Page:
     if numbers[1] in _ENCODING and about.get(1, -1) < 0:
         raise ValueError("a page without a number of values")
     encoding = about.get(_ENCODING.get(numbers[1], 0), -1)
-    return Page(numbers[1], thrift.at, numbers[3], numbers[2], about.get(1, 0), encoding)
+    levels = about.get(_LEVELS, -1) if numbers[1] == _DATA else -1
+    ordinary = not odd and numbers.keys() <= {1, 2, 3, _CRC} and details.keys() == {numbers[1]}
+    return Page(numbers[1], thrift.at, numbers[3], numbers[2], about.get(1, 0), encoding, levels, ordinary)
 
 
-def _numbers(thrift: _Thrift, wanted: int) -> dict[int, int]:
-    """The fields of a struct that are numbers of one kind."""
+def _numbers(thrift: _Thrift, *wanted: int, odd: list[int] | None = None) -> dict[int, int]:
+    """The fields of a struct that are numbers of these kinds. Those that are neither these, nor booleans, nor
+    `Statistics`, are `odd`."""
     found: dict[int, int] = {}
     for field, kind in thrift.fields():
-        if kind == wanted:
+        if kind in wanted:
             found[field] = thrift.number()
         else:
+            if odd is not None and (field, kind) not in _ALSO:
+                odd.append(field)
             thrift.skip(kind)
     return found
+
+
+_CRC = 4
+_ALSO = {
+    (5, _STRUCT),
+    (3, 1),
+    (3, 2),
+}  # of a data page's header its statistics; whether a dictionary is sorted
 
 
 def _group(thrift: _Thrift) -> list[Chunk]:
@@ -401,10 +449,10 @@ def _column(thrift: _Thrift) -> Chunk:
     about: dict[int, int] = {}
     for field, kind in thrift.fields():
         if (field, kind) == (3, _STRUCT):
-            about = _numbers(thrift, _I64)
+            about = _numbers(thrift, _I64, _I32)
         else:
             thrift.skip(kind)
     if not {5, 7, 9} <= about.keys() or min(about[5], about[7], about[9]) < 0:
         raise ValueError("a column that lies nowhere")
     dictionary = about.get(11, 0)
-    return Chunk(dictionary if 0 < dictionary < about[9] else about[9], about[7], about[5])
+    return Chunk(dictionary if 0 < dictionary < about[9] else about[9], about[7], about[5], about.get(4, -1))

@@ -29,6 +29,7 @@ __all__ = [
     "Level",
     "MalformedError",
     "Numbers",
+    "PageColumn",
     "Told",
     "TooLongError",
     "Windows",
@@ -53,6 +54,7 @@ __all__ = [
     "names",
     "numbers",
     "numerics",
+    "page",
     "page_rows",
     "page_values",
     "receive",
@@ -64,7 +66,7 @@ __all__ = [
 Buffer: TypeAlias = Any  # collections.abc.Buffer from Python 3.12 on
 
 CHUNK_RECORDS: Final = 4096
-INTERFACE: Final = 42  # counts up when a caller that was not changed would go wrong
+INTERFACE: Final = 33  # counts up when a caller that was not changed would go wrong
 KEY_BYTES: Final = 64
 DIGEST_BYTES: Final = 32
 FORM_BYTES: Final = 34
@@ -274,6 +276,58 @@ def strange(
     found = _room(into, "int64_t[]", rows)
     _done(_lib.cenotaph_strange(given, len(columns), rows, keys, room, lines, found, made, added))
     return int(made[0]), int(added[0])
+
+
+class PageColumn(NamedTuple):
+    """Where the values of a Parquet column's pages go, and its dictionary.
+
+    Numbers of `width` bytes, of which the lowest `into` are wanted; or, where `width` is 0, bytes with their
+    `offsets` (int32), of which the first is 0. `valid` has a bit a row, 0 before, and is given where a value
+    may be null. The dictionary has so many `entries`, with offsets where they are bytes.
+    """
+
+    data: Buffer
+    width: int = 0
+    into: int = 0
+    offsets: Buffer | None = None
+    valid: Buffer | None = None
+    entries: int = 0
+    entry_data: Buffer | None = None
+    entry_offsets: Buffer | None = None
+
+
+def page(column: PageColumn, row: int, data: Buffer, count: int, *, indexed: bool) -> int:
+    """Put the `count` values of a data page of version 1, decompressed, behind the first `row` of a column.
+    Returns how many of them are null. `indexed`: they are numbers of entries of the dictionary.
+
+    Raises MalformedError for what does not hold what it says, or there is no room for.
+    """
+    given, nulls = _ffi.new("page_column *"), _ffi.new("uint64_t *")
+    given.width, given.into, given.row, given.optional = (
+        column.width,
+        column.into,
+        row,
+        column.valid is not None,
+    )
+    held = [_room(column.data, "uint8_t[]", 0)]
+    given.data, given.room = held[0], len(held[0])
+    if column.offsets is not None:
+        held.append(_room(column.offsets, "int32_t[]", row + count + 1))
+        given.offsets = held[-1]
+    if column.valid is not None:
+        held.append(_room(column.valid, "uint8_t[]", (row + count + 7) // 8))
+        given.valid = held[-1]
+    if column.entry_data is not None:
+        held.append(_ffi.from_buffer("uint8_t[]", column.entry_data))
+        given.entry_data, given.entry_bytes, given.entries = held[-1], len(held[-1]), column.entries
+    if column.entry_offsets is not None:
+        held.append(_ffi.from_buffer("int32_t[]", column.entry_offsets))
+        given.entry_offsets = held[-1]
+        if len(held[-1]) < column.entries + 1:
+            raise ValueError("a dictionary needs one offset more than it has entries")
+    octets = _ffi.from_buffer("uint8_t[]", data)
+    _done(_lib.cenotaph_page(octets, len(octets), indexed, count, given, nulls))
+    return int(nulls[0])
 
 
 class Forms(NamedTuple):

@@ -16,7 +16,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cenotaph.arrow import check_sizes, sound
-from cenotaph.parquet import rows_by_group, spans_at
+from cenotaph.parquet import Group, groups, spans_at
+from cenotaph.parquet_pages import OtherwiseError, Plain
 from cenotaph.stores.files import delimited, kinds, lines, packing
 from cenotaph.stores.files.kinds import Kind
 from cenotaph.stores.files.lines import MalformedError, Positions, Split
@@ -191,25 +192,51 @@ def _told_as_damaged() -> Iterator[None]:
 class RowGroup:
     """A row group of a Parquet file, and how much of it is decoded at once."""
 
+    stream: BinaryIO
     file: pq.ParquetFile
+    plain: Plain | None
+    pages: Group
     index: int
     rows: int
     at_once: int
 
     def batches(self) -> Iterator[pa.RecordBatch]:
+        """By the kernel as far as it can, and by pyarrow from there on."""
+        given = 0
+        if self.plain is not None:
+            try:
+                for batch in self.plain.batches(self.stream, self.pages, self.rows):
+                    given += batch.num_rows
+                    yield batch
+            except OtherwiseError:
+                pass
+            else:
+                return
+        yield from _behind(given, self._by_pyarrow())
+
+    def _by_pyarrow(self) -> Iterator[pa.RecordBatch]:
         return iter(
             self.file.iter_batches(batch_size=self.at_once, row_groups=[self.index], use_threads=False)
         )
 
 
+def _behind(rows: int, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """What comes after so many rows."""
+    for batch in batches:
+        if rows < batch.num_rows:
+            yield batch.slice(rows)
+        rows = max(0, rows - batch.num_rows)
+
+
 def row_groups(stream: BinaryIO) -> Iterator[RowGroup]:
     """The row groups of a Parquet file, in its order."""
     file = pq.ParquetFile(stream)
-    bounded = rows_by_group(stream, file.schema, BATCH_ROWS)
-    for index, most in zip(range(file.metadata.num_row_groups), bounded, strict=True):
+    bounded, plain = groups(stream, file.schema, BATCH_ROWS), Plain.of(file)
+    for index, pages in zip(range(file.metadata.num_row_groups), bounded, strict=True):
         group = file.metadata.row_group(index)
         size = max(1, group.total_byte_size // max(1, group.num_rows))
-        yield RowGroup(file, index, group.num_rows, max(1, min(most, BATCH_BYTES // size)))
+        at_once = max(1, min(pages.rows, BATCH_BYTES // size))
+        yield RowGroup(stream, file, plain, pages, index, group.num_rows, at_once)
 
 
 def _arrow(stream: BinaryIO) -> Iterator[pa.RecordBatch]:
