@@ -156,8 +156,8 @@ def _until(last: int, place: int, group: RowGroup) -> Iterator[tuple[int, pa.Rec
         for batch in slices(decoded(whole)):
             yield place, batch
             place += batch.num_rows
-        if place >= last:
-            return
+            if place >= last:
+                return
 
 
 def parquet_spans(
