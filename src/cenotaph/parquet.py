@@ -124,11 +124,11 @@ def rows_by_group(file: Bytes, schema: pq.ParquetSchema, most: int) -> list[int]
     return [group.rows for group in groups(file, schema, most)]
 
 
-def groups(file: Bytes, schema: pq.ParquetSchema, most: int) -> list[Group]:
-    """As `rows_by_group`, with the pages that were looked at."""
+def groups(file: Bytes, schema: pq.ParquetSchema, most: int) -> Iterator[Group]:
+    """As `rows_by_group`, with the pages that were looked at; those of a row group when it is asked for."""
     budget = Budget.of(file.seek(0, os.SEEK_END))
     columns = [schema.column(index) for index in range(len(schema))]
-    found, kept = [], 0
+    kept = 0
     for group in chunks(file):
         rows, pages = most, []
         for chunk, column in zip(group, columns, strict=True):
@@ -136,8 +136,7 @@ def groups(file: Bytes, schema: pq.ParquetSchema, most: int) -> list[Group]:
             rows = min(rows, few)
             kept += len(mine)
             pages.append((chunk, tuple(mine)))
-        found.append(Group(rows, tuple(pages) if kept <= _MOST_KEPT else ()))
-    return found
+        yield Group(rows, tuple(pages) if kept <= _MOST_KEPT else ())
 
 
 def spans_at(

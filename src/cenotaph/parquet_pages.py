@@ -95,6 +95,50 @@ class Plain:
             ready = [each.slice(some) for each in ready]
             left -= some
 
+    def some(self, stream: Bytes, group: Group, rows: int, span: tuple[int, int]) -> pa.RecordBatch:
+        """These rows of a group of so many, [first, end): pages that have none of them are not read.
+
+        Raises:
+            OtherwiseError: they cannot be read here.
+        """
+        if len(group.columns) != len(self.fields):
+            raise OtherwiseError
+        parts = [_Part.of(chunk, pages, rows, span) for chunk, pages in group.columns]
+        if sum(page.decoded for part in parts for page in part.pages) > MOST_IN_ALL:
+            raise OtherwiseError
+        arrays = [
+            _Column(stream, chunk, part.pages, *field[1:]).rows(part, span)
+            for (chunk, _), part, field in zip(group.columns, parts, self.fields, strict=True)
+        ]
+        return pa.RecordBatch.from_arrays(arrays, names=[field[0] for field in self.fields])
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """Pages of a column that have some rows, behind its dictionary: where the first of them lies, its row."""
+
+    pages: Sequence[Page]
+    at: int
+    row: int
+
+    @classmethod
+    def of(cls, chunk: Chunk, pages: Sequence[Page], rows: int, span: tuple[int, int]) -> _Part:
+        places = accumulate((page.header + page.compressed for page in pages), initial=chunk.start)
+        lasts = [*accumulate(0 if page.kind == _DICTIONARY else page.values for page in pages)]
+        if lasts[-1:] != [rows]:
+            raise OtherwiseError
+        first, end = span
+        found = [
+            (page, at, last - page.values)
+            for page, at, last in zip(pages, places, lasts, strict=False)  # the end is a place, too
+            if page.kind != _DICTIONARY and last > first and last - page.values < end
+        ]
+        if not found:
+            raise OtherwiseError
+        _, at, row = found[0]
+        dictionary = [page for page in pages[:1] if page.kind == _DICTIONARY]
+        return cls([*dictionary, *(page for page, _, _ in found)], at, row)
+
 
 def _is_as_stored(column: pq.ColumnSchema, kind: pa.DataType) -> bool:
     """Whether pyarrow takes the values of this column as they lie in the file, or their lowest bytes."""
@@ -202,6 +246,12 @@ class _Column:
         places = [] if offsets is None else [pa.py_buffer(offsets)]
         bits = pa.py_buffer(valid) if nulls else None
         return pa.Array.from_buffers(self._kind, rows, [bits, *places, data], null_count=nulls)
+
+    def rows(self, part: _Part, span: tuple[int, int]) -> pa.Array:
+        """These rows, of pages that do not follow the dictionary at once."""
+        self._at = part.at
+        values = [self.next() for _ in range(len(self._left))]
+        return pa.concat_arrays(values).slice(span[0] - part.row, span[1] - span[0])
 
     def _is_plain(self, page: Page) -> bool:
         if page.values > MOST_VALUES or page.decoded > MOST_BYTES:

@@ -67,7 +67,8 @@ def test_records_are_where_reading_all_has_them(folder: Path, wanted: list[tuple
 
 
 def test_what_is_between_is_not_decoded(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of twenty row groups, the two that have what is wanted are read."""
+    """Of twenty row groups, the two that have what is wanted are read, where single pages are not."""
+    monkeypatch.setattr(tables.Plain, "of", lambda file: None)
     reader, partition = opened(folder)
     read = []
     batches = tables.RowGroup.batches
@@ -92,12 +93,55 @@ def test_where_only_some_rows_go_places_count_those(folder: Path) -> None:
 
 
 def test_what_is_behind_the_last_is_not_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of ten batches in one row group, those up to the last record that is wanted come."""
+    """Of ten batches in one row group, those up to the last record that is wanted come, from the first on."""
     monkeypatch.setattr(tables, "BATCH_ROWS", 100)
+    monkeypatch.setattr(tables.Plain, "of", lambda file: None)
     pq.write_table(pa.table({"id_number": [str(n) for n in range(ROWS)]}), tmp_path / "0.parquet")
     reader, partition = opened(tmp_path)
 
-    assert [at for at, _ in reader.batches_at(partition, [(150, 151), (299, 300)])] == [0, 100, 200]
+    found = [(at, batch.num_rows) for at, batch in reader.batches_at(partition, [(150, 151), (299, 300)])]
+
+    assert found == [(150, 50), (200, 100)]
+
+
+@pytest.mark.parametrize("dictionary", [False, True])
+@pytest.mark.parametrize("fails_at", [None, 0, 1, 2])
+def test_of_few_records_their_pages_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails_at: int | None, dictionary: bool
+) -> None:
+    """What is wanted comes and nothing else, each once and in order, with nulls and dictionaries. Where the
+    kernel cannot read some page, the rest comes from pyarrow."""
+    pytest.importorskip("cenotaph_kernel", reason="cenotaph-kernel is not installed: it needs gcc")
+    rows = [f"32020{row:012d}" if row % 7 else None for row in range(30_000)]
+    table = pa.table({"id_number": rows, "n": range(30_000), "few": ["a", None, "ccc"] * 10_000})
+    pq.write_table(
+        table,
+        tmp_path / "0.parquet",
+        row_group_size=20_000,
+        data_page_size=3_000,
+        write_batch_size=100,
+        use_dictionary=dictionary,
+        compression="zstd",
+    )
+    wanted = [(0, 1), (150, 160), (160, 400), (15_000, 15_001), (19_990, 20_010), (29_999, 40_000)]
+    told, some = itertools.count(), tables.Plain.some
+
+    def once(plain: Any, *given: Any) -> pa.RecordBatch:
+        if next(told) == fails_at:
+            raise tables.OtherwiseError
+        return some(plain, *given)
+
+    monkeypatch.setattr(tables.Plain, "some", once)
+    reader, partition = opened(tmp_path)
+
+    batches = list(reader.batches_at(partition, wanted))
+
+    found = [(at + nth, row) for at, batch in batches for nth, row in enumerate(batch.to_pylist())]
+    assert [at for at, _ in found] == sorted({at for at, _ in found})
+    assert all(row == table.slice(at, 1).to_pylist()[0] for at, row in found[:: max(1, len(found) // 300)])
+    asked = {row for first, end in wanted for row in range(first, min(end, 30_000))}
+    assert asked <= {at for at, _ in found}
+    assert fails_at is not None or asked == {at for at, _ in found}
 
 
 class Counted(io.FileIO):
@@ -122,6 +166,20 @@ def test_of_pages_only_the_headers_are_read(tmp_path: Path) -> None:
 
         assert list(parquet.rows_by_group(stream, schema, 65_536)) == [65_536]
         assert path.stat().st_size > 10 * raw.read_bytes
+
+
+def test_of_few_records_nothing_but_their_pages_is_read(tmp_path: Path) -> None:
+    """Ten of half a million records, in one row group: a hundredth of the file."""
+    pytest.importorskip("cenotaph_kernel", reason="cenotaph-kernel is not installed: it needs gcc")
+    path = tmp_path / "0.parquet"
+    values = pa.array(np.random.default_rng(3).integers(0, 1 << 62, 500_000))
+    pq.write_table(pa.table({"n": values}), path, data_page_size=20_000, use_dictionary=False)
+    raw = Counted(path)
+    with io.BufferedReader(raw, 1 << 12) as stream:
+        ((at, batch),) = tables.parquet_at(stream, [(250_000, 250_010)])
+
+    assert (at, batch.column(0).to_pylist()) == (250_000, values[250_000:250_010].to_pylist())
+    assert path.stat().st_size > 20 * raw.read_bytes
 
 
 CODECS = ["none", "snappy", "gzip", "brotli", "lz4", "zstd"]

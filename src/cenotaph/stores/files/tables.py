@@ -144,20 +144,12 @@ def parquet_at(stream: BinaryIO, wanted: Sequence[tuple[int, int]]) -> Iterator[
     at = 0
     with _told_as_damaged():
         for group in row_groups(stream):
-            if any(first < at + group.rows and end > at for first, end in wanted):
-                last = max(end for first, end in wanted if first < at + group.rows)
-                yield from _until(last, at, group)
+            inside = [(max(first - at, 0), min(end - at, group.rows)) for first, end in wanted if end > at]
+            inside = [span for span in inside if span[0] < group.rows]
+            if inside:
+                for place, batch in group.batches_at(inside):
+                    yield at + place, batch
             at += group.rows
-
-
-def _until(last: int, place: int, group: RowGroup) -> Iterator[tuple[int, pa.RecordBatch]]:
-    """Batches of a row group that begins at this place; what comes after `last` is not decoded."""
-    for whole in group.batches():
-        for batch in slices(decoded(whole)):
-            yield place, batch
-            place += batch.num_rows
-            if place >= last:
-                return
 
 
 def parquet_spans(
@@ -214,10 +206,51 @@ class RowGroup:
                 return
         yield from _behind(given, self._by_pyarrow())
 
+    def batches_at(self, wanted: Sequence[tuple[int, int]]) -> Iterator[tuple[int, pa.RecordBatch]]:
+        """Batches that have these rows, with the places of their first ones: few rows by their pages; others,
+        and what the kernel does not read, with all that lies between the first and the last."""
+        first = wanted[0][0]
+        if self.plain is not None and 2 * sum(end - first for first, end in wanted) < self.rows:
+            for span in _at_once(wanted):
+                first = span[0]
+                try:
+                    batch = self.plain.some(self.stream, self.pages, self.rows, span)
+                except OtherwiseError:
+                    break
+                yield first, batch
+            else:
+                return
+        place = first
+        for whole in _behind(first, self.batches()):
+            for batch in slices(decoded(whole)):
+                yield place, batch
+                place += batch.num_rows
+                if place >= wanted[-1][1]:
+                    return
+
     def _by_pyarrow(self) -> Iterator[pa.RecordBatch]:
         return iter(
             self.file.iter_batches(batch_size=self.at_once, row_groups=[self.index], use_threads=False)
         )
+
+
+def _at_once(wanted: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    """The same rows: spans that touch as one, and none longer than a batch."""
+    begun: list[int] = []
+    for first, end in wanted:
+        if begun and begun[1] == first:
+            begun[1] = end
+            continue
+        if begun:
+            yield from _cut(*begun)
+        begun = [first, end]
+    if begun:
+        yield from _cut(*begun)
+
+
+def _cut(first: int, end: int) -> Iterator[tuple[int, int]]:
+    for at in range(first, end, BATCH_ROWS):
+        yield at, min(at + BATCH_ROWS, end)
 
 
 def _behind(rows: int, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
