@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import struct
 from decimal import Decimal
 from typing import Any
@@ -13,18 +14,31 @@ from cenotaph.records import Tagged
 
 
 def encode_rows(batch: pa.RecordBatch) -> list[bytes]:
-    return [prefixed(b"".join(cell(column[i]) for column in batch.columns)) for i in range(batch.num_rows)]
+    cells = [[cell(column[i]) for column in batch.columns] for i in range(batch.num_rows)]
+    return [counted(0xA0, len(row)) + b"".join(row) for row in cells]
 
 
-def prefixed(content: bytes) -> bytes:
-    return len(content).to_bytes(4, "big") + content
+def counted(first: int, count: int) -> bytes:
+    if count < 28:
+        return bytes([first + count])
+    for step, size in ((28, 1), (29, 2), (30, 4)):
+        if count < 256**size:
+            return bytes([first + step]) + count.to_bytes(size, "big")
+    raise OverflowError
+
+
+def number(first: int, value: int) -> bytes:
+    size = next(n for n in range(1, 9) if -(256**n) // 2 <= value < 256**n // 2)
+    return bytes([first + size - 1]) + value.to_bytes(size, "big", signed=True)
+
+
+def prefixed(first: int, content: bytes) -> bytes:
+    return counted(first, len(content)) + content
 
 
 def chunk_hash(digests: list[bytes], total_bytes: int) -> bytes:
     parts = [b"cenotaph/v1 chunk\0", struct.pack(">IQ", len(digests), total_bytes)]
-    for position, digest in enumerate(ordered := sorted(digests)):
-        parts += [digest, struct.pack(">I", position - ordered.index(digest))]
-    return hashlib.sha256(b"".join(parts)).digest()
+    return hashlib.sha256(b"".join([*parts, *sorted(digests)])).digest()
 
 
 def cell(scalar: Any) -> bytes:
@@ -39,13 +53,13 @@ def cell(scalar: Any) -> bytes:
         return cell(scalar.value)
     if types.is_struct(kind):
         fields = [scalar[i] for i in range(kind.num_fields)]
-        return struct.pack(">BI", 0x0A, len(fields)) + b"".join(map(cell, fields))
+        return counted(0xC0, len(fields)) + b"".join(map(cell, fields))
     if types.is_map(kind):
-        pairs = [struct.pack(">BI", 0x0A, 2) + cell(key) + cell(item) for key, item in entries(scalar)]
-        return struct.pack(">BI", 0x09, len(pairs)) + b"".join(pairs)
+        pairs = [counted(0xC0, 2) + cell(key) + cell(item) for key, item in entries(scalar)]
+        return counted(0xA0, len(pairs)) + b"".join(pairs)
     if types.is_nested(kind):
         items = list(scalar.values)
-        return struct.pack(">BI", 0x09, len(items)) + b"".join(map(cell, items))
+        return counted(0xA0, len(items)) + b"".join(map(cell, items))
     return flat(scalar)
 
 
@@ -56,15 +70,15 @@ def entries(scalar: Any) -> list[tuple[Any, Any]]:
 def flat(scalar: Any) -> bytes:
     kind, types, value = scalar.type, pa.types, scalar.as_py() if not is_ticking(scalar.type) else None
     if types.is_boolean(kind):
-        return struct.pack(">B?", 0x01, value)
+        return bytes([0x01 + value])
     if types.is_integer(kind):
-        return struct.pack(">Bq", 0x02, value) if value < 2**63 else decimal(Decimal(value))
+        return number(0x08, value) if value < 2**63 else decimal(Decimal(value))
     if types.is_decimal(kind):
         return decimal(value)
     if types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind):
-        return b"\x04" + prefixed(value.encode())
+        return prefixed(0x40, value.encode())
     if types.is_float64(kind):
-        return struct.pack(">Bd", 0x08, value)
+        return struct.pack(">Bd", 0x03, value)
     if types.is_float32(kind):
         return tagged("float32", struct.pack(">f", value))
     if types.is_float16(kind):
@@ -73,7 +87,7 @@ def flat(scalar: Any) -> bytes:
         return tagged("interval", struct.pack(">iiq", *value))
     if is_ticking(kind):
         return ticks(kind, scalar.value)
-    return b"\x05" + prefixed(value)
+    return prefixed(0x60, value)
 
 
 def is_ticking(kind: Any) -> bool:
@@ -86,11 +100,11 @@ def is_ticking(kind: Any) -> bool:
 def ticks(kind: Any, value: int) -> bytes:
     types = pa.types
     if types.is_date32(kind):
-        return struct.pack(">Bi", 0x06, value)
+        return number(0x10, value)
     if types.is_date64(kind):
         days, rest = divmod(value, 86_400_000)
         if rest == 0 and -(2**31) <= days < 2**31:
-            return struct.pack(">Bi", 0x06, days)
+            return number(0x10, days)
         return tagged("date64", struct.pack(">q", value))
     nanoseconds = value * {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}[kind.unit]
     if types.is_time(kind):
@@ -100,7 +114,7 @@ def ticks(kind: Any, value: int) -> bytes:
     microseconds, rest = divmod(nanoseconds, 1000)
     zoned = kind.tz is not None
     if rest == 0 and -(2**63) <= microseconds < 2**63:
-        return struct.pack(">Bq?", 0x07, microseconds, zoned)
+        return number(0x18 if zoned else 0x20, microseconds)
     return tagged(f"timestamp[{kind.unit}]", struct.pack(">q?", value, zoned))
 
 
@@ -111,8 +125,91 @@ def decimal(value: Decimal) -> bytes:
     whole = whole.rjust(places + 1, "0")
     integer, fraction = whole[: len(whole) - places], whole[len(whole) - places :].rstrip("0")
     text = (integer.lstrip("0") or "0") + ("." + fraction if fraction else "")
-    return b"\x03" + prefixed(("-" * (sign and text != "0") + text).encode())
+    return prefixed(0x80, ("-" * (sign and text != "0") + text).encode())
 
 
 def tagged(tag: str, raw: bytes) -> bytes:
-    return b"\x0f" + prefixed(bytes([len(tag)]) + tag.encode() + raw)
+    return prefixed(0xE0, bytes([len(tag)]) + tag.encode() + raw)
+
+
+# --- Reading rows back, which only tests do ---------------------------------------------------
+
+
+class NotARowError(ValueError):
+    """Bytes that the encoding never gives."""
+
+
+def decode(row: bytes) -> Any:
+    """What a row says: a list of pairs of a kind, its first head, and a value."""
+    (kind, items), end = _cell_at(row, 0)
+    if kind != 0xA0 or end != len(row):
+        raise NotARowError
+    return items
+
+
+def written(kind: int, value: Any) -> bytes:
+    """The cell of what `decode` gives."""
+    if kind in (0x00, 0x01, 0x02):
+        return bytes([kind])
+    if kind == 0x03:
+        return b"\x03" + value
+    if kind < 0x40:
+        return number(kind, value)
+    if kind in (0xA0, 0xC0):
+        return counted(kind, len(value)) + b"".join(written(*item) for item in value)
+    return prefixed(kind, value)
+
+
+def _cell_at(data: bytes, at: int) -> tuple[tuple[int, Any], int]:
+    (head,) = _taken(data, at, 1)
+    at += 1
+    if head < 0x03:
+        return (head, None), at
+    if head == 0x03:
+        return (head, _taken(data, at, 8)), at + 8
+    if 0x08 <= head < 0x28:
+        return _number_at(data, at, head)
+    if head < 0x40:
+        raise NotARowError
+    kind, count = head & 0xE0, head & 0x1F
+    if count > 27:
+        size = {28: 1, 29: 2, 30: 4}.get(count, 0)
+        count = int.from_bytes(_taken(data, at, size), "big")
+        at += size
+        if count < {1: 28, 2: 1 << 8, 4: 1 << 16}.get(size, 1 << 32):
+            raise NotARowError
+    if kind not in (0xA0, 0xC0):
+        return (kind, _strict(kind, _taken(data, at, count))), at + count
+    items = []
+    for _ in range(count):
+        item, at = _cell_at(data, at)
+        items.append(item)
+    return (kind, items), at
+
+
+def _number_at(data: bytes, at: int, head: int) -> tuple[tuple[int, int], int]:
+    kind, size = head & 0xF8, head % 8 + 1
+    value = int.from_bytes(_taken(data, at, size), "big", signed=True)
+    shorter = 256 ** (size - 1) // 2
+    if (size > 1 and -shorter <= value < shorter) or (kind == 0x10 and size > 4):
+        raise NotARowError
+    return (kind, value), at + size
+
+
+def _taken(data: bytes, at: int, size: int) -> bytes:
+    if at + size > len(data):
+        raise NotARowError
+    return data[at : at + size]
+
+
+def _strict(kind: int, raw: bytes) -> bytes:
+    if kind == 0x40:
+        try:
+            raw.decode()
+        except UnicodeDecodeError:
+            raise NotARowError from None
+    if kind == 0x80 and (not re.fullmatch(rb"-?(0|[1-9][0-9]*)(\.[0-9]*[1-9])?", raw) or raw == b"-0"):
+        raise NotARowError
+    if kind == 0xE0 and (not raw or not 0 < raw[0] < len(raw) or not raw[1 : 1 + raw[0]].isascii()):
+        raise NotARowError
+    return raw

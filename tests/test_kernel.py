@@ -85,12 +85,47 @@ class TestRecords:
         sizes = np.where(draw.random(rows) < 0.9, draw.integers(0, 130, rows), draw.integers(0, 3000, rows))
         agrees(batch_of(pa.array([bytes([n % 251]) * n for n in sizes.tolist()], pa.binary())))
 
+    @pytest.mark.parametrize("nth", range(3))
+    def test_rows_around_what_a_slot_holds(self, nth: int) -> None:
+        """A cell that is the first to find no room, in a column of any kind, beside rows that have some."""
+        sizes = [*range(0, 60, 7), *range(200, 262), 400, 3]
+        texts = pa.array(["x" * n for n in sizes])
+        others = [pa.array([2**62 - n for n in sizes]), pa.array(["y" * (n % 40) for n in sizes]), texts]
+        agrees(batch_of(texts, *others[nth:], pa.array(sizes, pa.float64()), pa.array([True] * len(sizes))))
+
+    def test_rows_that_fit_no_slot_and_then_do(self) -> None:
+        """Slots are given up where most rows are longer, and the others are digested all the same."""
+        agrees(batch_of(pa.array([b"z" * (300 if n < 300 else n % 60) for n in range(900)], pa.binary())))
+
+    @pytest.mark.parametrize("size", [27, 28, 255, 256, 65_535, 65_536])
+    def test_counts_on_either_side_of_every_step(self, size: int) -> None:
+        """Of text, of a store's bytes with the name that is counted among them, and of columns."""
+        agrees(batch_of(pa.array(["x" * size, None, "y"])))
+        agrees(batch_of(Tagged("sqlite:text").array([b"x" * (size - 12), None, b""])))
+        if size < 300:
+            agrees(batch_of(*[pa.array([1, None])] * size))
+
     def test_rows_around_the_longest_that_are_gathered(self) -> None:
         """A row that does not fit is hashed by itself, between others that do."""
-        sizes = [3, 16_374, 16_375, 16_376, 16_383, 16_384, 5, 100_000, 300_000, 0, 16_370, 1 << 20]
+        sizes = [
+            3,
+            16_374,
+            16_375,
+            16_376,
+            16_380,
+            16_381,
+            16_383,
+            16_384,
+            5,
+            100_000,
+            300_000,
+            0,
+            16_370,
+            1 << 20,
+        ]
         texts = pa.array(["x" * n for n in sizes], pa.large_string())
         agrees(batch_of(texts))
-        agrees(batch_of(pa.array(range(12)), texts, texts, pa.array([None] * 12, pa.string())))
+        agrees(batch_of(pa.array(range(14)), texts, texts, pa.array([None] * 14, pa.string())))
 
     def test_many_rows_that_fill_the_buffer_by_their_length(self) -> None:
         """What is written at once is bounded by bytes as well as by rows."""
@@ -133,7 +168,7 @@ class TestRecords:
         offsets[1:4] = 1, -7, 2
         buffers = [pa.py_buffer(b"\x09"), pa.py_buffer(offsets), pa.py_buffer(b"abc")]
         array = pa.Array.from_buffers(pa.binary(), 4, buffers)
-        digests = digested(KERNELS[-1], KEY, [kernel.octets(array, b"\x05")], 4)
+        digests = digested(KERNELS[-1], KEY, [kernel.octets(array, b"\x60")], 4)
         plain, _ = reference_digests(KEY, batch_of(pa.array([b"a", None, None, b"c"])))
         assert digests.tobytes() == plain.tobytes()
 
@@ -155,24 +190,25 @@ class TestBuffersThatLie:
         ("how", "buffers"),
         [
             (How.BITS, {"data": b"", "head": b"\x01"}),
-            (How.SIGNED, {"data": bytes(15), "width": 8}),
-            (How.SIGNED, {"data": bytes(64), "width": 8, "first": 7}),
-            (How.SIGNED, {"data": bytes(64), "width": 8, "first": -1}),
-            (How.SIGNED, {"data": bytes(64), "width": 8, "first": 2**62}),
-            (How.SIGNED, {"data": bytes(64), "width": 3}),
-            (How.SIGNED, {"data": bytes(64), "width": 8, "valid": b""}),
-            (How.UNSIGNED, {"data": bytes(1), "width": 1}),
-            (How.NUMBERS, {"data": bytes(64), "width": 9, "head": b"\x08"}),
+            (How.SIGNED, {"data": bytes(15), "width": 8, "head": b"\x08"}),
+            (How.SIGNED, {"data": bytes(64), "width": 8}),
+            (How.SIGNED, {"data": bytes(64), "width": 8, "head": b"\x08", "first": 7}),
+            (How.SIGNED, {"data": bytes(64), "width": 8, "head": b"\x08", "first": -1}),
+            (How.SIGNED, {"data": bytes(64), "width": 8, "head": b"\x08", "first": 2**62}),
+            (How.SIGNED, {"data": bytes(64), "width": 3, "head": b"\x08"}),
+            (How.SIGNED, {"data": bytes(64), "width": 8, "head": b"\x08", "valid": b""}),
+            (How.UNSIGNED, {"data": bytes(1), "width": 1, "head": b"\x08"}),
+            (How.NUMBERS, {"data": bytes(64), "width": 9, "head": b"\x03"}),
             (How.NUMBERS, {"data": bytes(64), "width": 8, "head": bytes(265)}),
-            (How.OFFSETS32, {"data": b"abc", "places": np.array([0, 1], np.int32), "head": b"\x04"}),
-            (How.OFFSETS32, {"data": b"abc", "places": np.array([0, 1, 4], np.int32), "head": b"\x04"}),
-            (How.OFFSETS32, {"data": b"abc", "places": np.array([0, 2, 1], np.int32), "head": b"\x04"}),
-            (How.OFFSETS32, {"data": b"abc", "places": np.array([-1, 0, 1], np.int32), "head": b"\x04"}),
+            (How.OFFSETS32, {"data": b"abc", "places": np.array([0, 1], np.int32), "head": b"\x40"}),
+            (How.OFFSETS32, {"data": b"abc", "places": np.array([0, 1, 4], np.int32), "head": b"\x40"}),
+            (How.OFFSETS32, {"data": b"abc", "places": np.array([0, 2, 1], np.int32), "head": b"\x40"}),
+            (How.OFFSETS32, {"data": b"abc", "places": np.array([-1, 0, 1], np.int32), "head": b"\x40"}),
             (How.OFFSETS32, {"data": b"abc", "places": np.array([0, 1, 2], np.int32)}),
-            (How.OFFSETS64, {"data": b"abc", "places": np.array([0, 1, 2**62]), "head": b"\x04"}),
-            (How.OFFSETS64, {"places": np.array([0, 0, 1]), "head": b"\x04"}),
-            (How.FIXED, {"data": bytes(5), "width": 3, "head": b"\x05"}),
-            (How.FIXED, {"data": bytes(5), "width": -3, "head": b"\x05"}),
+            (How.OFFSETS64, {"data": b"abc", "places": np.array([0, 1, 2**62]), "head": b"\x40"}),
+            (How.OFFSETS64, {"places": np.array([0, 0, 1]), "head": b"\x40"}),
+            (How.FIXED, {"data": bytes(5), "width": 3, "head": b"\x60"}),
+            (How.FIXED, {"data": bytes(5), "width": -3, "head": b"\x60"}),
             (How.CELLS, {"data": b"abc", "places": np.array([0, 4, 4])}),
             (How.INDEXES, {"places": np.array([0, 1]), "width": 8, "cells": np.arange(2), "data": b"\0"}),
             (
@@ -194,7 +230,13 @@ class TestBuffersThatLie:
         page = np.frombuffer(b"x" * 4096, np.uint8)
         places = np.array([4094, 4095, 4096])
         agreed = reference_digests(KEY, batch_of(pa.array([b"x", b"x"])))[0]
-        assert raw(How.OFFSETS64, 2, data=page, places=places, head=b"\x05") == agreed.tobytes()
+        assert raw(How.OFFSETS64, 2, data=page, places=places, head=b"\x60") == agreed.tobytes()
+        for size in (1, 27, 28, 31, 32, 33):  # of the values, the last of which end where the buffer does
+            for one in (4096 - 40 * size, 4096 - 2 * size, 4096 - size - 1):
+                array = pa.array([b"x" * size, b"x" * (4096 - one - size)])
+                places = np.array([one, one + size, 4096])
+                agreed = reference_digests(KEY, batch_of(array))[0]
+                assert raw(How.OFFSETS64, 2, data=page, places=places, head=b"\x60") == agreed.tobytes()
 
     def test_a_store_that_lies_is_told_so(self) -> None:
         """The error is the store's, and names no value."""
@@ -204,12 +246,16 @@ class TestBuffersThatLie:
             Digester(KEY, KERNELS[-1]).digests(batch)
         assert "secret" not in str(caught.value)
 
-    def test_a_row_of_four_gigabytes_has_no_encoding(self) -> None:
-        """The same value a thousand times over is a row too long, of little memory."""
-        places = np.array([0, 1 << 22])
-        column = Column(How.OFFSETS64, data=bytes(1 << 22), places=places, head=b"\x05")
-        with pytest.raises(native.TooLongError):
-            native.digest(KEY, [column] * 1024, 1, bytearray(32), bytearray(8), LEVELS[0])
+    def test_a_value_of_four_gigabytes_has_no_encoding(self) -> None:
+        """Refused before any of it is read, whatever is counted with it."""
+        data = np.zeros(1 << 32, np.uint8)  # memory that nobody touches
+        for size, head in ((1 << 32, b"\x60"), ((1 << 32) - 4, b"\xe0\3s:x")):
+            buffers = {"data": data, "places": np.array([0, size]), "head": head}
+            with pytest.raises(native.TooLongError):
+                raw(How.OFFSETS64, 1, **buffers)
+        batch = batch_of(pa.Array.from_buffers(pa.large_binary(), 1, [None, *_of_four_gigabytes(data)]))
+        with pytest.raises(PermanentStoreError, match="4 GiB or more"):
+            Digester(KEY, KERNELS[-1]).digests(batch)
 
     @pytest.mark.parametrize(("start", "end"), [(0, 9), (-1, 2), (4, 2), (2**62, 2**62 + 8), (0, 1)])
     def test_rows_of_a_copy_lie_in_its_bytes(self, start: int, end: int) -> None:
@@ -224,6 +270,10 @@ class TestBuffersThatLie:
         """A buffer for fewer digests than rows is refused before anything is written."""
         with pytest.raises(ValueError, match="no room"):
             native.digest(KEY, [], 2, bytearray(63), bytearray(16), LEVELS[0])
+
+
+def _of_four_gigabytes(data: Any) -> list[pa.Buffer]:
+    return [pa.py_buffer(np.array([0, 1 << 32], np.int64)), pa.py_buffer(data)]
 
 
 class TestChunks:

@@ -44,7 +44,7 @@ def rows_of(batch: pa.RecordBatch) -> list[bytes]:
 
 
 def cells_of(array: pa.Array) -> list[bytes]:
-    return [row[4:] for row in rows_of(batch_of(array))]
+    return [row[1:] for row in rows_of(batch_of(array))]
 
 
 def batch_of(*arrays: pa.Array) -> pa.RecordBatch:
@@ -217,8 +217,15 @@ class TestEncoding:
     @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
     @given(batches())
     def test_whole_columns_encode_like_single_values(self, batch: pa.RecordBatch) -> None:
-        """The vectorised encoder gives the bytes of the plain one, for every type and layout."""
-        assert rows_of(batch) == reference.encode_rows(batch)
+        """The vectorised encoder gives the bytes of the plain one, for every type and layout; and what a
+        row holds, and where it ends, follows from them: none begins another."""
+        rows = rows_of(batch)
+        assert rows == reference.encode_rows(batch)
+        for row in rows:
+            assert reference.written(0xA0, reference.decode(row)) == row
+            for end in range(len(row)):
+                with pytest.raises(reference.NotARowError):
+                    reference.decode(row[:end])
 
     @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
     @given(batches(), st.data())
@@ -228,18 +235,18 @@ class TestEncoding:
         assert rows_of(batch.slice(start)) == rows_of(batch)[start:]
 
     def test_null_and_empty_differ(self) -> None:
-        """A null is one zero byte; an empty text has a tag and the length 0."""
-        assert cells_of(pa.array([None, ""])) == [b"\0", b"\x04\0\0\0\0"]
+        """A null is one zero byte; an empty text has a head of its own."""
+        assert cells_of(pa.array([None, ""])) == [b"\0", b"\x40"]
 
     def test_bytes_that_are_not_text_stay_as_they_are(self) -> None:
         """Binary is never decoded, so invalid UTF-8 encodes like anything else."""
-        assert cells_of(pa.array([b"\xff\xfe"])) == [b"\x05\0\0\0\2\xff\xfe"]
+        assert cells_of(pa.array([b"\xff\xfe"])) == [b"\x62\xff\xfe"]
 
     def test_nan_payloads_are_kept(self) -> None:
         """Two NaNs with different bits are two values, for either width."""
         bits = [0x7FF8000000000000, 0x7FF0000000000001, 0xFFF8000000000123]
         array = pa.array(np.array(bits, np.uint64).view(np.float64))
-        assert cells_of(array) == [struct.pack(">BQ", 8, n) for n in bits]
+        assert cells_of(array) == [struct.pack(">BQ", 3, n) for n in bits]
         short = pa.array(np.array([0x7F800001, 0x7FC00000], np.uint32).view(np.float32))
         assert [cell[-4:] for cell in cells_of(short)] == [b"\x7f\x80\0\x01", b"\x7f\xc0\0\0"]
 
@@ -261,35 +268,86 @@ class TestEncoding:
     def test_integers_beyond_int64_are_decimals(self) -> None:
         """2^63 − 1 is the last integer; 2^63 is the decimal of that value."""
         integer, decimal = cells_of(pa.array([2**63 - 1, 2**63], pa.uint64()))
-        assert integer == b"\x02\x7f" + b"\xff" * 7
-        assert decimal == b"\x03\0\0\0\x13" + b"9223372036854775808"
+        assert integer == b"\x0f\x7f" + b"\xff" * 7
+        assert decimal == b"\x93" + b"9223372036854775808"
 
     def test_the_scale_of_a_decimal_does_not_matter(self) -> None:
         """12.50 of scale 2 and of scale 9 are the same value, and zero has no sign and no point."""
         values = [Decimal("12.50"), Decimal("-0.00"), Decimal("-100"), None]
         short, long = (pa.array(values, pa.decimal128(20, scale)) for scale in (2, 9))
         assert cells_of(short) == cells_of(long)
-        assert [cell[5:] for cell in cells_of(short)] == [b"12.5", b"0", b"-100", b""]
+        assert [cell[1:] for cell in cells_of(short)] == [b"12.5", b"0", b"-100", b""]
 
     def test_a_negative_scale_is_written_out(self) -> None:
         """A decimal never has an exponent."""
-        assert cells_of(pa.array([Decimal("1.2E+5")], pa.decimal128(5, -4)))[0][5:] == b"120000"
+        assert cells_of(pa.array([Decimal("1.2E+5")], pa.decimal128(5, -4)))[0][1:] == b"120000"
 
     def test_what_lies_under_a_null_does_not_show(self) -> None:
         """Arrow leaves bytes under nulls; a database's old values must not reach a digest."""
         data, offsets = pa.py_buffer(b"oldnew"), pa.py_buffer(np.array([0, 3, 6], np.int32))
         array = pa.StringArray.from_buffers(2, offsets, data, pa.py_buffer(b"\x02"))
-        assert cells_of(array) == [b"\0", b"\x04\0\0\0\3new"]
+        assert cells_of(array) == [b"\0", b"\x43new"]
 
     def test_extensions_are_their_storage(self) -> None:
         """An Arrow UUID is sixteen bytes."""
         array = pa.ExtensionArray.from_storage(pa.uuid(), pa.array([bytes(16)], pa.binary(16)))
-        assert cells_of(array) == [b"\x05\0\0\0\x10" + bytes(16)]
+        assert cells_of(array) == [b"\x70" + bytes(16)]
 
     def test_rows_without_columns_are_still_rows(self) -> None:
-        """Nothing but the length 0, as often as there are rows."""
+        """An empty list each, as often as there are rows."""
         batch = pa.RecordBatch.from_struct_array(pa.array([{}, {}], pa.struct([])))
-        assert rows_of(batch) == [bytes(4), bytes(4)]
+        assert rows_of(batch) == [b"\xa0", b"\xa0"]
+
+    @pytest.mark.parametrize("size", [0, 27, 28, 255, 256, 65_535, 65_536])
+    def test_counts_take_as_few_bytes_as_hold_them(self, size: int) -> None:
+        """Of bytes, of items and of columns, on either side of every step; beside a null and a short one."""
+        texts, lists = pa.array(["x" * size, None, "x"]), pa.array([[True] * size, None, [False]])
+        head = reference.counted(0x40, size)
+        assert cells_of(texts)[0] == head + b"x" * size
+        assert len(head) == 1 + (size > 27) + (size > 255) + 2 * (size > 65_535)
+        assert rows_of(batch_of(texts, lists)) == reference.encode_rows(batch_of(texts, lists))
+        if size < 300:
+            wide = batch_of(*[pa.array([None, 7])] * size) if size else batch_of()
+            assert rows_of(wide) == reference.encode_rows(wide)
+
+    def test_numbers_take_as_few_bytes_as_hold_them(self) -> None:
+        """On either side of every width, in every kind of number."""
+        edges = [sign * 2 ** (8 * n - 1) + more for n in range(1, 8) for sign in (-1, 1) for more in (-1, 0)]
+        numbers = pa.array([*edges, 0, -1, None, -(2**63), 2**63 - 1])
+        for array in (numbers, numbers.view(pa.timestamp("us")), numbers.view(pa.timestamp("us", "UTC"))):
+            assert rows_of(batch_of(array)) == reference.encode_rows(batch_of(array))
+        assert cells_of(numbers)[:4] == [b"\x09\xff\x7f", b"\x08\x80", b"\x08\x7f", b"\x09\0\x80"]
+
+    def test_a_value_of_four_gigabytes_is_refused(self) -> None:
+        """Memory that nobody touches has its length all the same."""
+        offsets = pa.py_buffer(np.array([0, 1 << 32], np.int64))
+        array = pa.Array.from_buffers(
+            pa.large_binary(), 1, [None, offsets, pa.py_buffer(np.zeros(1 << 32, np.uint8))]
+        )
+        with pytest.raises(PermanentStoreError, match="4 GiB or more"):
+            encode(batch_of(array))
+
+    def test_what_can_be_read_has_one_encoding(self) -> None:
+        """A row with a bit changed, a byte put in or left out, is no row, or the encoding of another."""
+        cells = json.loads((VECTORS / "record.json").read_text("utf-8"))["cells"]
+        read = 0
+        for row in (b"\xa1" + bytes.fromhex(cell["hex"]) for cell in cells):
+            for at in range(len(row)):
+                before, byte, after = row[:at], row[at], row[at + 1 :]
+                changed = [before + bytes([byte ^ 1 << bit]) + after for bit in range(8)]
+                for other in (
+                    *changed,
+                    before + after,
+                    before + b"\0" + row[at:],
+                    before + bytes([byte]) + row[at:],
+                ):
+                    try:
+                        items = reference.decode(other)
+                    except reference.NotARowError:
+                        continue
+                    read += 1
+                    assert reference.written(0xA0, items) == other
+        assert read
 
     def test_types_nested_without_end_are_refused(self) -> None:
         """A hostile schema ends in an error, not in Python's recursion limit."""
@@ -395,7 +453,7 @@ class TestVectors:
         vectors = json.loads((VECTORS / "record.json").read_text("utf-8"))
         for row in vectors["rows"]:
             cells = b"".join(bytes.fromhex(cell["hex"]) for cell in row["cells"])
-            encoded = len(cells).to_bytes(4, "big") + cells
+            encoded = bytes([0xA0 + len(row["cells"])]) + cells
             assert encoded.hex() == row["row"]
             assert (
                 hashlib.sha256(bytes.fromhex(vectors["key"]["record_key"]) + encoded).hexdigest()

@@ -46,6 +46,9 @@ def _values() -> list[tuple[str, str, pa.Array]]:
         ("int8", "-1", pa.array([-1], pa.int8())),
         ("int64", "0", pa.array([0])),
         ("int64", "-9223372036854775808", pa.array([-(2**63)], int64)),
+        ("int64", "127", pa.array([127])),
+        ("int64", "128", pa.array([128])),
+        ("int64", "-32769", pa.array([-32769])),
         ("uint64", "9223372036854775807", pa.array([2**63 - 1], uint64)),
         ("uint64", "9223372036854775808", pa.array([2**63], uint64)),
         ("decimal", "12.50", pa.array([Decimal("12.50")], pa.decimal128(9, 2))),
@@ -54,6 +57,9 @@ def _values() -> list[tuple[str, str, pa.Array]]:
         ("decimal", "-0.000000001", pa.array([Decimal("-0.000000001")], pa.decimal128(12, 9))),
         ("text", "", pa.array([""])),
         ("text", "阴性", pa.array(["阴性"])),
+        ("text", "27 times x", pa.array(["x" * 27])),
+        ("text", "28 times x", pa.array(["x" * 28])),
+        ("text", "256 times x", pa.array(["x" * 256])),
         ("binary", "", pa.array([b""])),
         ("binary", "ff fe 00, which is not UTF-8", pa.array([b"\xff\xfe\0"])),
         ("date", "1969-12-31", pa.array([-1], pa.int32()).view(pa.date32())),
@@ -69,6 +75,7 @@ def _values() -> list[tuple[str, str, pa.Array]]:
         ("interval", "1 month, -2 days, 3 ns", pa.array([(1, -2, 3)], pa.month_day_nano_interval())),
         ("list", "[]", pa.array([[]], pa.list_(int64))),
         ("list", "[1, null]", pa.array([[1, None]], pa.list_(int64))),
+        ("list", "[null, 29 times]", pa.array([[None] * 29], pa.list_(int64))),
         ("struct", "{a: 1, b: null}", pa.array([(1, None)], _fields(a=int64, b=pa.string()))),
         ("map", "{k: 1}", pa.array([[("k", 1)]], pa.map_(pa.string(), int64))),
         ("dictionary of text", "x", pa.array(["x"]).dictionary_encode()),
@@ -96,7 +103,7 @@ def _chunks() -> list[tuple[list[bytes], int]]:
 
 def _cell(kind: str, value: str, array: pa.Array) -> dict[str, str]:
     encoded, _ = encode(pa.RecordBatch.from_arrays([array], ["c"]))
-    return {"type": kind, "value": value, "hex": encoded[4:].hex()}
+    return {"type": kind, "value": value, "hex": encoded[1:].hex()}
 
 
 def _row(key: bytes, columns: list[tuple[str, str, pa.Array]]) -> dict[str, Any]:

@@ -1,9 +1,9 @@
-/* Chunks: sorted record digests, numbered among equals, under one hash (spec/record.md, "Chunk"). */
+/* Chunks: sorted record digests under one hash (spec/record.md, "Chunk"). */
 #include "kernel.h"
 
 #include <stdlib.h>
 
-enum { AT_ONCE = 16, PREFIX_BYTES = 30, ENTRY_BYTES = DIGEST_BYTES + 4, BUCKET_BITS = 12 };
+enum { AT_ONCE = 16, PREFIX_BYTES = 30, BUCKET_BITS = 12 };
 
 typedef struct {
     uint64_t begins; /* the first eight bytes of a digest, which decide nearly always */
@@ -45,14 +45,9 @@ static uint8_t *write_chunk(const uint8_t *digests, uint32_t count, uint64_t byt
     store64(out + 22, bytes);
     out += PREFIX_BYTES;
     sort(digests, count, sorted);
-    uint32_t occurrence = 0;
     for (uint32_t i = 0; i < count; i++) {
-        int again = i && sorted[i].begins == sorted[i - 1].begins
-                 && memcmp(sorted[i].digest, sorted[i - 1].digest, DIGEST_BYTES) == 0;
-        occurrence = again ? occurrence + 1 : 0;
         memcpy(out, sorted[i].digest, DIGEST_BYTES);
-        store32(out + DIGEST_BYTES, occurrence);
-        out += ENTRY_BYTES;
+        out += DIGEST_BYTES;
     }
     return out;
 }
@@ -62,7 +57,7 @@ static uint8_t *write_chunk(const uint8_t *digests, uint32_t count, uint64_t byt
 int cenotaph_chunks(int level, const uint8_t *digests, const uint32_t *records, const uint64_t *bytes,
                     size_t chunks, uint8_t *hashes) {
     message messages[AT_ONCE];
-    size_t room = (size_t)(PREFIX_BYTES + ENTRY_BYTES * CHUNK_RECORDS + 2 * BLOCK_BYTES) / BLOCK_BYTES * BLOCK_BYTES;
+    size_t room = (size_t)(PREFIX_BYTES + DIGEST_BYTES * CHUNK_RECORDS + 2 * BLOCK_BYTES) / BLOCK_BYTES * BLOCK_BYTES;
     size_t lanes = chunks < AT_ONCE ? chunks : AT_ONCE;
     if (!cenotaph_level(level)) {
         return MALFORMED;

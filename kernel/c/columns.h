@@ -73,7 +73,7 @@ static inline int is_sound(const column *c, int64_t rows) {
         return c->head_bytes == 1 && (values + 7) / 8 <= c->data_bytes;
     case SIGNED:
     case UNSIGNED:
-        return integer && holds(c->data_bytes, values, width);
+        return c->head_bytes == 1 && integer && holds(c->data_bytes, values, width);
     case NUMBERS:
         return width >= 1 && width <= 8 && holds(c->data_bytes, values, width);
     case FIXED:

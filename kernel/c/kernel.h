@@ -24,7 +24,7 @@ enum {
     BITS = 1,      /* a bit a value, lowest first */
     SIGNED = 2,    /* integers of `width` bytes */
     UNSIGNED = 3,
-    NUMBERS = 4,   /* `width` bytes a value that are written in reverse, between `head` and `tail` */
+    NUMBERS = 4,   /* `width` bytes a value that are written in reverse, behind `head` */
     OFFSETS32 = 5, /* bytes from one offset to the next */
     OFFSETS64 = 6,
     FIXED = 7,     /* `width` bytes a value, as they are */
@@ -35,7 +35,6 @@ enum {
 
 typedef struct {
     int32_t how;
-    int32_t tail;           /* a byte after each number, or -1 */
     int64_t width;
     int64_t first;          /* rows of the buffers that come before the batch's */
     const uint8_t *valid;   /* bits, or NULL where nothing is null */
@@ -46,7 +45,7 @@ typedef struct {
     uint64_t cells_bytes;
     const uint8_t *data;
     uint64_t data_bytes;
-    const uint8_t *head;    /* NUMBERS: what precedes a value. Bytes: the tag, and what precedes them within it */
+    const uint8_t *head;    /* NUMBERS: what precedes a value. Else the first head, and of bytes what precedes them behind it */
     uint64_t head_bytes;    /* 1 to MOST_HEAD */
 } column;
 

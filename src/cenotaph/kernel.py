@@ -34,7 +34,7 @@ VARIABLE: Final = "CENOTAPH_KERNEL"
 OFF: Final = "off"
 NOT_EMPTY: Final = 2  # what `fingerprints` says of a value that is neither null nor empty
 OTHER, NUMBER = 1, 2  # what `numbers` says of values
-INTERFACE: Final = 33  # of the kernel that this was written for
+INTERFACE: Final = 21  # of the kernel that this was written for
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class Kernel:
         """Write the digest of each row, and the length of its encoding.
 
         Raises:
-            PermanentStoreError: a row is too long, or a batch is not sound.
+            PermanentStoreError: a value is too long, or a batch is not sound.
         """
         try:
             native.digest(key, columns, rows, digests, lengths, self.level)
@@ -422,7 +422,7 @@ class Index:
         return native.Numbers(*(getattr(self, name) for name in native.Numbers._fields))
 
 
-TOO_LONG: Final = "a record is longer than 4 GiB, which no encoding is defined for"
+TOO_LONG: Final = "a record has a value of 4 GiB or more, which no encoding is defined for"
 
 
 @cache
@@ -467,7 +467,7 @@ def _right(kernel: Kernel) -> bool:
     key, values = bytes(range(64)), [bytes([n]) * (n * 11) for n in range(37)]
     found, lengths = np.empty((len(values), 32), np.uint8), np.empty(len(values), np.int64)
     kernel.digests(key, [cells(pa.array(values, pa.large_binary()))], len(values), found, lengths)
-    rows = (len(value).to_bytes(4, "big") + value for value in values)
+    rows = (b"\xa1" + value for value in values)  # of one cell each (spec/record.md, "Row")
     return found.tobytes() == b"".join(hashlib.sha256(key + row).digest() for row in rows)
 
 
@@ -489,24 +489,25 @@ def nothing() -> Column:
     return native.Column(native.How.NOTHING)
 
 
-def bits(array: pa.Array, tag: int) -> Column:
-    return _column(native.How.BITS, array, head=bytes([tag]))
+def bits(array: pa.Array, false: int) -> Column:
+    """Two heads and nothing behind them: `false`, and the one after it."""
+    return _column(native.How.BITS, array, head=bytes([false]))
 
 
-def integers(array: pa.Array) -> Column:
-    signed = pa.types.is_signed_integer(array.type)
-    return _column(
-        native.How.SIGNED if signed else native.How.UNSIGNED, array, width=array.type.bit_width // 8
-    )
+def integers(array: pa.Array, first: int = 0) -> Column:
+    """Integers, and what is counted in them, in as few bytes as hold each; their heads count from `first`."""
+    unsigned = pa.types.is_unsigned_integer(array.type)
+    how = native.How.UNSIGNED if unsigned else native.How.SIGNED
+    return _column(how, array, width=array.type.bit_width // 8, head=bytes([first]))
 
 
-def numbers(array: pa.Array, head: bytes, tail: int = -1) -> Column:
-    """Values of a fixed width, their highest byte first, between head and tail."""
-    return _column(native.How.NUMBERS, array, width=array.type.bit_width // 8, head=head, tail=tail)
+def numbers(array: pa.Array, head: bytes) -> Column:
+    """Values of a fixed width, their highest byte first, behind a head."""
+    return _column(native.How.NUMBERS, array, width=array.type.bit_width // 8, head=head)
 
 
 def octets(array: pa.Array, head: bytes) -> Column:
-    """Text or bytes: the head's first byte, the length of what follows, the head's other bytes, the value."""
+    """Text or bytes: a head, `head`'s first byte and a count of what follows: its other bytes, the value."""
     types, kind = pa.types, array.type
     if types.is_fixed_size_binary(kind):
         return _column(native.How.FIXED, array, width=kind.byte_width, head=head)
@@ -554,10 +555,10 @@ def taken(indices: pa.Array, entries: pa.LargeBinaryArray) -> Column:
     )
 
 
-def _column(how: native.How, array: pa.Array, *, width: int = 0, head: bytes = b"", tail: int = -1) -> Column:
+def _column(how: native.How, array: pa.Array, *, width: int = 0, head: bytes = b"") -> Column:
     buffers = array.buffers()
     places = buffers[1] if len(buffers) == 3 else None
-    return native.Column(how, array.offset, _bitmap(array), buffers[-1], places, None, width, head, tail)
+    return native.Column(how, array.offset, _bitmap(array), buffers[-1], places, None, width, head)
 
 
 def _bitmap(array: pa.Array) -> pa.Buffer | None:

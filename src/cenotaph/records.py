@@ -208,14 +208,13 @@ class Chunker:
 def chunk_hash(digests: Iterable[bytes], total_bytes: int) -> bytes:
     """Commit to a multiset of record digests and the length of their encodings together.
 
-    Equal digests are told apart by their occurrence, so that neither repeating nor dropping a
-    record leaves the hash as it was.
+    Each digest counts as often as it occurs, so that neither repeating nor dropping a record leaves
+    the hash as it was.
     """
-    whole = b"".join(digests)
-    count = len(whole) // DIGEST_BYTES
+    table = as_digests(b"".join(digests))
     commitment = hashlib.sha256(b"cenotaph/v1 chunk\0")
-    commitment.update(count.to_bytes(4, "big") + total_bytes.to_bytes(8, "big"))
-    commitment.update(_numbered(whole, count))
+    commitment.update(len(table).to_bytes(4, "big") + total_bytes.to_bytes(8, "big"))
+    commitment.update(table[ascending(table)].tobytes())
     return commitment.digest()
 
 
@@ -223,25 +222,23 @@ def encode(batch: pa.RecordBatch) -> tuple[memoryview, Longs]:
     """The canonical encoding of each row: row i is the bytes from offsets[i] to offsets[i + 1].
 
     Raises:
-        PermanentStoreError: a column's type has no encoding, or a row is longer than 4 GiB.
+        PermanentStoreError: a column's type has no encoding, or a value is longer than 4 GiB.
     """
-    rows = batch.num_rows
-    columns = [_cells(column, 0) for column in batch.columns]
-    lengths = np.zeros(rows, dtype=np.int64)
-    for cells in columns:
-        lengths += cells.lengths
-    if rows and int(lengths.max()) > 0xFFFF_FFFF:
-        raise PermanentStoreError(kernel.TOO_LONG)
-    prefix = _fixed(None, _Number(">u4", lengths))
-    joined = _join([prefix, *columns], rows)
+    cells = [_fixed(None, _counted_head(_LIST, batch.num_columns))]
+    for column in batch.columns:
+        cells += _cells(column, 0)
+    joined = _join(cells, batch.num_rows)
     buffer, offsets = joined.buffers()[2], _offsets(joined)
     return memoryview(b"" if buffer is None else buffer)[: offsets[-1]], offsets
 
 
 _GATHERED: Final = 16 * CHUNK_RECORDS  # as many chunks as the kernel hashes side by side
 _TAG: Final = re.compile(r"(?=.{3,255}\Z)[a-z][a-z0-9+.-]*:[\x20-\x7e]+", re.ASCII)
-_NULL, _BOOL, _INT, _DECIMAL, _TEXT, _BINARY, _DATE, _TIMESTAMP, _FLOAT, _LIST, _STRUCT = range(11)
-_STORE: Final = 0x0F
+_NULL, _FALSE, _FLOAT = 0x00, 0x01, 0x03
+_INT, _DATE, _INSTANT, _TIMESTAMP = 0x08, 0x10, 0x18, 0x20  # and one more for each byte beyond one
+_TEXT, _BINARY, _DECIMAL, _LIST, _STRUCT, _STORE = 0x40, 0x60, 0x80, 0xA0, 0xC0, 0xE0  # and a count
+_SHORT, _MOST = 27, 0xFFFF_FFFF  # counts that are added to a head, and all others, which follow it
+_BEYOND: Final = (_SHORT, 0xFF, 0xFFFF)  # in another byte, in two, in four
 _MICROSECONDS: Final = {"s": 1_000_000, "ms": 1_000, "us": 1}
 _NANOSECONDS: Final = {"s": 1_000_000_000, "ms": 1_000_000, "us": 1_000, "ns": 1}
 _PLAIN_DECIMAL_SCALE: Final = 6  # up to here Arrow's own text of a decimal never has an exponent
@@ -252,20 +249,6 @@ def _name(name: str) -> bytes:
     if len(encoded) > 0xFFFF:
         raise ValueError("the name of a store or collection is longer than 65,535 bytes")
     return len(encoded).to_bytes(2, "big") + encoded
-
-
-def _numbered(whole: bytes, count: int) -> bytes:
-    """Digests in ascending order, each with its occurrence among equals."""
-    table = as_digests(whole)
-    table = table[ascending(table)]
-    again = np.zeros(count, dtype=np.int64)
-    again[1:] = (table[1:] == table[:-1]).all(axis=1)
-    so_far = np.cumsum(again)
-    numbered = np.empty((count, DIGEST_BYTES + 4), dtype=np.uint8)
-    numbered[:, :DIGEST_BYTES] = table
-    numbers = (so_far - np.maximum.accumulate(np.where(again, 0, so_far))).astype(">u4")
-    numbered[:, DIGEST_BYTES:] = numbers.view(np.uint8).reshape(count, 4)
-    return numbered.tobytes()
 
 
 # --- Columns for the kernel -------------------------------------------------------------------
@@ -280,13 +263,13 @@ def _column(array: pa.Array) -> kernel.Column:
         return _column(array.storage)
     if types.is_dictionary(kind):
         entries = array.dictionary
-        return kernel.taken(array.indices, _join([_cells(entries, 0)], len(entries)))
+        return kernel.taken(array.indices, _join(_cells(entries, 0), len(entries)))
     if types.is_null(kind):
         return kernel.nothing()
     if types.is_integer(kind):
-        return kernel.integers(array)
+        return kernel.integers(array, _INT)
     if types.is_boolean(kind):
-        return kernel.bits(array, _BOOL)
+        return kernel.bits(array, _FALSE)
     if types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind):
         return kernel.octets(array, bytes([_TEXT]))
     if _is_binary(kind):
@@ -299,33 +282,31 @@ def _number_column(array: pa.Array) -> kernel.Column:
     if types.is_float64(kind):
         return kernel.numbers(array, bytes([_FLOAT]))
     if types.is_date32(kind):
-        return kernel.numbers(array, bytes([_DATE]))
+        return kernel.integers(array, _DATE)
     if types.is_timestamp(kind) and kind.unit == "us":
-        return kernel.numbers(array, bytes([_TIMESTAMP]), kind.tz is not None)
+        return kernel.integers(array, _TIMESTAMP if kind.tz is None else _INSTANT)
     if types.is_float32(kind):
         return kernel.numbers(array, _tagged_head("float32", 4))
     if types.is_float16(kind):
         return kernel.numbers(array, _tagged_head("float16", 2))
     if types.is_duration(kind):
         return kernel.numbers(array, _tagged_head(f"duration[{kind.unit}]", 8))
-    return kernel.cells(_join([_cells(array, 0)], len(array)))
+    return kernel.cells(_join(_cells(array, 0), len(array)))
 
 
 # --- Cells: a column's encoded values ---------------------------------------------------------
 
 
 class _Fixed(NamedTuple):
-    """Pieces of one width: a tag, constants and big-endian numbers side by side. Nulls are one 0."""
+    """Pieces of one width: a head, constants and big-endian numbers side by side. Nulls are one 0."""
 
     parts: tuple[_Part, ...]
     valid: Bools | None
 
 
-class _Cells(NamedTuple):
-    """Encoded values: for each row, the bytes of its pieces one after the other."""
-
-    pieces: list[_Fixed | pa.Array]  # an array is of large_binary, and its nulls are empty
-    lengths: Longs | int
+_Cells: TypeAlias = "list[_Fixed | pa.Array]"
+"""Encoded values: for each row, the bytes of its pieces one after the other. An array is of large_binary, and
+its nulls are empty."""
 
 
 def _cells(array: pa.Array, depth: int) -> _Cells:
@@ -352,7 +333,7 @@ def _cells(array: pa.Array, depth: int) -> _Cells:
 def _scalars(array: pa.Array) -> _Cells:
     kind, types = array.type, pa.types
     if types.is_null(kind):
-        return _fixed(None, _NULL)
+        return [_fixed(None, _NULL)]
     if types.is_integer(kind):
         return _integers(array)
     if types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind):
@@ -360,11 +341,11 @@ def _scalars(array: pa.Array) -> _Cells:
     if _is_binary(kind):
         return _bytes(_BINARY, array)
     if types.is_boolean(kind):
-        return _fixed(_valid(array), _BOOL, _Number(">u1", _numbers(array)))
+        return [_fixed(_valid(array), _Number(">u1", _FALSE + _numbers(array).view(np.uint8)))]
     if types.is_decimal(kind):
         return _bytes(_DECIMAL, _decimal_text(array))
     if types.is_float64(kind):
-        return _fixed(_valid(array), _FLOAT, _Number(">f8", _numbers(array)))
+        return [_fixed(_valid(array), _FLOAT, _Number(">f8", _numbers(array)))]
     if types.is_date(kind):
         return _dates(array)
     if types.is_timestamp(kind):
@@ -394,8 +375,8 @@ def _store_scalars(array: pa.Array) -> _Cells:
 def _integers(array: pa.Array) -> _Cells:
     numbers = _numbers(array)
     if numbers.dtype != np.uint64:
-        return _fixed(_valid(array), _INT, _Number(">i8", numbers))
-    cells = _fixed(_valid(array), _INT, _Number(">i8", numbers.view(np.int64)))
+        return _shortest(_INT, numbers, _valid(array))
+    cells = _shortest(_INT, numbers.view(np.int64), _valid(array))
     too_large = numbers > np.uint64(2**63 - 1)
     return _where(too_large, lambda: _bytes(_DECIMAL, array.cast(pa.string())), cells)
 
@@ -403,27 +384,28 @@ def _integers(array: pa.Array) -> _Cells:
 def _dates(array: pa.Array) -> _Cells:
     valid = _valid(array)
     if array.type.bit_width == 32:
-        return _fixed(valid, _DATE, _Number(">i4", _numbers(array.cast(pa.int32()))))
+        return _shortest(_DATE, _numbers(array.cast(pa.int32())), valid)
     milliseconds = _numbers(array.cast(pa.int64()))
     days, rest = np.divmod(milliseconds, 86_400_000)
     odd = (rest != 0) | (days != days.astype(np.int32))
-    cells = _fixed(valid, _DATE, _Number(">i4", days.astype(np.int32)))
+    cells = _shortest(_DATE, days.astype(np.int32), valid)
     return _where(odd, lambda: _tagged_parts("date64", valid, _Number(">i8", milliseconds)), cells)
 
 
 def _timestamps(array: pa.Array) -> _Cells:
     """Microseconds where a value is a whole number of them that fits; else its own unit, tagged."""
     unit, zoned = array.type.unit, bytes([array.type.tz is not None])
+    first = _TIMESTAMP if array.type.tz is None else _INSTANT
     ticks, valid = _numbers(array.cast(pa.int64())), _valid(array)
     if unit == "us":
-        return _fixed(valid, _TIMESTAMP, _Number(">i8", ticks), zoned)
+        return _shortest(first, ticks, valid)
     if unit == "ns":
         microseconds, rest = np.divmod(ticks, 1_000)
         odd = rest != 0
     else:
         microseconds = ticks * _MICROSECONDS[unit]
         odd = microseconds // _MICROSECONDS[unit] != ticks
-    cells = _fixed(valid, _TIMESTAMP, _Number(">i8", microseconds), zoned)
+    cells = _shortest(first, microseconds, valid)
     return _where(
         odd, lambda: _tagged_parts(f"timestamp[{unit}]", valid, _Number(">i8", ticks), zoned), cells
     )
@@ -437,29 +419,25 @@ def _intervals(array: pa.Array) -> Iterator[_Number]:
         yield _Number(wide, parts[name])
 
 
-def _bytes(tag: int, array: pa.Array) -> _Cells:
+def _bytes(first: int, array: pa.Array) -> _Cells:
     values = array.cast(pa.large_binary())
-    lengths = _numbers(pc.binary_length(values))
-    header = _fixed(_valid(array), tag, _Number(">u4", lengths))
-    return _Cells([*header.pieces, values], header.lengths + lengths)
+    return [_counted(first, _numbers(pc.binary_length(values)), _valid(array)), values]
 
 
 def _tagged(tag: str, storage: pa.Array) -> _Cells:
-    values, name = storage.cast(pa.large_binary()), _tag_name(tag)
-    lengths = _numbers(pc.binary_length(values))
-    header = _fixed(_valid(storage), _STORE, _Number(">u4", lengths + len(name)), name)
-    return _Cells([*header.pieces, values], header.lengths + lengths)
+    name = pa.scalar(_tag_name(tag), pa.large_binary())
+    return _bytes(
+        _STORE, pc.binary_join_element_wise(name, storage.cast(pa.large_binary()), _NOTHING)
+    )  # null where a value is
 
 
 def _tagged_parts(tag: str, valid: Bools | None, *parts: _Part) -> _Cells:
-    name = _tag_name(tag)
-    size = sum(map(_width, (name, *parts)))
-    return _fixed(valid, _STORE, size.to_bytes(4, "big"), name, *parts)
+    return [_fixed(valid, _tagged_head(tag, sum(map(_width, parts))), *parts)]
 
 
 def _tagged_head(tag: str, size: int) -> bytes:
     name = _tag_name(tag)
-    return bytes([_STORE]) + (len(name) + size).to_bytes(4, "big") + name
+    return _counted_head(_STORE, len(name) + size) + name
 
 
 def _tag_name(tag: str) -> bytes:
@@ -492,9 +470,10 @@ def _list(array: pa.Array, depth: int) -> _Cells:
         items, bounds = _viewed(array, valid, depth)
     else:
         values, bounds = _listed(array)
-        items = _join([_cells(values, depth + 1)], len(values))
-    header = _fixed(valid, _LIST, _Number(">u4", np.diff(bounds)))
-    return _with_payload(header, _offsets(items)[bounds], items.buffers()[2], valid)
+        items = _join(_cells(values, depth + 1), len(values))
+    counts = np.diff(bounds)
+    header = _counted(_LIST, counts if valid is None else np.where(valid, counts, 0), valid)
+    return [header, _payload(_offsets(items)[bounds], items.buffers()[2], valid)]
 
 
 def _listed(array: pa.Array) -> tuple[pa.Array, Longs]:
@@ -525,30 +504,29 @@ def _viewed(array: pa.Array, valid: Bools | None, depth: int) -> tuple[pa.Array,
 def _reached(values: pa.Array, index: Longs, depth: int) -> pa.Array:
     """The cells of the values at these places. Cells are taken, since not every Arrow type can be."""
     first, last = (int(index.min()), int(index.max()) + 1) if len(index) else (0, 0)
-    cells = _join([_cells(values.slice(first, last - first), depth + 1)], last - first)
+    cells = _join(_cells(values.slice(first, last - first), depth + 1), last - first)
     return cells.take(pa.array(index - first))
 
 
 def _struct(array: pa.Array, depth: int) -> _Cells:
-    fields = [_cells(array.field(i), depth + 1) for i in range(array.type.num_fields)]
-    header = _fixed(_valid(array), _STRUCT, len(fields).to_bytes(4, "big"))
+    fields = array.type.num_fields
+    header = _fixed(_valid(array), _counted_head(_STRUCT, fields))
     if not fields:
-        return header
-    joined = _join(fields, len(array))
-    return _with_payload(header, _offsets(joined), joined.buffers()[2], _valid(array))
+        return [header]
+    joined = _join([piece for i in range(fields) for piece in _cells(array.field(i), depth + 1)], len(array))
+    return [header, _payload(_offsets(joined), joined.buffers()[2], _valid(array))]
 
 
-def _with_payload(header: _Cells, ends: Longs, data: pa.Buffer, valid: Bools | None) -> _Cells:
+def _payload(ends: Longs, data: pa.Buffer, valid: Bools | None) -> pa.LargeBinaryArray:
     """Payloads that lie one after the other in `data`; what lies under a null is left out."""
     lengths = np.diff(ends)
     bitmap = None
     if valid is not None:
         lengths = np.where(valid, lengths, 0)
         bitmap = pa.py_buffer(np.packbits(valid, bitorder="little"))
-    payload = pa.LargeBinaryArray.from_buffers(
+    return pa.LargeBinaryArray.from_buffers(
         pa.large_binary(), len(lengths), [bitmap, pa.py_buffer(ends), data]
     )
-    return _Cells([*header.pieces, payload], header.lengths + lengths)
 
 
 def _union(array: pa.Array, depth: int) -> _Cells:
@@ -558,27 +536,22 @@ def _union(array: pa.Array, depth: int) -> _Cells:
         parts.append(_reached(child, places, depth))
         index[rows] = base + np.arange(len(rows))
         base += len(rows)
-    return _taken(pa.concat_arrays(parts), index) if parts else _fixed(None, _NULL)
+    return [pa.concat_arrays(parts).take(pa.array(index)) if parts else _fixed(None, _NULL)]
 
 
 def _dictionary(array: pa.Array, depth: int) -> _Cells:
-    entries = _join([_cells(array.dictionary, depth + 1)], len(array.dictionary))
+    entries = _join(_cells(array.dictionary, depth + 1), len(array.dictionary))
     with_null = pa.concat_arrays([entries, pa.array([b"\0"], pa.large_binary())])
-    return _taken(with_null, _numbers(pc.fill_null(array.indices.cast(pa.int64()), len(entries))))
-
-
-def _taken(cells: pa.Array, index: Longs) -> _Cells:
-    taken = cells.take(pa.array(index))
-    return _Cells([taken], _numbers(pc.binary_length(taken)))
+    indices = _numbers(pc.fill_null(array.indices.cast(pa.int64()), len(entries)))
+    return [with_null.take(pa.array(indices))]
 
 
 def _where(chosen: Bools, these: Callable[[], _Cells], those: _Cells) -> _Cells:
     """The rare cells where chosen, the common ones elsewhere; the rare are made only if needed."""
     if not chosen.any():
         return those
-    rows, rare = len(chosen), these()
-    mixed = pc.if_else(pa.array(chosen), _join([rare], rows), _join([those], rows))
-    return _Cells([mixed], np.where(chosen, rare.lengths, those.lengths))
+    rows = len(chosen)
+    return [pc.if_else(pa.array(chosen), _join(these(), rows), _join(those, rows))]
 
 
 # --- Arrow and numpy --------------------------------------------------------------------------
@@ -630,24 +603,60 @@ def _width(part: _Part) -> int:
     return 1 if isinstance(part, int) else len(part)
 
 
-def _fixed(valid: Bools | None, *parts: _Part) -> _Cells:
+def _fixed(valid: Bools | None, *parts: _Part) -> _Fixed:
     """Cells of one width, but for nulls, which are the single byte 0."""
-    width = sum(map(_width, parts))
-    return _Cells([_Fixed(parts, valid)], width if valid is None else np.where(valid, width, 1))
+    return _Fixed(parts, valid)
 
 
-def _join(columns: Sequence[_Cells], rows: int) -> pa.Array:
+def _shortest(first: int, numbers: npt.NDArray[Any], valid: Bools | None) -> _Cells:
+    """Numbers in as few bytes as hold them, behind a head that says how many."""
+    wide = numbers.astype(np.int64)
+    magnitudes = wide ^ (wide >> 63)
+    more = np.zeros(len(wide), np.uint8)
+    for bits in range(7, 63, 8):
+        more += magnitudes >> bits != 0
+    payload = wide.view(np.uint64) << (8 * (7 - more)).astype(np.uint64)
+    parts = _Number(">u1", first + more), _Number(">u8", payload)
+    return [_ragged(parts, 2 + more.astype(np.int64), valid)]
+
+
+def _counted(first: int, counts: Longs, valid: Bools | None) -> _Fixed | pa.Array:
+    """Heads that say how much follows: with the count in them, or behind them in as few bytes as hold it.
+
+    Raises: PermanentStoreError for what no count is defined for.
+    """
+    most = int(counts.max(initial=0))
+    if most > _MOST:
+        raise PermanentStoreError(kernel.TOO_LONG)
+    if most <= _SHORT:
+        return _fixed(valid, _Number(">u1", first + counts))
+    step = np.searchsorted(_BEYOND, counts)  # 0: within the head
+    heads = first + np.where(step, _SHORT + step, counts)
+    behind = np.array([0, 1, 2, 4])[step]
+    payload = counts.astype(np.uint64) << (8 * (4 - behind)).astype(np.uint64)
+    return _ragged((_Number(">u1", heads), _Number(">u4", payload)), 1 + behind, valid)
+
+
+def _counted_head(first: int, count: int) -> bytes:
+    """One such head."""
+    if count <= _SHORT:
+        return bytes([first + count])
+    step = int(np.searchsorted(_BEYOND, count))
+    return bytes([first + _SHORT + step]) + count.to_bytes((0, 1, 2, 4)[step], "big")
+
+
+def _join(pieces: _Cells, rows: int) -> pa.Array:
     """One array whose values are the cells of each row, one after the other."""
-    pieces = _written([piece for cells in columns for piece in cells.pieces], rows)
-    if len(pieces) == 1 and not pieces[0].null_count and not pieces[0].offset:
-        return pieces[0]
-    return pc.binary_join_element_wise(*pieces, _NOTHING, null_handling="replace", null_replacement="")
+    written = _written(pieces, rows)
+    if len(written) == 1 and not written[0].null_count and not written[0].offset:
+        return written[0]
+    return pc.binary_join_element_wise(*written, _NOTHING, null_handling="replace", null_replacement="")
 
 
 _NOTHING: Final = pa.scalar(b"", pa.large_binary())
 
 
-def _written(pieces: Sequence[_Fixed | pa.Array], rows: int) -> list[pa.Array]:
+def _written(pieces: _Cells, rows: int) -> list[pa.Array]:
     """All pieces as arrays; neighbours of fixed width become one, since a join costs by the piece."""
     written: list[pa.Array] = []
     waiting: list[_Part] = []
@@ -664,18 +673,29 @@ def _written(pieces: Sequence[_Fixed | pa.Array], rows: int) -> list[pa.Array]:
 
 def _write(piece: _Fixed, rows: int) -> pa.Array:
     width, valid = sum(map(_width, piece.parts)), piece.valid
+    if valid is not None and width > 1:
+        return _ragged(piece.parts, np.full(rows, width), valid)
     data = _matrix(piece.parts, rows, width)
-    if valid is None:
-        offsets = np.arange(0, (rows + 1) * width, width, dtype=np.int64)
-    else:
+    if valid is not None:
+        data[~valid] = _NULL
+    return _large_binary(np.arange(0, (rows + 1) * width, width, dtype=np.int64), data)
+
+
+def _ragged(parts: Sequence[_Part], lengths: Longs, valid: Bools | None) -> pa.Array:
+    """Of each row so many bytes of its parts, but of nulls the single byte 0."""
+    rows, width = len(lengths), sum(map(_width, parts))
+    data = _matrix(parts, rows, width)
+    if valid is not None:
         data[~valid, 0] = _NULL
-        keep = np.repeat(valid[:, np.newaxis], width, axis=1)
-        keep[:, 0] = True
-        data = data[keep]
-        offsets = np.zeros(rows + 1, dtype=np.int64)
-        np.cumsum(np.where(valid, width, 1), out=offsets[1:])
+        lengths = np.where(valid, lengths, 1)
+    offsets = np.zeros(rows + 1, dtype=np.int64)
+    np.cumsum(lengths, out=offsets[1:])
+    return _large_binary(offsets, data[np.arange(width) < lengths[:, np.newaxis]])
+
+
+def _large_binary(offsets: Longs, data: npt.NDArray[np.uint8]) -> pa.LargeBinaryArray:
     buffers = [None, pa.py_buffer(offsets), pa.py_buffer(data)]
-    return pa.LargeBinaryArray.from_buffers(pa.large_binary(), rows, buffers)
+    return pa.LargeBinaryArray.from_buffers(pa.large_binary(), len(offsets) - 1, buffers)
 
 
 def _matrix(parts: Iterable[_Part], rows: int, width: int) -> npt.NDArray[np.uint8]:

@@ -66,7 +66,7 @@ __all__ = [
 Buffer: TypeAlias = Any  # collections.abc.Buffer from Python 3.12 on
 
 CHUNK_RECORDS: Final = 4096
-INTERFACE: Final = 33  # counts up when a caller that was not changed would go wrong
+INTERFACE: Final = 21  # counts up when a caller that was not changed would go wrong
 KEY_BYTES: Final = 64
 DIGEST_BYTES: Final = 32
 FORM_BYTES: Final = 34
@@ -95,8 +95,8 @@ class How(IntEnum):
     BITS = 1
     SIGNED = 2
     UNSIGNED = 3
-    NUMBERS = 4  # `width` bytes, written in reverse between `head` and `tail`
-    OFFSETS32 = 5  # bytes: the first byte of `head` is the tag, the others precede them within their length
+    NUMBERS = 4  # `width` bytes, written in reverse behind `head`
+    OFFSETS32 = 5  # bytes: their heads count from the first byte of `head`, and the others precede them
     OFFSETS64 = 6
     FIXED = 7
     CELLS = 8  # encoded already; `places` are int64 offsets
@@ -114,7 +114,6 @@ class Column(NamedTuple):
     cells: Buffer | None = None
     width: int = 0  # bytes
     head: bytes = b""
-    tail: int = -1
 
 
 class Attribute(NamedTuple):
@@ -147,7 +146,7 @@ class MalformedError(ValueError):
 
 
 class TooLongError(ValueError):
-    """A row's encoding is longer than 4 GiB."""
+    """A value has 4 GiB or more."""
 
 
 def levels() -> tuple[Level, ...]:
@@ -803,7 +802,7 @@ def _fields(octets: Buffer, places: Buffer, lengths: Buffer) -> tuple[Any, Any, 
 
 
 def _fill(into: Any, column: Column, held: list[Any]) -> None:
-    into.how, into.first, into.width, into.tail = column.how, column.first, column.width, column.tail
+    into.how, into.first, into.width = column.how, column.first, column.width
     for name in ("valid", "data", "places", "cells", "head"):
         given = getattr(column, name)
         if given is None:
