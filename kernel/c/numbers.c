@@ -319,9 +319,10 @@ static int64_t row(finder *f, int64_t at, int step) {
 
 /* --- written in binary */
 
-/* Ask for the first number of this value: with zeros before it, there may be several. */
-static void ask_value(finder *f, uint64_t value, int64_t start, int64_t length, int encoding) {
+/* How many digits a number of this value may have: a bit for each. */
+static uint32_t likely_lengths(const finder *f, uint64_t value) {
     const numbers *s = f->sought;
+    uint32_t likely = 0;
     for (uint32_t lengths = s->plain; lengths; lengths &= lengths - 1) {
         int n = __builtin_ctz(lengths);
         if (value >= f->powers[n] || (value < f->powers[n - 1] && !(s->padded >> n & 1))) {
@@ -333,7 +334,15 @@ static void ask_value(finder *f, uint64_t value, int64_t start, int64_t length, 
                 continue;
             }
         }
-        ask(f, f->powers[n] + value, start, length, encoding);
+        likely |= (uint32_t)1 << n;
+    }
+    return likely;
+}
+
+/* Ask for the first number of this value: with zeros before it, there may be several. */
+static void ask_value(finder *f, uint64_t value, int64_t start, int64_t length, int encoding) {
+    for (uint32_t lengths = likely_lengths(f, value); lengths; lengths &= lengths - 1) {
+        ask(f, f->powers[__builtin_ctz(lengths)] + value, start, length, encoding);
     }
 }
 
@@ -503,6 +512,18 @@ static void numeric(finder *f, int64_t start, int header, int count, int big, in
     }
 }
 
+/* Whether a word of bytes, and so many more as a form has, are all the same, as spaces are behind a text, and make none of the
+ * numbers. */
+static int is_barren(const finder *f, int64_t at) {
+    enum { LONGEST_FORM = 10 };
+    const uint8_t *data = f->data + at;
+    if (f->size - at < WORD_BYTES + LONGEST_FORM || memcmp(data, data + 1, WORD_BYTES + LONGEST_FORM - 1)) {
+        return 0;
+    }
+    uint64_t group = data[0] * (uint64_t)257, four = group * 1000100010001;
+    return !likely_lengths(f, four) && !likely_lengths(f, 10000 * four) && !likely_lengths(f, 10000 * four + group);
+}
+
 static void numerics(finder *f, const uint64_t masks[RANGES][STRIP_WORDS], int word, int64_t at) {
     const uint64_t *zero = masks[ZERO] + word, *small = masks[SMALL] + word;
     uint64_t odd = ahead(small, 3) & ahead(small, 5) & ahead(small, 7), even = ahead(small, 2) & ahead(small, 4) & ahead(small, 6);
@@ -510,6 +531,9 @@ static void numerics(finder *f, const uint64_t masks[RANGES][STRIP_WORDS], int w
     uint64_t little = odd & ahead(small, 1) & some, big = even & small[0] & some;
     uint64_t headed = masks[WEIGHT][word] & ahead(masks[HEADER] + word, 1) & odd;
     uint64_t bare = ~some & even & ~(ahead(zero, 2) & ahead(zero, 3));
+    if ((little | big) && is_barren(f, at)) {
+        return;
+    }
     while (little) {
         int64_t start = at + next_bit(&little);
         numeric(f, start, 0, 4, 0, -1);

@@ -182,3 +182,12 @@ def test_hashes_are_put_in_order_where_their_upper_bits_are_alike(count: int) ->
 
     assert order.tolist() == np.argsort(hashed).tolist()
     assert ordered.tolist() == sorted(hashed.tolist())
+
+
+@pytest.mark.parametrize("by", BY[1:], ids=NAMED[1:])
+@pytest.mark.parametrize("value", ["8224822482248224", "110105194912310021"])
+def test_bytes_that_are_all_the_same_may_be_digits_of_postgres(by: Any, value: str) -> None:
+    """Two spaces are 8224: a row of them is a number, where that is sought."""
+    what = made([value], postgres=True)
+    for data in (b" " * 300, b"x" + b" " * 200 + b"x", b" " * 73, b"\n" * 200):
+        assert rows(search(what, data, len(data), 0, by)) == rows(search(what, data, len(data), 0, None))
