@@ -143,9 +143,18 @@ static void hash_group(int level, const uint32_t start[8], const message *const 
 void sha256_many(int level, const uint32_t start[8], message *messages, size_t count) {
     for (size_t done = 0; done < count; done += SORTED_AT_ONCE) {
         const message *sorted[SORTED_AT_ONCE];
-        uint32_t places[MOST_BLOCKS + 2] = {0};
+        uint32_t places[MOST_BLOCKS + 2];
         size_t some = count - done < SORTED_AT_ONCE ? count - done : SORTED_AT_ONCE;
-        int longer = 0;
+        int longer = 0, alike = 1;
+        for (size_t i = 0; i < some; i++) {
+            sorted[i] = &messages[done + i];
+            alike &= sorted[i]->blocks == messages[done].blocks;
+        }
+        if (alike) { /* nearly always: rows of one table */
+            hash_group(level, start, sorted, some);
+            continue;
+        }
+        memset(places, 0, sizeof places);
         for (size_t i = 0; i < some; i++) {
             uint64_t blocks = messages[done + i].blocks;
             longer |= blocks > MOST_BLOCKS;
