@@ -18,8 +18,9 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cenotaph.residue import volume
 from cenotaph.residue.needles import NeedleBuilder, Needles
-from cenotaph.residue.scan import Limits, Scanner, scan
+from cenotaph.residue.scan import SPLIT, Limits, Scanner, scan
 from cenotaph.residue.shapes import IDENTITY, MOBILE, Together
 from cenotaph.residue.volume import LIMITS, PIECE, STEP, Searched, _Source, search
 from cenotaph.volume.model import Map, Place
@@ -409,3 +410,28 @@ def test_what_a_decoder_looks_back_at_is_read_from_the_device_once() -> None:
             source.read(64)
 
     assert device.reads == device.size
+
+
+@pytest.mark.parametrize("size", [100, SPLIT, SPLIT + 100])
+def test_memory_that_was_fed_may_be_used_again(size: int) -> None:
+    """The next piece of a volume is read into memory of one before it: nothing is looked at there again."""
+    values = identities(9, 2)
+    data = b"x" * (size - 18 - 9) + values[0].encode() + values[1].encode()[:9]
+    rest = values[1].encode()[9:].ljust(size, b"y")
+    room = bytearray(data)
+    scanner = Scanner(needles(values), NOTHING_KEPT, io.BytesIO(data + rest))
+    for piece in (data, rest):
+        room[:] = piece
+        scanner.feed(memoryview(room))
+        room[:] = b"z" * size
+    assert sorted(hit.offset for hit in scanner.finish().hits) == [size - 27, size - 9]
+
+
+@pytest.mark.parametrize("block", [1024, 4096, 12288, 1 << 19])
+def test_blocks_of_zeros_say_which_pieces_are_zeros(block: int) -> None:
+    """As far as whole blocks make whole pieces of them; what is behind is left to the search."""
+    data = bytearray(3 * SPLIT + 5000)
+    data[SPLIT + 77] = 1
+    zero, blank = volume._blank(memoryview(data), block)
+    assert zero == len(data) - min(block, SPLIT * 2)
+    assert blank == ([] if SPLIT % block else [True, False, True])
