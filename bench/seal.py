@@ -1,11 +1,11 @@
 """How fast are Parquet files sealed, beside decoding them alone, and beside others who hash rows?
 
 Makes a part of a city's batch (`cenotaph.testing.city_batch`: zstd, row groups of a million) and measures, in
-two processes or threads each: decoding alone; rows digested and cut into chunks; partitions sealed while
-everybody in them is new, and again when the worker knows them, which is how it is in all but the first of a
-large batch; the whole stage. Peers that give a digest a row, and no order, count or tree: polars with
-polars-hash, DuckDB. Prints records a second, as a share of decoding too, and processor time, but for the
-stage's, whose processes are a server's. Best of five.
+two processes or threads each: decoding alone, by pyarrow and by the kernel; rows digested and cut into
+chunks; partitions sealed while everybody in them is new, and again when the worker knows them, which is how
+it is in all but the first of a large batch; the whole stage. Peers that give a digest a row, and no order,
+count or tree: polars with polars-hash, DuckDB. Prints records a second, as a share of decoding too, and
+processor time, but for the stage's, whose processes are a server's. Best of five.
 
     python bench/seal.py [RECORDS [RESIDENTS]]      # default: 8,000,000 of 7,500,000 residents
     python -m pip install polars polars-hash duckdb # the peers; what is missing is said and left out
@@ -36,6 +36,7 @@ from cenotaph.records import Chunker, Digester
 from cenotaph.scope import EVERYTHING
 from cenotaph.sealing import PART, SealTask, Target, seal_partition
 from cenotaph.stores import open_reader
+from cenotaph.stores.files.tables import columnar
 from cenotaph.testing.city_batch import Residents, write_app
 from small_case import SmallCase
 
@@ -140,6 +141,7 @@ def ours(folder: Path, team: Team) -> dict[str, Callable[[], object]]:
 
     return {
         "decoded": lambda: team.each(decode, files),
+        "decoded by the kernel": lambda: team.each(decode_pages, files),
         "digested, cut into chunks": lambda: team.each(digest, files),
         "partitions sealed, all people new": sealed_anew,
         "partitions sealed, all known": sealed,
@@ -152,11 +154,18 @@ def decode(path: Path) -> None:
         pass
 
 
+def decode_pages(path: Path) -> None:
+    with path.open("rb") as stream:
+        for _ in columnar("parquet", stream):
+            pass
+
+
 def digest(path: Path) -> None:
     digester, chunker = Digester(bytes(64)), Chunker()
-    for batch in pq.ParquetFile(path).iter_batches(use_threads=False):
-        digester.write(batch, *chunker.room(batch.num_rows))
-        chunker.filled(batch.num_rows)
+    with path.open("rb") as stream:
+        for batch in columnar("parquet", stream):
+            digester.write(batch, *chunker.room(batch.num_rows))
+            chunker.filled(batch.num_rows)
     chunker.finish()
 
 
