@@ -3,35 +3,38 @@
 
 #include <stdlib.h>
 
-enum { AT_ONCE = 16, PREFIX_BYTES = 30, BUCKET_BITS = 12 };
+enum { AT_ONCE = 16, PREFIX_BYTES = 30, BUCKET_BITS = 12, NUMBER_BITS = 12 };
 
-typedef struct {
-    uint64_t begins; /* the first eight bytes of a digest, which decide nearly always */
-    const uint8_t *digest;
-} item;
+/* A digest's first bits, which decide nearly always, and behind them its number in the chunk. */
+typedef uint64_t item;
 
-static inline int comes_before(const item *a, const item *b) {
-    return a->begins != b->begins ? a->begins < b->begins : memcmp(a->digest + 8, b->digest + 8, DIGEST_BYTES - 8) < 0;
+static inline int comes_before(const uint8_t *digests, item a, item b) {
+    if (__builtin_expect((a ^ b) >> NUMBER_BITS != 0, 1)) {
+        return a < b;
+    }
+    uint64_t first = a % CHUNK_RECORDS, second = b % CHUNK_RECORDS;
+    return memcmp(digests + DIGEST_BYTES * first, digests + DIGEST_BYTES * second, DIGEST_BYTES) < 0;
 }
 
 /* By the first bits into buckets, and then by insertion. Digests are spread evenly, so nothing moves far;
  * where they are not, a chunk is short enough for it all the same. */
 static void sort(const uint8_t *digests, uint32_t count, item *sorted) {
+    item given[CHUNK_RECORDS];
     uint32_t places[(1 << BUCKET_BITS) + 1] = {0};
     for (uint32_t i = 0; i < count; i++) {
-        places[(__builtin_bswap64(load64(digests + DIGEST_BYTES * i)) >> (64 - BUCKET_BITS)) + 1]++;
+        given[i] = __builtin_bswap64(load64(digests + DIGEST_BYTES * i)) >> NUMBER_BITS << NUMBER_BITS | i;
+        places[(given[i] >> (64 - BUCKET_BITS)) + 1]++;
     }
     for (uint32_t i = 1; i < 1 << BUCKET_BITS; i++) {
         places[i] += places[i - 1];
     }
     for (uint32_t i = 0; i < count; i++) {
-        uint64_t begins = __builtin_bswap64(load64(digests + DIGEST_BYTES * i));
-        sorted[places[begins >> (64 - BUCKET_BITS)]++] = (item){begins, digests + DIGEST_BYTES * i};
+        sorted[places[given[i] >> (64 - BUCKET_BITS)]++] = given[i];
     }
     for (uint32_t i = 1; i < count; i++) {
         item moved = sorted[i];
         uint32_t j = i;
-        for (; j && comes_before(&moved, &sorted[j - 1]); j--) {
+        for (; j && comes_before(digests, moved, sorted[j - 1]); j--) {
             sorted[j] = sorted[j - 1];
         }
         sorted[j] = moved;
@@ -46,7 +49,7 @@ static uint8_t *write_chunk(const uint8_t *digests, uint32_t count, uint64_t byt
     out += PREFIX_BYTES;
     sort(digests, count, sorted);
     for (uint32_t i = 0; i < count; i++) {
-        memcpy(out, sorted[i].digest, DIGEST_BYTES);
+        memcpy(out, digests + DIGEST_BYTES * (sorted[i] % CHUNK_RECORDS), DIGEST_BYTES);
         out += DIGEST_BYTES;
     }
     return out;
