@@ -34,7 +34,7 @@ VARIABLE: Final = "CENOTAPH_KERNEL"
 OFF: Final = "off"
 NOT_EMPTY: Final = 2  # what `fingerprints` says of a value that is neither null nor empty
 OTHER, NUMBER = 1, 2  # what `numbers` says of values
-INTERFACE: Final = 34  # of the kernel that this was written for
+INTERFACE: Final = 11  # of the kernel that this was written for
 
 
 @dataclass(frozen=True, slots=True)
