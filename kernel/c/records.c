@@ -131,30 +131,7 @@ static inline __attribute__((always_inline)) uint8_t *put_cell(const column *c, 
 }
 
 /* For the few rows that are written one by one. */
-static uint8_t *put_any(const column *c, uint64_t row, uint8_t *out, rest *r) {
-    switch (c->how) {
-    case BITS:
-        return put_cell(c, BITS, row, out, r);
-    case SIGNED:
-        return put_cell(c, SIGNED, row, out, r);
-    case UNSIGNED:
-        return put_cell(c, UNSIGNED, row, out, r);
-    case NUMBERS:
-        return put_cell(c, NUMBERS, row, out, r);
-    case OFFSETS32:
-        return put_cell(c, OFFSETS32, row, out, r);
-    case OFFSETS64:
-        return put_cell(c, OFFSETS64, row, out, r);
-    case FIXED:
-        return put_cell(c, FIXED, row, out, r);
-    case CELLS:
-        return put_cell(c, CELLS, row, out, r);
-    case INDEXES:
-        return put_cell(c, INDEXES, row, out, r);
-    default:
-        return put_cell(c, NOTHING, row, out, r);
-    }
-}
+static uint8_t *put_any(const column *c, uint64_t row, uint8_t *out, rest *r) { return put_cell(c, c->how, row, out, r); }
 
 static inline void put_raw(const rest *r, uint8_t *out) {
     if (r->raw_bytes <= SHORT_COPY && r->readable >= SHORT_COPY && r->raw_bytes) {

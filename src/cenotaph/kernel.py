@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, Final, TypeAlias
@@ -152,24 +152,16 @@ class Kernel:
     def candidates(self, walk: Walk, octets: npt.NDArray[np.uint8], core: int) -> npt.NDArray[np.int64]:
         """Where forms may begin before `core`, shifted by 16 bits, and how long they are; in no order, and
         some several times."""
-        room, classes = _CANDIDATES, [native.Windows(*windows) for windows in walk.classes]
-        while True:
-            places = np.empty(room, np.int64)
-            count = native.candidates(
-                walk.bits,
-                walk.marks,
-                walk.shift,
-                walk.secrets.multipliers,
-                classes,
-                octets,
-                0,
-                core,
-                places,
-                self.level,
+        classes = [native.Windows(*windows) for windows in walk.classes]
+        multipliers = walk.secrets.multipliers
+
+        def find(places: npt.NDArray[Any]) -> int:
+            return native.candidates(
+                walk.bits, walk.marks, walk.shift, multipliers, classes, octets, 0, core, places, self.level
             )
-            if count <= room:
-                return places[:count]
-            room = count
+
+        (places,) = _with_room(find, np.int64, room=_CANDIDATES)
+        return places
 
     def names(
         self,
@@ -198,35 +190,30 @@ class Kernel:
         self, octets: npt.NDArray[np.uint8], lead: int, core: int
     ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """Where values in hexadecimal digits (`cenotaph.residue.hexadecimal`) begin and end, in order."""
-        room = _MAGICS
-        while True:
-            starts, ends = np.empty(room, np.int64), np.empty(room, np.int64)
-            count = native.find_spelled(octets, lead, core, starts, ends, self.level)
-            if count <= room:
-                return starts[:count], ends[:count]
-            room = count
+        starts, ends = _with_room(
+            lambda begin, end: native.find_spelled(octets, lead, core, begin, end, self.level),
+            np.int64,
+            np.int64,
+        )
+        return starts, ends
 
     def find_magics(
         self, octets: npt.NDArray[np.uint8], core: int, magics: Sequence[bytes]
     ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8]]:
         """Where below `core` one of these magics begins, and which, in order."""
-        room = _MAGICS
-        while True:
-            places, which = np.empty(room, np.int64), np.empty(room, np.uint8)
-            count = native.find_magics(octets, core, magics, places, which, self.level)
-            if count <= room:
-                return places[:count], which[:count]
-            room = count
+        places, which = _with_room(
+            lambda at, which: native.find_magics(octets, core, magics, at, which, self.level),
+            np.int64,
+            np.uint8,
+        )
+        return places, which
 
     def find_words(self, words: npt.NDArray[Any], mask: int, value: int) -> npt.NDArray[np.int64]:
         """The ordinals of the words, of 4 or 8 bytes, that have this value under a mask."""
-        room = _MAGICS
-        while True:
-            ordinals = np.empty(room, np.int64)
-            count = native.find_words(words, words.itemsize, mask, value, ordinals, self.level)
-            if count <= room:
-                return ordinals[:count]
-            room = count
+        (ordinals,) = _with_room(
+            lambda into: native.find_words(words, words.itemsize, mask, value, into, self.level), np.int64
+        )
+        return ordinals
 
     def full(self, octets: npt.NDArray[np.uint8], tile: int) -> npt.NDArray[np.bool_]:
         """Which whole tiles of so many bytes, a multiple of 64, are not all zeros."""
@@ -368,6 +355,17 @@ class PageRows:
 _CANDIDATES: Final = 1 << 16
 _MAGICS: Final = 1 << 12  # of them there is room for at first
 _SHORTEST_ROW: Final = 7  # bytes, with its message's head
+
+
+def _with_room(find: Callable[..., int], *kinds: type[Any], room: int = _MAGICS) -> list[npt.NDArray[Any]]:
+    """What a search writes into arrays of these kinds: asked again, with room for all, where it says that it
+    found more than there was room for."""
+    while True:
+        columns = [np.empty(room, kind) for kind in kinds]
+        count = find(*columns)
+        if count <= room:
+            return [column[:count] for column in columns]
+        room = count
 
 
 @dataclass(frozen=True, slots=True)

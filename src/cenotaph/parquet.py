@@ -19,6 +19,7 @@ from dataclasses import dataclass
 import pyarrow.parquet as pq
 
 from cenotaph.arrow import Bytes, TooLargeError
+from cenotaph.spans import joined, within
 
 MOST_PAGE = 256 << 20  # decoded bytes of one page
 AT_ONCE = 512 << 20  # decoded bytes of a column that are held at once
@@ -155,36 +156,27 @@ def spans_at(
     """
     at = 0
     for group, count in zip(chunks(file), rows, strict=True):
-        inside = [(first - at, end - at) for first, end in wanted if first < at + count and end > at]
+        inside = [(first, end) for _, first, end in within(at, count, wanted)]
         for index in columns if inside else ():
             column = schema.column(index)
-            yield from _joined(_spans(file, group[index], None if column.max_repetition_level else inside))
+            yield from joined(_spans(file, group[index], None if column.max_repetition_level else inside))
         at += count
 
 
 def _spans(file: Bytes, chunk: Chunk, inside: Sequence[tuple[int, int]] | None) -> Iterator[tuple[int, int]]:
     """The pages of a chunk that have any of these rows; all of them for None."""
-    place, row = chunk.start, 0
-    for page in _pages(file, chunk):
-        end = place + page.header + page.compressed
-        last = row + (page.values if page.kind != _DICTIONARY else 0)
-        if inside is None or last == row or any(first < last and row < until for first, until in inside):
-            yield place, end
-        place, row = end, last
+    for page, at, row in placed(chunk, _pages(file, chunk)):
+        if page.kind == _DICTIONARY or inside is None or any(within(row, page.values, inside)):
+            yield at, at + page.header + page.compressed
 
 
-def _joined(spans: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
-    """Those that touch, as one."""
-    begun: tuple[int, int] | None = None
-    for first, end in spans:
-        if begun is not None and begun[1] == first:
-            begun = begun[0], end
-            continue
-        if begun is not None:
-            yield begun
-        begun = first, end
-    if begun is not None:
-        yield begun
+def placed(chunk: Chunk, pages: Iterable[Page]) -> Iterator[tuple[Page, int, int]]:
+    """The pages of a chunk, each with where its header lies, and which row its values begin with."""
+    at, row = chunk.start, 0
+    for page in pages:
+        yield page, at, row
+        at += page.header + page.compressed
+        row += page.values if page.kind != _DICTIONARY else 0
 
 
 def rows_at_once(

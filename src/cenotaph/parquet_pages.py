@@ -25,7 +25,7 @@ import pyarrow.parquet as pq
 
 from cenotaph import kernel
 from cenotaph.arrow import Bytes
-from cenotaph.parquet import Chunk, Group, Page
+from cenotaph.parquet import Chunk, Group, Page, placed
 
 ROWS = 1 << 16  # of a column that are read at once, but for a page that has more
 MOST_VALUES = 1 << 17  # of a page
@@ -123,17 +123,10 @@ class _Part:
 
     @classmethod
     def of(cls, chunk: Chunk, pages: Sequence[Page], rows: int, span: tuple[int, int]) -> _Part:
-        places = accumulate((page.header + page.compressed for page in pages), initial=chunk.start)
-        lasts = [*accumulate(0 if page.kind == _DICTIONARY else page.values for page in pages)]
-        if lasts[-1:] != [rows]:
-            raise OtherwiseError
+        data = [some for some in placed(chunk, pages) if some[0].kind != _DICTIONARY]
         first, end = span
-        found = [
-            (page, at, last - page.values)
-            for page, at, last in zip(pages, places, lasts, strict=False)  # the end is a place, too
-            if page.kind != _DICTIONARY and last > first and last - page.values < end
-        ]
-        if not found:
+        found = [(page, at, row) for page, at, row in data if row + page.values > first and row < end]
+        if sum(page.values for page, _, _ in data) != rows or not found:
             raise OtherwiseError
         _, at, row = found[0]
         dictionary = [page for page in pages[:1] if page.kind == _DICTIONARY]

@@ -9,14 +9,12 @@ import hashlib
 import itertools
 import json
 import re
-from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from operator import itemgetter
 from pathlib import Path
 from typing import TypeAlias
 
@@ -47,6 +45,7 @@ from cenotaph.residue.familiar import Familiar
 from cenotaph.residue.needles import KINDS, Needles
 from cenotaph.residue.numbers import Distinct, add_numbers, folded
 from cenotaph.scope import Selection
+from cenotaph.spans import within
 from cenotaph.spelling import parts
 from cenotaph.store import NOTHING_AROUND, OpenReader, Partition, Reader, Skipping, Surroundings
 from cenotaph_proof.seal import ChunkSeal
@@ -455,16 +454,6 @@ def places(chunks: Iterable[int]) -> list[tuple[int, int]]:
     """Where the records of these chunks are in their partition, [first, end): of its last one, and what came
     behind it."""
     return [(number * CHUNK_RECORDS, (number + 1) * CHUNK_RECORDS) for number in chunks]
-
-
-def within(at: int, rows: int, wanted: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int, int]]:
-    """The places, ascending and disjoint, that a batch that begins `at` has rows of: ordinal, first row, and
-    where these end."""
-    nth = bisect_right(wanted, at, key=itemgetter(1))
-    while nth < len(wanted) and wanted[nth][0] < at + rows:
-        first, end = wanted[nth]
-        yield nth, max(first - at, 0), min(end - at, rows)
-        nth += 1
 
 
 def batches_at(

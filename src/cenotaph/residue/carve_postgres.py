@@ -14,112 +14,29 @@ beginning is lost; values of a big-endian server; log pages of another size than
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from cenotaph.residue import postgres_toast, postgres_values, postgres_wal, zeros
+from cenotaph.residue.lots import NEVER, Piece
 
 UNTRIED = "postgres: more that begins like a compressed or a cut value than is tried"
-GAP = 64  # zeros behind each piece of a lot
 
 _Ints: TypeAlias = npt.NDArray[np.int64]
 _Flags: TypeAlias = npt.NDArray[np.bool_]
-_Places: TypeAlias = tuple[tuple[int, int], ...]
 
 _WAITS = postgres_values.LONGEST + postgres_wal.PAGE  # bytes: what begins further from the end is all there
 _HELD = 16 << 20  # bytes of chunks that wait for the rest of their value
 _LOG = 2 << 20  # bytes of log pages that are followed at once
 _MOST_RECORD = 4 << 20  # bytes of a log record that goes on
 _FREE, _PER_BYTE = 4 << 20, 2  # bytes that may be tried: so many, and so many for each one fed
-_LOT = 1 << 20
 _ZEROS = 2 * postgres_wal.PAGE  # bytes: so many zeros hold a whole page of each size but the largest
 _FEW_PARTS = 2
-_ALL, _NEVER = 0, -1
 _UNALIGNED = tuple(range(8))
-
-
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """Bytes that did not lie so in the stream, and the bytes of the stream that they were made of.
-
-    `seam` is 0 where any match counts, else the place that a match must lie across: all else lay open.
-    Where it is negative no match counts, but containers that begin here do.
-    """
-
-    lane: str
-    data: bytes = field(repr=False)
-    places: _Places
-    seam: int = _ALL
-
-
-@dataclass(frozen=True, slots=True)
-class Lot:
-    """Pieces of one lane that are searched together, zeros between them."""
-
-    lane: str
-    data: bytes = field(repr=False)
-    pieces: tuple[Piece, ...] = field(repr=False)
-    begin: _Ints
-
-    def counts(self, start: _Ints, length: _Ints) -> _Flags:
-        """Which matches did not lie open in the stream, too."""
-        row = self._row(start)
-        seam = np.array([piece.seam for piece in self.pieces], dtype=np.int64)[row]
-        at = start - self.begin[row]
-        return np.asarray((seam == _ALL) | ((at < seam) & (at + length > seam)), dtype=bool)
-
-    def offsets(self, start: _Ints) -> _Ints:
-        """Where in the stream the piece of each match begins."""
-        return np.array([piece.places[0][0] for piece in self.pieces], dtype=np.int64)[self._row(start)]
-
-    def inside(self, start: _Ints, inside: Callable[[_Ints, _Ints], _Flags]) -> _Flags:
-        """For each match, whether all bytes that its piece was made of lie inside."""
-        return self._inside(inside)[self._row(start)]
-
-    def nested(self, inside: Callable[[_Ints, _Ints], _Flags]) -> Iterator[tuple[bool, list[Piece]]]:
-        """Pieces in which something compressed may begin: those made of bytes inside, and the others."""
-        flags = self._inside(inside).tolist()
-        for flag in (False, True):
-            chosen = [
-                piece
-                for is_inside, piece in zip(flags, self.pieces, strict=True)
-                if is_inside is flag and piece.seam <= _ALL
-            ]
-            if chosen:
-                yield flag, chosen
-
-    @property
-    def span(self) -> tuple[int, int]:
-        """The bytes of the stream from the first to the last that a piece was made of."""
-        places = [place for piece in self.pieces for place in piece.places]
-        return min(start for start, _ in places), max(end for _, end in places)
-
-    def _inside(self, inside: Callable[[_Ints, _Ints], _Flags]) -> _Flags:
-        """For each piece, whether all bytes that it was made of lie inside."""
-        places = np.array([place for piece in self.pieces for place in piece.places], dtype=np.int64)
-        firsts = np.cumsum([0, *(len(piece.places) for piece in self.pieces[:-1])])
-        return np.logical_and.reduceat(inside(places[:, 0], places[:, 1]), firsts)
-
-    def _row(self, start: _Ints) -> _Ints:
-        return np.searchsorted(self.begin, start, side="right") - 1
-
-
-def lots(pieces: Iterable[Piece]) -> Iterator[Lot]:
-    """Small pieces together: a search of few bytes takes as long as one of many."""
-    waiting: dict[str, list[Piece]] = {}
-    sizes: dict[str, int] = {}
-    for piece in pieces:
-        waiting.setdefault(piece.lane, []).append(piece)
-        sizes[piece.lane] = sizes.get(piece.lane, 0) + len(piece.data)
-        if sizes[piece.lane] >= _LOT:
-            yield _lot(waiting.pop(piece.lane))
-            sizes[piece.lane] = 0
-    for together in waiting.values():
-        yield _lot(together)
 
 
 class Carver:
@@ -311,7 +228,7 @@ def _value(chain: postgres_toast.Chain, reach: int) -> Iterator[Piece]:
             left, right = first.data[-reach:], second.data[:reach]
             yield Piece("toast", left + right, first.places + second.places, len(left))
         if len(chain.chunks) > 1:
-            yield Piece("toast", payload, places, _NEVER)
+            yield Piece("toast", payload, places, NEVER)
 
 
 @dataclass(frozen=True, slots=True)
@@ -348,16 +265,6 @@ def _without_zeros(piece: bytes | memoryview) -> Iterator[tuple[int, int]]:
     for begin, end in zip(edges, [*edges[1:], count + 1], strict=True):
         if some[begin + 1] and begin * _ZEROS < len(piece):
             yield begin * _ZEROS, min(end * _ZEROS, len(piece))
-
-
-def _lot(pieces: list[Piece]) -> Lot:
-    parts, begin, at = [], [], 0
-    for piece in pieces:
-        begin.append(at)
-        size = -(-len(piece.data) // 8) * 8 + GAP  # pages and values begin at multiples of eight
-        parts.append(piece.data.ljust(size, b"\x00"))
-        at += size
-    return Lot(pieces[0].lane, b"".join(parts), tuple(pieces), np.array(begin, dtype=np.int64))
 
 
 def _likely_log(data: npt.NDArray[np.uint8]) -> list[int]:

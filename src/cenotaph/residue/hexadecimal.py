@@ -17,15 +17,15 @@ import numpy as np
 import numpy.typing as npt
 
 from cenotaph import kernel
-from cenotaph.residue.carve_postgres import Piece
+from cenotaph.residue.lots import Piece
 
 BEGINS = (b"\\x", b"X'", b"x'", b"0x")
 LANE = "hex"
 LEAST = 8  # bytes of a value that is decoded
+BEGIN = 2  # bytes of each of `BEGINS`
 DIGITS = np.zeros(256, dtype=bool)
 DIGITS[list(b"0123456789abcdefABCDEF")] = True
 
-_BEGIN = 2  # bytes of each of `BEGINS`
 _BETWEEN = b"');\nSELECT pg_catalog.lowrite(0, '\\x"  # of two pieces of a large object
 _PAIRS = re.compile(rb"(?:[0-9a-fA-F]{2})*")
 
@@ -50,7 +50,7 @@ def read(block: bytes, at: int, lead: int, core: int, longest: int) -> Spelled:
     for start, end in zip(starts.tolist(), ends.tolist(), strict=True):
         if end > room:
             return Spelled(tuple(pieces), start)
-        data = bytes.fromhex(block[start + _BEGIN : end].decode("ascii"))
+        data = bytes.fromhex(block[start + BEGIN : end].decode("ascii"))
         place = (at + start, at + end)
         pieces.append(Piece(LANE, data, (place,)))
         if block.startswith(_BETWEEN, end):
@@ -58,7 +58,7 @@ def read(block: bytes, at: int, lead: int, core: int, longest: int) -> Spelled:
             digits = _PAIRS.match(block, behind, behind + 2 * reach)
             assert digits is not None  # there may be none
             head = bytes.fromhex(digits[0].decode("ascii"))
-            places = (place, (at + behind - _BEGIN, at + digits.end()))
+            places = (place, (at + behind - BEGIN, at + digits.end()))
             pieces.append(Piece(LANE, data[-reach:] + head, places, min(reach, len(data))))
     return Spelled(tuple(pieces), None)
 
@@ -73,10 +73,10 @@ def find(
     digits = np.concatenate([[False], DIGITS[data], [False]])
     edges = np.flatnonzero(digits[1:] != digits[:-1])
     starts, ends = edges[::2], edges[1::2]
-    some = (starts >= lead + _BEGIN) & (starts < core + _BEGIN) & (ends - starts >= 2 * LEAST)
+    some = (starts >= lead + BEGIN) & (starts < core + BEGIN) & (ends - starts >= 2 * LEAST)
     starts, ends = starts[some], ends[some]
     begun = np.zeros(len(starts), dtype=bool)
     for first, second in BEGINS:
         begun |= (data[starts - 2] == first) & (data[starts - 1] == second)
     starts, ends = starts[begun], ends[begun]
-    return starts - _BEGIN, ends - (ends - starts) % 2
+    return starts - BEGIN, ends - (ends - starts) % 2

@@ -196,7 +196,7 @@ class Hexadecimal:
     lane = hexadecimal.LANE
 
     def __init__(self) -> None:
-        self._skip, self._odd = len(hexadecimal.BEGINS[0]), b""
+        self._skip, self._odd = hexadecimal.BEGIN, b""
 
     def feed(self, data: bytes | memoryview) -> Iterator[bytes]:
         skipped = min(self._skip, len(data))

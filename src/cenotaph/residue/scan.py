@@ -27,6 +27,7 @@ from cenotaph.residue import (
     columns,
     hexadecimal,
     lanes,
+    lots,
     spills,
     zeros,
 )
@@ -471,7 +472,7 @@ class _Stream:
         """Search what this block spells in digits. A value that goes on behind it is left to the next one, by
         an earlier `core`; the second is where one begins that is too long for that."""
         found = hexadecimal.read(block, self._done, self._lead, core, self.search.finder.longest)
-        for lot in carve_postgres.lots(found.pieces):
+        for lot in lots.lots(found.pieces):
             _read_lot(self.search, lot, self)
         if found.open is None or found.open <= core // 2:
             return core, found.open
@@ -494,7 +495,7 @@ class _Stream:
     def _carve(self, piece: bytes | memoryview, at: int, *, last: bool = False) -> None:
         """What PostgreSQL compressed or cut."""
         if self._postgres is not None:
-            for lot in carve_postgres.lots(self._postgres.feed(piece, at, last=last)):
+            for lot in lots.lots(self._postgres.feed(piece, at, last=last)):
                 _read_lot(self.search, lot, self)
 
     def _begin(self, magic: bytes, block: bytes, at: int, core: int) -> None:
@@ -820,7 +821,7 @@ def _read_spills(search: _Search, store: spills.Store, stream: _Stream, most: in
         _read_payload(search, payload, places, stream)
 
 
-def _read_lot(search: _Search, lot: carve_postgres.Lot, stream: _Stream) -> None:
+def _read_lot(search: _Search, lot: lots.Lot, stream: _Stream) -> None:
     """What was compressed or cut by PostgreSQL, and what is compressed in that."""
     search.findings.decoded += len(lot.data)
     start, end = lot.span

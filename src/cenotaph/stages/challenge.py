@@ -42,9 +42,9 @@ from cenotaph.sealing import (
     numbers_in,
     partition_chunks,
     places,
-    within,
 )
 from cenotaph.session import Session
+from cenotaph.spans import within
 from cenotaph.store import Column, Extent, Locating, OpenReader, Partition, Reader
 from cenotaph_proof import draw
 from cenotaph_proof.acts import new_nonce, outside_commitment

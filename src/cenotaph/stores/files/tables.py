@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from cenotaph.arrow import check_sizes, sound
 from cenotaph.parquet import Group, groups, spans_at
 from cenotaph.parquet_pages import OtherwiseError, Plain
+from cenotaph.spans import joined, within
 from cenotaph.stores.files import delimited, kinds, lines, packing
 from cenotaph.stores.files.kinds import Kind
 from cenotaph.stores.files.lines import MalformedError, Positions, Split
@@ -144,8 +145,7 @@ def parquet_at(stream: BinaryIO, wanted: Sequence[tuple[int, int]]) -> Iterator[
     at = 0
     with _told_as_damaged():
         for group in row_groups(stream):
-            inside = [(max(first - at, 0), min(end - at, group.rows)) for first, end in wanted if end > at]
-            inside = [span for span in inside if span[0] < group.rows]
+            inside = [(first, end) for _, first, end in within(at, group.rows, wanted)]
             if inside:
                 for place, batch in group.batches_at(inside):
                     yield at + place, batch
@@ -236,21 +236,9 @@ class RowGroup:
 
 def _at_once(wanted: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int]]:
     """The same rows: spans that touch as one, and none longer than a batch."""
-    begun: list[int] = []
-    for first, end in wanted:
-        if begun and begun[1] == first:
-            begun[1] = end
-            continue
-        if begun:
-            yield from _cut(*begun)
-        begun = [first, end]
-    if begun:
-        yield from _cut(*begun)
-
-
-def _cut(first: int, end: int) -> Iterator[tuple[int, int]]:
-    for at in range(first, end, BATCH_ROWS):
-        yield at, min(at + BATCH_ROWS, end)
+    for first, end in joined(wanted):
+        for at in range(first, end, BATCH_ROWS):
+            yield at, min(at + BATCH_ROWS, end)
 
 
 def _behind(rows: int, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
