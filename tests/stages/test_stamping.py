@@ -64,7 +64,7 @@ def test_an_authority_is_asked_by_files(
 
     assert run(approved, "--request", query)[0] == 0
     size = approved.now().size
-    approved.approve("zhao")
+    approved.approve("zhao", withdraw=True)  # unlike the approval, even within its second
     approved.admit()
     assert approved.now().size > size
     answer.write_bytes(authority.reply(query.read_bytes()))
