@@ -20,6 +20,7 @@ SOURCES = (
     "masks",
     "numbers",
     "pages",
+    "pieces",
     "shapes",
     "distinct",
     "familiar",

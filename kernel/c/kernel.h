@@ -98,6 +98,10 @@ int cenotaph_digest(int level, const uint8_t *key, const column *columns, size_t
 int cenotaph_chunks(int level, const uint8_t *digests, const uint32_t *records, const uint64_t *bytes,
                     size_t chunks, uint8_t *hashes);
 
+/* pieces.c */
+int cenotaph_pieces(int level, uint8_t *octets, uint64_t room, uint64_t stride, const uint64_t *sizes, size_t count,
+                    uint8_t *digests);
+
 /* copy.c */
 size_t cenotaph_rows(const uint8_t *octets, uint64_t size, uint64_t first, int64_t *starts, size_t room, uint64_t *end);
 int cenotaph_fields(const uint8_t *octets, uint64_t size, const int64_t *starts, const int64_t *ends, size_t rows,

@@ -216,7 +216,7 @@ def _write_zeros(fd: int, low: int, high: int, told: Callable[[int], None]) -> N
         _zero_steps(fd, low, high, told)
         return
     _zero_steps(fd, low, at, told)
-    with _directly(fd):
+    with directly(fd):
         at = _zero_steps(fd, at, last, told)
     _zero_steps(fd, at, high, told)
 
@@ -230,9 +230,9 @@ def _zero_steps(fd: int, at: int, end: int, told: Callable[[int], None]) -> int:
 
 
 @contextlib.contextmanager
-def _directly(fd: int) -> Iterator[None]:
-    """Write past the page cache while the block runs (open(2), O_DIRECT), where the file system does that; a
-    block that it refuses (EINVAL) ends there, to be written again in the other way."""
+def directly(fd: int) -> Iterator[None]:
+    """Read and write past the page cache while the block runs (open(2), O_DIRECT), where the file system does
+    that; a block of which it refuses a step (EINVAL) ends there, to go on in the other way."""
     flags = fcntl.fcntl(fd, fcntl.F_GETFL)
     try:
         with contextlib.suppress(OSError):  # tmpfs of older kernels does not
@@ -486,17 +486,38 @@ _F_SETSIG = 10
 
 def _take_lease(fd: int) -> bool:
     try:
-        fcntl.fcntl(fd, _F_SETSIG, signal.SIGURG)  # ignored by default, unlike SIGIO
-        fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+        _set_lease(fd, fcntl.F_WRLCK)
     except OSError as error:
         if error.errno == errno.EAGAIN:
             raise TransientStoreError(
                 "a file is open by another process", hint="stop the program that uses it, then run again"
             ) from None
-        if error.errno in (errno.EINVAL, errno.EACCES, errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS):
+        if error.errno in _NO_LEASES:
             return False
         raise
     return True
+
+
+def unwritten(fd: int) -> bool:
+    """Whether nobody has a file open for writing at this moment, or mapped for it: a read lease is had only
+    then (fcntl(2), F_SETLEASE), and given back at once. False too where that cannot be known: another user's
+    file, a file system without leases. `fd` must be open for reading alone."""
+    try:
+        _set_lease(fd, fcntl.F_RDLCK)
+    except OSError as error:
+        if error.errno in (errno.EAGAIN, *_NO_LEASES):
+            return False
+        raise
+    fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+    return True
+
+
+_NO_LEASES = (errno.EINVAL, errno.EACCES, errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS)
+
+
+def _set_lease(fd: int, kind: int) -> None:
+    fcntl.fcntl(fd, _F_SETSIG, signal.SIGURG)  # ignored by default, unlike SIGIO
+    fcntl.fcntl(fd, fcntl.F_SETLEASE, kind)
 
 
 _FS_IOC_FIEMAP = 0xC020660B

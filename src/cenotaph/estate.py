@@ -195,9 +195,10 @@ def _collection(value: Any) -> EstateCollection:
 
 @dataclass(frozen=True, slots=True)
 class SealedChunks:
-    """The chunk lists of a seal, by store, collection ordinal and partition. Annex, under K."""
+    """What a seal has of each store, collection ordinal and partition. Annex, under K."""
 
     chunks: dict[tuple[str, int, int], tuple[ChunkSeal, ...]] = field(repr=False)
+    contents: dict[tuple[str, int, int], bytes] = field(repr=False)  # of those that `store.Bytewise` knows
 
     def of_store(self, store: EstateStore) -> list[tuple[EstateCollection, Partition, int]]:
         """Every chunk of a store in the order in which a draw numbers them, as
@@ -211,15 +212,17 @@ class SealedChunks:
 
     def to_json(self) -> Any:
         return [
-            [store, collection, partition, [[c.records, c.bytes, c.hash.hex()] for c in chunks]]
-            for (store, collection, partition), chunks in self.chunks.items()
+            [*where, [[c.records, c.bytes, c.hash.hex()] for c in chunks], content.hex()]
+            for where, chunks in self.chunks.items()
+            for content in (self.contents.get(where, b""),)
         ]
 
 
 def sealed_from_json(value: Any) -> SealedChunks:
-    return SealedChunks(
-        {
-            (store, collection, partition): tuple(ChunkSeal(r, b, bytes.fromhex(h)) for r, b, h in chunks)
-            for store, collection, partition, chunks in value
-        }
-    )
+    sealed = SealedChunks({}, {})
+    for store, collection, partition, chunks, content in value:
+        where = store, collection, partition
+        sealed.chunks[where] = tuple(ChunkSeal(r, b, bytes.fromhex(h)) for r, b, h in chunks)
+        if content:
+            sealed.contents[where] = bytes.fromhex(content)
+    return sealed

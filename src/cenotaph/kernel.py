@@ -34,7 +34,7 @@ VARIABLE: Final = "CENOTAPH_KERNEL"
 OFF: Final = "off"
 NOT_EMPTY: Final = 2  # what `fingerprints` says of a value that is neither null nor empty
 OTHER, NUMBER = 1, 2  # what `numbers` says of values
-INTERFACE: Final = 11  # of the kernel that this was written for
+INTERFACE: Final = 12  # of the kernel that this was written for
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +68,11 @@ class Kernel:
     ) -> list[bytes]:
         """The hash of each chunk: of the next so many digests, and so many bytes of encodings."""
         return native.chunks(digests, records, lengths, self.level)
+
+    def pieces(self, octets: Any, stride: int, sizes: Sequence[int]) -> bytes:
+        """The SHA-256 of each piece of a file: of the first so many bytes at each multiple of `stride`. The
+        128 bytes behind each are written over."""
+        return native.pieces(octets, stride, sizes, self.level)
 
     def fingerprints(
         self, array: pa.Array, key: bytes, person: bytes = b"", *, fold: bool = False

@@ -47,7 +47,7 @@ from cenotaph.residue.numbers import Distinct, add_numbers, folded
 from cenotaph.scope import Selection
 from cenotaph.spans import within
 from cenotaph.spelling import parts
-from cenotaph.store import NOTHING_AROUND, OpenReader, Partition, Reader, Skipping, Surroundings
+from cenotaph.store import NOTHING_AROUND, Bytewise, OpenReader, Partition, Reader, Skipping, Surroundings
 from cenotaph_proof.seal import ChunkSeal
 
 LOOSE_NEEDLES = 4_096  # values a partition of columns that are not known to be personal
@@ -94,11 +94,13 @@ class PartitionResult:
     chunks: tuple[Chunk, ...]
     parts: tuple[tuple[str, str], ...]  # documents of the annex that have what is sought, and their digests
     subjects: bytes = field(repr=False)  # uint64, one a subject
+    content: bytes | None = None  # what the bytes were that it was read from (`store.Bytewise`)
 
     def to_bytes(self) -> bytes:
         """A line of JSON, then the subjects as they are: they are most of it."""
         chunks = [[c.records, c.bytes, c.hash.hex()] for c in self.chunks]
-        head = json.dumps({"chunks": chunks, "parts": self.parts}).encode()
+        content = None if self.content is None else self.content.hex()
+        head = json.dumps({"chunks": chunks, "parts": self.parts, "content": content}).encode()
         return b"".join([head, b"\n", self.subjects])
 
     @classmethod
@@ -108,11 +110,17 @@ class PartitionResult:
         chunks = tuple(
             Chunk(records, size, bytes.fromhex(digest)) for records, size, digest in about["chunks"]
         )
-        return cls(chunks, tuple((str(name), str(digest)) for name, digest in about["parts"]), subjects)
+        parts = tuple((str(name), str(digest)) for name, digest in about["parts"])
+        return cls(chunks, parts, subjects, content_of(about["content"]))
 
     def documents(self) -> dict[str, str]:
         """The documents of the annex that it names, with their digests."""
         return dict(self.parts)
+
+
+def content_of(said: object) -> bytes | None:
+    """As JSON has it. Raises: ValueError."""
+    return None if said is None else bytes.fromhex(str(said))
 
 
 def needle_key(case_key: bytes) -> bytes:
@@ -208,9 +216,11 @@ class _Sealing:
             closing(target.opener(target.url, target.selection, target.around)) as reader,
         ):
             behind(self._add, reader.batches(self._task.partition))
+            content = reader.content(self._task.partition) if isinstance(reader, Bytewise) else None
         self._values.flush()
         self._write()
-        return PartitionResult(tuple(self._hasher.finish()), tuple(self._parts), b"".join(self._subjects))
+        subjects = b"".join(self._subjects)
+        return PartitionResult(tuple(self._hasher.finish()), tuple(self._parts), subjects, content)
 
     def _add(self, batch: pa.RecordBatch) -> None:
         self._hasher.add(batch)
@@ -509,17 +519,23 @@ class SealedPartition:
         begun: bytes | None = None,
         *,
         listed: bool = True,
+        content: bytes | None = None,
     ) -> None:
         self._case_key = case_key
         self._target = target
         self._chunks = [(c.records, c.bytes, c.hash) for c in chunks]
         self._begun = begun
+        self._content = content
         self._keep = self.records if listed and self.records <= KEPT_DIGESTS else 0
         self._accepted = as_digests(b"")
 
     @property
     def records(self) -> int:
         return sum(count for count, _, _ in self._chunks)
+
+    def holds(self, content: bytes) -> bool:
+        """Whether these are the bytes (`store.Bytewise`) that the records were read from."""
+        return content == self._content
 
     def check(self, batches: Iterable[pa.RecordBatch]) -> None:
         """Raises: DriftError unless the batches are exactly what was sealed."""

@@ -234,6 +234,10 @@ class PartitionSeal(Protocol):
     def check(self, batches: Iterable[pa.RecordBatch]) -> None:
         """Accept exactly the sealed records in the sealed order; else raise `DriftError`."""
 
+    def holds(self, content: bytes) -> bool:
+        """Whether the partition had these bytes when it was sealed (`Bytewise`): it then has the sealed
+        records, and `check` need not see them."""
+
     def check_remaining(self, batches: Iterable[pa.RecordBatch]) -> int:
         """Accept any sub-multiset of the sealed records (a begun partition), and count it."""
 
@@ -280,6 +284,15 @@ class Skipping(Protocol):
     ) -> Iterator[tuple[int, pa.RecordBatch]]:
         """Batches that hold the records at these places of the order of `Reader.batches`, and maybe others;
         with each, the place of its first record. `wanted` are [first, end), ascending and disjoint."""
+
+
+@runtime_checkable
+class Bytewise(Protocol):
+    """A reader whose partitions may be whole files, of which every byte is known."""
+
+    def content(self, partition: Partition) -> bytes | None:
+        """A digest, 32 bytes, of everything that `Reader.batches` read for this partition just now: no other
+        bytes have it. None where some of it is not the partition's, or may have changed meanwhile."""
 
 
 @runtime_checkable

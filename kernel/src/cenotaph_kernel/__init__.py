@@ -57,6 +57,7 @@ __all__ = [
     "page",
     "page_rows",
     "page_values",
+    "pieces",
     "receive",
     "strange",
     "unpack_pglz",
@@ -66,7 +67,7 @@ __all__ = [
 Buffer: TypeAlias = Any  # collections.abc.Buffer from Python 3.12 on
 
 CHUNK_RECORDS: Final = 4096
-INTERFACE: Final = 11  # counts up when a caller that was not changed would go wrong
+INTERFACE: Final = 12  # counts up when a caller that was not changed would go wrong
 KEY_BYTES: Final = 64
 DIGEST_BYTES: Final = 32
 FORM_BYTES: Final = 34
@@ -197,6 +198,21 @@ def chunks(digests: Buffer, records: Sequence[int], lengths: Sequence[int], leve
     counts, totals = _ffi.new("uint32_t[]", list(records)), _ffi.new("uint64_t[]", list(lengths))
     _done(_lib.cenotaph_chunks(level, data, counts, totals, len(records), _ffi.from_buffer(hashes)))
     return [bytes(hashes[at : at + DIGEST_BYTES]) for at in range(0, len(hashes), DIGEST_BYTES)]
+
+
+def pieces(octets: Buffer, stride: int, sizes: Sequence[int], level: Level) -> bytes:
+    """The SHA-256 of pieces of a file one after the other, 32 bytes each: of the first so many bytes at each
+    multiple of `stride`. The 128 bytes behind each are written over: `octets` must have room for them.
+
+    Raises MalformedError where it does not, or a piece is longer than `stride` allows.
+    """
+    data = _ffi.from_buffer("uint8_t[]", octets, require_writable=True)
+    digests = bytearray(len(sizes) * DIGEST_BYTES)
+    lengths = _ffi.new("uint64_t[]", list(sizes))
+    _done(
+        _lib.cenotaph_pieces(level, data, len(data), stride, lengths, len(sizes), _ffi.from_buffer(digests))
+    )
+    return bytes(digests)
 
 
 def fingerprints(

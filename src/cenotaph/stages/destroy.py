@@ -111,6 +111,7 @@ class EraseTask:
     plan: str
     estate: EstateStore = field(repr=False)
     chunks: Mapping[tuple[int, int], tuple[ChunkSeal, ...]] = field(repr=False)
+    contents: Mapping[tuple[int, int], bytes] = field(repr=False)
     destroy: tuple[int, ...]
     shared: frozenset[str]
     case_key: bytes = field(repr=False)
@@ -470,6 +471,7 @@ class _Run:
             self.task.chunks[item.ordinal, partition.index],
             resume.digests if resume is not None else None,
             listed=not isinstance(self._patiently(lambda: self.eraser), Proving),
+            content=self.task.contents.get((item.ordinal, partition.index)),
         )
         return sealed, _Progress(self, item.ordinal, partition.index, sealed, resume)
 
@@ -640,6 +642,7 @@ def _tasks(
                 plan=plan.digest,
                 estate=store,
                 chunks={(c, p): chunks for (s, c, p), chunks in sealed.chunks.items() if s == store.name},
+                contents={(c, p): digest for (s, c, p), digest in sealed.contents.items() if s == store.name},
                 destroy=planned.destroy,
                 shared=frozenset(action.kind for action in planned.shared),
                 case_key=key,

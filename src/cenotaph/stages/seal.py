@@ -72,7 +72,10 @@ def seal(desk: Desk, opener: OpenReader, tell: Tell = quiet, elsewhere: Elsewher
     key = _derive_key(desk, case)
     so_far = _SoFar(annex, key, surveyed.digest)
     found = _digest(desk, opener, clear, key, so_far, tell, elsewhere)
-    chunks = SealedChunks({where: _chunks(r) for where, r in found.results.items()})
+    chunks = SealedChunks(
+        {where: _chunks(r) for where, r in found.results.items()},
+        {where: r.content for where, r in found.results.items() if r.content is not None},
+    )
     listed = _needles(found.results, sorted({table.kind for table in desk.config.store}))
     body = _body(
         clear,

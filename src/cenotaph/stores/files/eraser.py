@@ -1,10 +1,10 @@
 """Erases files: whole ones by overwriting and unlinking, parts of them by writing what stays anew.
 
-Order of writes, for each partition: open and lease every file; check the seal through the
-same descriptors; `Progress.begin`; then file by file. A whole file is renamed to its tombstone,
-overwritten, unlinked. A file of which a part stays: the part is written to the tombstone's name, read back,
-exchanged with the file, and then the old file, now under the tombstone's name, is destroyed. Which
-of the two names has the old inode says where a killed run stopped.
+Order of writes, for each partition: open and lease every file; check the seal through the same descriptors,
+by the bytes where they are the sealed ones, else record by record; `Progress.begin`; then file by file. A
+whole file is renamed to its tombstone, overwritten, unlinked. A file of which a part stays: the part is
+written to the tombstone's name, read back, exchanged with the file, and then the old file, now under the
+tombstone's name, is destroyed. Which of the two names has the old inode says where a killed run stopped.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class FilesEraser:
         with contextlib.ExitStack() as stack:
             try:
                 if state is None:
-                    files, begun = self._begin(stack, bounds, sealed, progress)
+                    files, begun = self._begin(stack, partition, sealed, progress)
                 else:
                     begun = work.parse(state, len(bounds.files))
                     files = self._resume(stack, bounds, begun)
@@ -73,14 +73,17 @@ class FilesEraser:
     # --- before the first change ---
 
     def _begin(
-        self, stack: contextlib.ExitStack, bounds: Bounds, sealed: PartitionSeal, progress: Progress
+        self, stack: contextlib.ExitStack, partition: Partition, sealed: PartitionSeal, progress: Progress
     ) -> tuple[list[Open | None], Begun]:
+        bounds = places.parse(partition.bounds)
         files = work.open_sealed(stack, self._tree, bounds)
         whole = self._selection.whole(bounds.collection, bounds.kind.names)
-        sealed.check(self._sealed_batches(bounds, files, whole))
+        prints = work.prints(files)
+        if not (whole and sealed.holds(_content(partition, files, prints))):
+            sealed.check(self._sealed_batches(bounds, files, whole))
         todo = [_todo(file, whole=whole) for file in files]
         self._require_room(files, todo)
-        begun = work.remember(files, todo)
+        begun = work.remember(files, todo, prints)
         work.still_alone(files)
         progress.begin(begun.state())
         return list(files), begun
@@ -144,7 +147,7 @@ class FilesEraser:
         # before the exchange nothing of a rewritten file may have changed
         untouched = begun.todo[index] == REWRITE and at == path
         proof = pages.untouched if untouched else pages.zero_or_as_sealed
-        if not proof(found.fd, bound.size, begun.key_of(index), prints):
+        if not proof(found.fd, bound.size, prints):
             raise DriftError("a file whose erasing was interrupted has changed since", hint=_HINT)
         return found
 
@@ -289,6 +292,11 @@ def _todo(file: Open, *, whole: bool) -> int:
     if whole or (file.records and file.selected == file.records):
         return DESTROY
     return REWRITE if file.selected else LEAVE
+
+
+def _content(partition: Partition, files: Sequence[Open], prints: Sequence[bytes]) -> bytes:
+    wholes = [pages.whole(file.bound.size, some) for file, some in zip(files, prints, strict=True)]
+    return pages.content(partition.bounds, wholes)
 
 
 def _source(bounds: Bounds, file: Open) -> Source:

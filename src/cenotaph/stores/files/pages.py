@@ -1,69 +1,150 @@
-"""What an interrupted overwriting may have left of a file: pages that are zero, or as they were.
+"""What bytes a file has: a digest of each of its pages, its *prints*, and one of all of them.
 
-Before the first change the journal gets the GMAC of each page (NIST SP 800-38D; the page's number is its
-nonce), which takes a tenth of the time of a keyed hash. A page that is neither was written by somebody else,
-and a resumed run refuses the file.
+A file with the bytes from which its records were sealed has these records: whoever erases it need not decode
+one (spec/destruction.md, rule 7). And an interrupted overwriting may have left pages that are zero, or as
+they were; a page that is neither was written by somebody else, and a resumed run refuses the file.
 """
 
 from __future__ import annotations
 
-import base64
+import hashlib
+import mmap
 import os
-from collections.abc import Iterator
+from collections.abc import Sequence
 
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cenotaph import durable, kernel
 
 PAGE = 4096
-_PAGES = 4_096  # of a large file: a tag takes as long as what it is of, below 16 KiB
-_TAG = 16
-_READ = 1 << 20
+_LARGE = 16 << 20  # bytes of a file: up to there a page is 4 KiB
+_PIECE = 64 << 10  # what is hashed side by side, of a larger file
+_PAGES = 4_096  # of a large file
+_DIGEST = 32
+_READ = 2 << 20
+_BEHIND = 4096  # between pieces: the kernel writes its padding there, and O_DIRECT wants whole blocks
+_FEW = 64 << 10  # bytes that are hashed before the kernel has begun
+_CONTENT = b"cenotaph/v1 content\0"
+
+
+def piece_size(size: int) -> int:
+    """4 KiB in files of up to 16 MiB; 64 KiB in larger ones."""
+    return PAGE if size <= _LARGE else _PIECE
 
 
 def page_size(size: int) -> int:
-    """4 KiB for files of up to 16 MiB; above that the multiple of 4 KiB that gives at most 4,096 pages."""
-    return PAGE * max(1, -(-size // (PAGE * _PAGES)))
+    """A piece; or as many as it takes to have at most 4,096 pages."""
+    piece = piece_size(size)
+    return piece * max(1, -(-size // (piece * _PAGES)))
 
 
-def fingerprint(fd: int, size: int, key: bytes) -> str:
-    """The tags of all pages of a file, in base64, under a key of 32 bytes that no other file has."""
-    tags, cipher = bytearray(), AESGCM(key)
-    for index, data in enumerate(_pages(fd, size)):
-        tags += _tag(cipher, index, data)
-    return base64.b64encode(tags).decode()
+def prints(fd: int, size: int, *, directly: bool = False) -> bytes:
+    """The prints of a file's pages, 32 bytes each: the SHA-256 of a page of one piece, else of the SHA-256 of
+    its pieces.
+
+    `directly`: past the page cache, where the file system can: for what is about to be overwritten.
+    """
+    reading = _Reading(fd, size)
+    if directly and size >= _READ:
+        with durable.directly(fd):
+            reading.go_on()
+    return reading.finish()
 
 
-def untouched(fd: int, size: int, key: bytes, prints: str) -> bool:
+def whole(size: int, prints: bytes) -> bytes:
+    """One digest of a file's size and prints: no other file has it."""
+    return hashlib.sha256(size.to_bytes(8) + prints).digest()
+
+
+def content(bounds: str, files: Sequence[bytes]) -> bytes:
+    """One digest of a partition: what it is, and what `whole` says of its files."""
+    return hashlib.sha256(_CONTENT + hashlib.sha256(bounds.encode()).digest() + b"".join(files)).digest()
+
+
+def untouched(fd: int, size: int, known: bytes) -> bool:
     """Whether the file is exactly as it was."""
-    return os.fstat(fd).st_size == size and fingerprint(fd, size, key) == prints
+    return os.fstat(fd).st_size == size and prints(fd, size) == known
 
 
-def zero_or_as_sealed(fd: int, size: int, key: bytes, prints: str) -> bool:
+def zero_or_as_sealed(fd: int, size: int, known: bytes) -> bool:
     """Whether each page of the file is zero or as it was, and what came behind its end is zero.
 
     A page larger than 4 KiB may be zero in part where the run was interrupted inside it: it passes
-    when at least one 4 KiB piece of it is zero.
+    when at least one 4 KiB part of it is zero.
     """
     if os.fstat(fd).st_size < size or not _zero_behind(fd, size):
         return False
-    page, tags, cipher = page_size(size), base64.b64decode(prints), AESGCM(key)
-    if len(tags) != -(-size // page) * _TAG:
+    page, piece = page_size(size), piece_size(size)
+    if len(known) != -(-size // page) * _DIGEST:
         return False
-    for index, data in enumerate(map(bytes, _pages(fd, size))):
-        if _is_zero(data) or _tag(cipher, index, data) == tags[index * _TAG : (index + 1) * _TAG]:
+    for index, at in enumerate(range(0, size, page)):
+        data = os.pread(fd, min(page, size - at), at)
+        pieces = b"".join(_sha256(data[i : i + piece]) for i in range(0, len(data), piece))
+        if _is_zero(data) or _print(pieces) == known[index * _DIGEST : (index + 1) * _DIGEST]:
             continue
         if page == PAGE or not any(_is_zero(data[i : i + PAGE]) for i in range(0, len(data), PAGE)):
             return False
     return True
 
 
-def _pages(fd: int, size: int) -> Iterator[memoryview]:
-    """The pages of a file, many of them read at once."""
-    page = page_size(size)
-    many = max(1, _READ // page) * page
-    for start in range(0, size, many):
-        data = memoryview(os.pread(fd, min(many, size - start), start))
-        for at in range(0, len(data), page):
-            yield data[at : at + page]
+class _Reading:
+    """A file being read from its beginning to its end, some megabytes at a time."""
+
+    def __init__(self, fd: int, size: int) -> None:
+        self._fd, self._size = fd, size
+        self._piece = piece_size(size)
+        self._stride = self._piece + _BEHIND
+        self._of_a_page = page_size(size) // self._piece * _DIGEST
+        self._at = 0
+        self._pieces = bytearray()  # digests of the last page's, as far as it was read
+        self._prints = bytearray()
+        self._kernel = kernel.found() if size > _FEW else None
+
+    def go_on(self) -> None:
+        """To the end, or to where the file ends before it."""
+        at_once = min(_READ, self._size - self._at)
+        room = memoryview(mmap.mmap(-1, max(1, -(-at_once // self._piece)) * self._stride))
+        while self._at < self._size and (got := self._fill(room)):
+            sizes = [min(self._piece, got - at) for at in range(0, got, self._piece)]
+            self._at += got
+            self._take(self._digests(room, sizes))
+
+    def finish(self) -> bytes:
+        self.go_on()
+        if self._pieces:
+            self._prints += _print(bytes(self._pieces))
+        return bytes(self._prints)
+
+    def _fill(self, room: memoryview) -> int:
+        """Read the next pieces, each to its place; how many bytes there were."""
+        pieces = [room[at : at + self._piece] for at in range(0, len(room), self._stride)]
+        wanted, got = min(self._size - self._at, self._piece * len(pieces)), 0
+        while got < wanted:
+            first, inside = divmod(got, self._piece)
+            step = os.preadv(self._fd, [pieces[first][inside:], *pieces[first + 1 :]], self._at + got)
+            if step == 0:
+                break
+            got += step
+        return min(got, wanted)
+
+    def _digests(self, room: memoryview, sizes: Sequence[int]) -> bytes:
+        if self._kernel is not None:
+            return self._kernel.pieces(room, self._stride, sizes)
+        starts = range(0, len(room), self._stride)
+        return b"".join(_sha256(room[at : at + size]) for at, size in zip(starts, sizes, strict=False))
+
+    def _take(self, digests: bytes) -> None:
+        self._pieces += digests
+        while len(self._pieces) >= self._of_a_page:
+            self._prints += _print(bytes(self._pieces[: self._of_a_page]))
+            del self._pieces[: self._of_a_page]
+
+
+def _print(pieces: bytes) -> bytes:
+    """Of a page, from the digests of its pieces."""
+    return pieces if len(pieces) == _DIGEST else _sha256(pieces)
+
+
+def _sha256(data: bytes | memoryview) -> bytes:
+    return hashlib.sha256(data).digest()
 
 
 def _zero_behind(fd: int, size: int) -> bool:
@@ -74,10 +155,6 @@ def _zero_behind(fd: int, size: int) -> bool:
             return False
         at += len(data)
     return True
-
-
-def _tag(cipher: AESGCM, index: int, data: bytes | memoryview) -> bytes:
-    return cipher.encrypt(index.to_bytes(12), b"", data)
 
 
 def _is_zero(data: bytes) -> bool:

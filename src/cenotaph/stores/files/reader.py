@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from typing import BinaryIO
 
 import pyarrow as pa
 
+from cenotaph import durable
 from cenotaph.durable import WIPED, filesystem
 from cenotaph.errors import PermanentStoreError
 from cenotaph.scope import Selection
@@ -25,14 +27,14 @@ from cenotaph.store import (
     Partition,
     Watermark,
 )
-from cenotaph.stores.files import places, tables
+from cenotaph.stores.files import pages, places, tables
 from cenotaph.stores.files.copies import Digests, find_copies
 from cenotaph.stores.files.kinds import Kind
 from cenotaph.stores.files.lines import MalformedError
 from cenotaph.stores.files.places import Bounds, FileBound
 from cenotaph.stores.files.raw import parts_of_file, raw_extents
 from cenotaph.stores.files.survey import Survey, Surveyed
-from cenotaph.stores.files.tree import Tree
+from cenotaph.stores.files.tree import Stamp, Tree, stamp
 
 PARTITION_BYTES, PARTITION_FILES = 64 << 20, 256
 
@@ -56,6 +58,7 @@ class FilesReader:
         self._survey = Survey(self._tree, selection)
         self._groups: list[_Group] | None = None
         self._digests: Digests = {}
+        self._at_rest: dict[bytes, Stamp | None] = {}  # files of the partition that was read last
         self.capabilities = capabilities(self._tree)
 
     def collections(self) -> Sequence[Collection]:
@@ -71,6 +74,7 @@ class FilesReader:
     def batches(self, partition: Partition) -> Iterator[pa.RecordBatch]:
         """As the contract says. A file that is gone has no records."""
         bounds = places.parse(partition.bounds)
+        self._at_rest = {}
         for file in bounds.files:
             path = bounds.path(file)
             try:
@@ -78,7 +82,30 @@ class FilesReader:
             except FileNotFoundError:
                 continue
             with stream:
+                self._at_rest[path] = _at_rest(stream)
                 yield from selected(bounds, stream, path, self._selection)
+
+    def content(self, partition: Partition) -> bytes | None:
+        """As the contract says: where files go whole, and nobody wrote to them since they were opened."""
+        bounds = places.parse(partition.bounds)
+        if not self._selection.whole(bounds.collection, bounds.kind.names):
+            return None
+        files = []
+        for file in bounds.files:
+            path = bounds.path(file)
+            before = self._at_rest.get(path)
+            if before is None or before.size != file.size:
+                return None
+            try:
+                stream = self._tree.open_read(path)
+            except FileNotFoundError:
+                return None
+            with stream:
+                prints = pages.prints(stream.fileno(), file.size)
+                if stamp(os.fstat(stream.fileno())) != before:
+                    return None
+            files.append(pages.whole(file.size, prints))
+        return pages.content(partition.bounds, files)
 
     def batches_at(
         self, partition: Partition, wanted: Sequence[tuple[int, int]]
@@ -158,6 +185,16 @@ def capabilities(tree: Tree) -> Capabilities:
     if here.kind not in WIPED:
         return Capabilities(Grade.L2, f"free blocks of the file system ({here.kind}) are not wiped")
     return Capabilities(Grade.L3, "the medium beneath the volume is not reached")
+
+
+def _at_rest(stream: BinaryIO) -> Stamp | None:
+    """The stamp of an open file that nobody writes to and that changes whenever somebody does; else None."""
+    info = os.fstat(stream.fileno())
+    age = time.time_ns() - info.st_ctime_ns  # a second change may have the time of the first
+    return stamp(info) if age > _COARSEST and durable.unwritten(stream.fileno()) else None
+
+
+_COARSEST = 2_000_000_000  # nanoseconds, of the times of any file system that is in use
 
 
 def selected(bounds: Bounds, stream: BinaryIO, path: bytes, selection: Selection) -> Iterator[pa.RecordBatch]:

@@ -9,10 +9,24 @@ import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from cenotaph.durable import Beneath
 from cenotaph.errors import PermanentStoreError, TransientStoreError, UsageError
+
+
+class Stamp(NamedTuple):
+    """Changes whenever a file is replaced or written to through the file system."""
+
+    device: int
+    inode: int
+    size: int
+    written: int  # nanoseconds
+    changed: int
+
+
+def stamp(info: os.stat_result) -> Stamp:
+    return Stamp(info.st_dev, info.st_ino, info.st_size, info.st_mtime_ns, info.st_ctime_ns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +57,8 @@ class Entry:
         return stat.S_ISLNK(self.info.st_mode)
 
     @property
-    def stamp(self) -> tuple[int, ...]:
-        """Changes whenever the file is replaced or written to through the file system."""
-        i = self.info
-        return (i.st_dev, i.st_ino, i.st_size, i.st_mtime_ns, i.st_ctime_ns)
+    def stamp(self) -> Stamp:
+        return stamp(self.info)
 
 
 class Tree:

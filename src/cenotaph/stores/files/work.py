@@ -1,11 +1,10 @@
-"""One partition's files while they are being erased: opened, leased, fingerprinted, remembered."""
+"""One partition's files while they are being erased: opened, leased, read, remembered."""
 
 from __future__ import annotations
 
+import base64
 import contextlib
-import hashlib
 import os
-import secrets
 import stat
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -151,54 +150,42 @@ def still_alone(files: list[Open]) -> None:
 class Begun:
     """What `Progress.begin` was told: enough to go on after a kill at any point."""
 
-    key: bytes = field(repr=False)
     leased: bool
     inodes: tuple[int, ...]
     tombstones: tuple[str, ...]
     todo: tuple[int, ...]  # REWRITE, DESTROY or LEAVE, a file each
-    prints: tuple[str, ...] = field(repr=False)
+    prints: tuple[bytes, ...] = field(repr=False)  # of its pages (`pages`), a file each
     blocks: tuple[int, ...]  # bytes of storage, a file each
     in_place: tuple[int, ...]  # 1 where overwriting reaches the content
 
-    def key_of(self, index: int) -> bytes:
-        """What one file's pages are fingerprinted with."""
-        return _key_of(self.key, index)
-
     def state(self) -> State:
         return {
-            "v": 1,
-            "key": self.key.hex(),
+            "v": 2,
             "leased": int(self.leased),
             "inodes": list(self.inodes),
             "tombstones": list(self.tombstones),
             "todo": list(self.todo),
-            "prints": list(self.prints),
+            "prints": [base64.b64encode(prints).decode() for prints in self.prints],
             "blocks": list(self.blocks),
             "in_place": list(self.in_place),
         }
 
 
-def remember(files: list[Open], todo: list[int]) -> Begun:
-    """Fingerprint the files. They are read through the leased descriptors, after the seal was checked."""
-    key = secrets.token_bytes(32)
-    prints = tuple(
-        "" if what == LEAVE else pages.fingerprint(file.fd, file.bound.size, _key_of(key, index))
-        for index, (file, what) in enumerate(zip(files, todo, strict=True))
-    )
+def prints(files: Sequence[Open]) -> list[bytes]:
+    """Of the pages of these files, read through the leased descriptors."""
+    return [pages.prints(file.fd, file.bound.size, directly=True) for file in files]
+
+
+def remember(files: Sequence[Open], todo: Sequence[int], prints: Sequence[bytes]) -> Begun:
     return Begun(
-        key=key,
         leased=all(file.leased for file in files),
         inodes=tuple(file.ino for file in files),
         tombstones=tuple(durable.tombstone_name() for _ in files),
         todo=tuple(todo),
-        prints=prints,
+        prints=tuple(prints),
         blocks=tuple(os.fstat(file.fd).st_blocks * 512 for file in files),
         in_place=tuple(int(file.in_place) for file in files),
     )
-
-
-def _key_of(key: bytes, index: int) -> bytes:
-    return hashlib.blake2b(index.to_bytes(8), key=key, digest_size=32).digest()
 
 
 def parse(state: Mapping[str, object], files: int) -> Begun:
@@ -209,12 +196,11 @@ def parse(state: Mapping[str, object], files: int) -> Begun:
     """
     try:
         begun = Begun(
-            bytes.fromhex(str(state["key"])),
             bool(state["leased"]),
             tuple(_integers(state["inodes"])),
             tuple(_strings(state["tombstones"])),
             tuple(_integers(state["todo"])),
-            tuple(_strings(state["prints"])),
+            tuple(base64.b64decode(prints, validate=True) for prints in _strings(state["prints"])),
             tuple(_integers(state["blocks"])),
             tuple(_integers(state["in_place"])),
         )
