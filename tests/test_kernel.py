@@ -327,6 +327,31 @@ class TestChunks:
             native.chunks(bytes(31), [1], [0], LEVELS[0])
 
 
+class TestPieces:
+    """SHA-256 of pieces of a file."""
+
+    @ANYTHING
+    @given(st.lists(st.integers(0, 500), max_size=70), st.integers(0, 90))
+    def test_pieces_have_the_hash_of_the_reference(self, sizes: list[int], wider: int) -> None:
+        """Of any lengths, and what lies between them is of no account."""
+        stride = 500 + 128 + wider
+        octets = hashlib.shake_256(b"pieces").digest(stride * len(sizes))
+        starts = range(0, len(octets), stride)
+        expected = [
+            hashlib.sha256(octets[at : at + size]).digest() for at, size in zip(starts, sizes, strict=True)
+        ]
+        for one in KERNELS:
+            assert one.pieces(bytearray(octets), stride, sizes) == b"".join(expected)
+
+    @pytest.mark.parametrize(("size", "room"), [(73, 200), (72, 199), (2**64 - 1, 200)])
+    def test_a_piece_without_room_behind_it_is_refused(self, size: int, room: int) -> None:
+        for one in KERNELS:
+            with pytest.raises(MalformedError):
+                one.pieces(bytearray(room), 200, [size])
+            with pytest.raises(MalformedError):
+                one.pieces(bytearray(room), 100, [0])
+
+
 def described(value: str) -> str:
     line = [sys.executable, "-c", "from cenotaph import kernel; print(kernel.described())"]
     env = {**os.environ, kernel.VARIABLE: value}

@@ -6,8 +6,12 @@
  * They lie in lines of eight, as memory is fetched; a line that is full lets go of one. */
 #include "columns.h"
 
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
 enum {
-    AHEAD = 32,      /* rows whose lines are on their way while the ones before them are looked up */
+    AHEAD = 16,      /* rows whose lines are on their way while the ones before them are looked up */
     LINE = 8,        /* rows a line of memory has */
     MOST_BYTES = 64, /* of a value: a row with a longer one is never familiar */
     WORDS = 1 + MOST_BYTES / 8,
@@ -100,32 +104,95 @@ static inline uint64_t mixed(uint64_t tag) {
     return tag ^ tag >> 33;
 }
 
-/* Whether a row is in its line; it is, from now on. `added` counts those that were not. */
-static inline int is_in(uint64_t *line, uint64_t tag, uint64_t *added) {
+static inline int has(const uint64_t line[LINE], uint64_t tag) {
     int there = 0;
-    uint64_t free_at = tag % LINE;
     for (int i = 0; i < LINE; i++) {
         there |= line[i] == tag;
     }
-    if (there) {
-        return 1;
-    }
+    return there;
+}
+
+/* Where there is room, else in place of another. */
+static void put(uint64_t line[LINE], uint64_t tag) {
+    uint64_t at = tag % LINE;
     for (uint64_t i = 0; i < LINE; i++) {
         if (!line[i]) {
-            free_at = i;
+            at = i;
             break;
         }
     }
-    line[free_at] = tag;
-    ++*added;
-    return 0;
+    line[at] = tag;
 }
+
+/* Rows that are looked up while those after them are told, so that their lines have come by then. */
+typedef struct {
+    uint64_t row;
+    size_t some;
+    uint64_t tags[AHEAD], *at[AHEAD];
+    uint8_t open[AHEAD];
+} ahead;
+
+static int tell(const column *columns, size_t width, const uint64_t *secrets, uint64_t *slots, uint64_t lines, ahead *now) {
+    wide sums[AHEAD];
+    memset(now->open, 0, sizeof now->open);
+    for (size_t i = 0; i < now->some; i++) {
+        sums[i] = secrets[0] | (wide)secrets[1] << 64;
+    }
+    for (size_t c = 0; c < width; c++) {
+        const uint64_t(*mine)[2] = (const uint64_t(*)[2])(const void *)(secrets + 2 + 2 * WORDS * c);
+        if (add_column(&columns[c], mine, now->row, now->some, sums, now->open) != DONE) {
+            return MALFORMED;
+        }
+    }
+    for (size_t i = 0; i < now->some; i++) {
+        uint64_t tag = mixed((uint64_t)(sums[i] >> 64));
+        now->tags[i] = tag + !tag; /* 0 is a slot that is free */
+        now->at[i] = &slots[LINE * (uint64_t)((wide)now->tags[i] * lines >> 64)];
+        __builtin_prefetch(now->at[i], 1);
+    }
+    return DONE;
+}
+
+#define LOOK_UP(name, has)                                                                                   \
+    static void name(const ahead *some, int64_t *strange, size_t *made, uint64_t *added) {                   \
+        for (size_t i = 0; i < some->some; i++) {                                                            \
+            int known = !some->open[i] && has(some->at[i], some->tags[i]);                                   \
+            if (!known) {                                                                                    \
+                strange[(*made)++] = (int64_t)(some->row + i);                                               \
+            }                                                                                                \
+            if (!known && !some->open[i]) {                                                                  \
+                put(some->at[i], some->tags[i]);                                                             \
+                ++*added;                                                                                    \
+            }                                                                                                \
+        }                                                                                                    \
+    }
+
+LOOK_UP(look_up, has)
+
+#if defined(__x86_64__)
+#pragma GCC push_options
+#pragma GCC target("avx2")
+static inline int avx2_has(const uint64_t line[LINE], uint64_t tag) {
+    __m256i wanted = _mm256_set1_epi64x((int64_t)tag);
+    __m256i first = _mm256_cmpeq_epi64(_mm256_loadu_si256((const __m256i *)(const void *)line), wanted);
+    __m256i second = _mm256_cmpeq_epi64(_mm256_loadu_si256((const __m256i *)(const void *)(line + 4)), wanted);
+    __m256i either = _mm256_or_si256(first, second);
+    return !_mm256_testz_si256(either, either);
+}
+
+LOOK_UP(avx2_look_up, avx2_has)
+#pragma GCC pop_options
+#endif
 
 /* Write to `strange`, which has room for all, the numbers of the rows that are not familiar, and make those so. `secrets`
  * are two words of the set of columns, then 2 * WORDS of each column; `slots` has whole lines, one at least, aligned as
  * they are. */
-int cenotaph_strange(const column *columns, size_t width, int64_t rows, const uint64_t *secrets, uint64_t *slots,
-                     uint64_t lines, int64_t *strange, size_t *made, uint64_t *added) {
+int cenotaph_strange(int level, const column *columns, size_t width, int64_t rows, const uint64_t *secrets,
+                     uint64_t *slots, uint64_t lines, int64_t *strange, size_t *made, uint64_t *added) {
+    void (*find)(const ahead *, int64_t *, size_t *, uint64_t *) = look_up;
+#if defined(__x86_64__)
+    find = level >= AVX2 ? avx2_look_up : look_up;
+#endif
     *made = 0;
     *added = 0;
     for (size_t c = 0; c < width; c++) {
@@ -135,34 +202,19 @@ int cenotaph_strange(const column *columns, size_t width, int64_t rows, const ui
             return MALFORMED;
         }
     }
-    if (!lines || rows < 0) {
+    if (!lines || rows < 0 || !cenotaph_level(level)) {
         return MALFORMED;
     }
+    ahead before = {0}, now;
     for (uint64_t row = 0; row < (uint64_t)rows; row += AHEAD) {
-        size_t some = (uint64_t)rows - row < AHEAD ? (size_t)((uint64_t)rows - row) : AHEAD;
-        wide sums[AHEAD];
-        uint8_t open[AHEAD] = {0};
-        uint64_t tags[AHEAD], *at[AHEAD];
-        for (size_t i = 0; i < some; i++) {
-            sums[i] = secrets[0] | (wide)secrets[1] << 64;
+        now.row = row;
+        now.some = (uint64_t)rows - row < AHEAD ? (size_t)((uint64_t)rows - row) : AHEAD;
+        if (tell(columns, width, secrets, slots, lines, &now) != DONE) {
+            return MALFORMED;
         }
-        for (size_t c = 0; c < width; c++) {
-            const uint64_t(*mine)[2] = (const uint64_t(*)[2])(const void *)(secrets + 2 + 2 * WORDS * c);
-            if (add_column(&columns[c], mine, row, some, sums, open) != DONE) {
-                return MALFORMED;
-            }
-        }
-        for (size_t i = 0; i < some; i++) {
-            tags[i] = mixed((uint64_t)(sums[i] >> 64));
-            tags[i] += !tags[i]; /* 0 is a slot that is free */
-            at[i] = &slots[LINE * (uint64_t)((wide)tags[i] * lines >> 64)];
-            __builtin_prefetch(at[i], 1);
-        }
-        for (size_t i = 0; i < some; i++) {
-            if (open[i] || !is_in(at[i], tags[i], added)) {
-                strange[(*made)++] = (int64_t)(row + i);
-            }
-        }
+        find(&before, strange, made, added);
+        before = now;
     }
+    find(&before, strange, made, added);
     return DONE;
 }

@@ -176,7 +176,7 @@ int cenotaph_distinct(const uint64_t *words, size_t count, uint64_t secret, uint
                       uint64_t *fresh, size_t *made);
 
 /* familiar.c */
-int cenotaph_strange(const column *columns, size_t width, int64_t rows, const uint64_t *secrets, uint64_t *slots,
+int cenotaph_strange(int level, const column *columns, size_t width, int64_t rows, const uint64_t *secrets, uint64_t *slots,
                      uint64_t lines, int64_t *strange, size_t *made, uint64_t *added);
 
 /* parquet.c */

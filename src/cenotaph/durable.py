@@ -176,6 +176,19 @@ def _openat2(directory: int, rel: bytes, flags: int, mode: int) -> int:
             raise OSError(code, "the file is leased by another process")
 
 
+def read_into(fd: int, rooms: Sequence[memoryview], at: int, size: int) -> int:
+    """Fill these one after the other with the bytes at a place of a file. Returns how many there were: fewer
+    than `size` only where the file ends."""
+    left, done = list(rooms), 0
+    while done < size and (step := os.preadv(fd, left, at + done)):
+        done += step
+        while left and step >= len(left[0]):
+            step -= len(left.pop(0))
+        if step:
+            left[0] = left[0][step:]
+    return min(done, size)
+
+
 # --- overwriting and removing ---------------------------------------------------------------
 
 

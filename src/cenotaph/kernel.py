@@ -112,7 +112,8 @@ class Kernel:
         And how many came to be there."""
         rows = len(columns[0])
         into = np.empty(rows, np.int64)
-        made, added = native.strange([values(each) for each in columns], rows, secrets, slots, into)
+        given = [values(each) for each in columns]
+        made, added = native.strange(given, rows, secrets, slots, into, self.level)
         return into[:made], added
 
     def forms(

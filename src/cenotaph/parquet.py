@@ -19,6 +19,7 @@ from dataclasses import dataclass
 import pyarrow.parquet as pq
 
 from cenotaph.arrow import Bytes, TooLargeError
+from cenotaph.direct import Direct
 from cenotaph.spans import joined, within
 
 MOST_PAGE = 256 << 20  # decoded bytes of one page
@@ -131,6 +132,8 @@ def groups(file: Bytes, schema: pq.ParquetSchema, most: int) -> Iterator[Group]:
     columns = [schema.column(index) for index in range(len(schema))]
     kept = 0
     for group in chunks(file):
+        if group and isinstance(file, Direct):
+            file.want(min(c.start for c in group), max(c.start + c.compressed for c in group))
         rows, pages = most, []
         for chunk, column in zip(group, columns, strict=True):
             mine, few = _looked_at(file, chunk, column, budget, most)
@@ -265,9 +268,11 @@ def _pages(stream: Bytes, chunk: Chunk) -> Iterator[Page]:
         left -= page.values if page.kind != _DICTIONARY else 0
 
 
-def _reading(stream: Bytes) -> Callable[[int, int], bytes]:
+def _reading(stream: Bytes) -> Callable[[int, int], bytes | memoryview]:
     """How some bytes at a place are read: of a file past its buffer, which is larger than most pages, so that
     all of the file would be read for their headers."""
+    if isinstance(stream, Direct):
+        return stream.peek
     if isinstance(stream, io.BufferedReader) and isinstance(stream.raw, io.FileIO):
         fd = stream.fileno()
         return lambda at, size: os.pread(fd, size, at)
@@ -282,7 +287,7 @@ def _reading(stream: Bytes) -> Callable[[int, int], bytes]:
 # ── Thrift ───────────────────────────────────────────────────────────────────────────────────────
 
 
-def read_header(data: bytes, *, whole: bool) -> Page | None:
+def read_header(data: bytes | memoryview, *, whole: bool) -> Page | None:
     """The page header that `data` begins with; None where it is cut off and `data` is not the `whole`.
 
     Raises:
@@ -305,7 +310,7 @@ class Numbers:
 
     longest = 10  # bytes: 64 bits
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: bytes | memoryview) -> None:
         self._data, self.at = data, 0
 
     def byte(self) -> int:

@@ -25,6 +25,7 @@ import pyarrow.parquet as pq
 
 from cenotaph import kernel
 from cenotaph.arrow import Bytes
+from cenotaph.direct import Direct
 from cenotaph.parquet import Chunk, Group, Page, placed
 
 ROWS = 1 << 16  # of a column that are read at once, but for a page that has more
@@ -277,9 +278,8 @@ class _Column:
 
     def _read(self, pages: Sequence[Page]) -> list[memoryview]:
         """What lies in the next pages, behind their headers."""
-        self._stream.seek(self._at)
         size = sum(page.header + page.compressed for page in pages)
-        whole, at, found = memoryview(self._stream.read(size)), 0, []
+        whole, at, found = self._bytes(size), 0, []
         if len(whole) < size:
             raise OtherwiseError
         for page in pages:
@@ -287,6 +287,12 @@ class _Column:
             found.append(whole[at - page.compressed : at])
         self._at += size
         return found
+
+    def _bytes(self, size: int) -> memoryview:
+        if isinstance(self._stream, Direct):
+            return self._stream.view(self._at, size)
+        self._stream.seek(self._at)
+        return memoryview(self._stream.read(size))
 
 
 # --- Codecs: those that say how much they decode to, so that no byte of a page stays unwritten ------------

@@ -15,6 +15,8 @@ from cenotaph.residue.familiar import Familiar
 native = pytest.importorskip("cenotaph_kernel", reason="cenotaph-kernel is not installed: it needs gcc")
 from cenotaph_kernel import Column, How, MalformedError  # noqa: E402
 
+LEVELS = native.levels()
+
 TEXTS = (
     st.none() | st.text("0aé", max_size=12) | st.sampled_from(["7" * 63, "7" * 64, "7" * 65, "7" * 64 + "8"])
 )
@@ -82,8 +84,8 @@ def test_nothing_outside_of_the_buffers_is_read(column: Column) -> None:
     """Whatever offsets and lengths say."""
     secrets, slots, into = np.ones(kernel.telling_words(1), np.uint64), np.zeros(8, np.uint64), bytearray(8)
     with pytest.raises(MalformedError):
-        native.strange([column], 1, secrets, slots, into)
+        native.strange([column], 1, secrets, slots, into, LEVELS[0])
     with pytest.raises(ValueError, match="secrets"):
-        native.strange([column], 1, secrets[1:], slots, into)
+        native.strange([column], 1, secrets[1:], slots, into, LEVELS[0])
     with pytest.raises(ValueError, match="room"):
-        native.strange([column], 1, secrets, slots[:7], into)
+        native.strange([column], 1, secrets, slots[:7], into, LEVELS[0])

@@ -271,7 +271,7 @@ def distinct(words: Buffer, secret: int, slots: Buffer, fresh: Buffer | None) ->
 
 
 def strange(
-    columns: Sequence[Column], rows: int, secrets: Buffer, slots: Buffer, into: Buffer
+    columns: Sequence[Column], rows: int, secrets: Buffer, slots: Buffer, into: Buffer, level: Level
 ) -> tuple[int, int]:
     """Write the numbers (int64) of the rows whose values did not all come together before, as far as `slots`
     tell, and put these rows there. Returns how many they are, and how many were put there.
@@ -289,7 +289,7 @@ def strange(
         raise ValueError("each column needs its secrets")
     made, added, lines = _ffi.new("size_t *"), _ffi.new("uint64_t *"), len(room) // LINE_SLOTS
     found = _room(into, "int64_t[]", rows)
-    _done(_lib.cenotaph_strange(given, len(columns), rows, keys, room, lines, found, made, added))
+    _done(_lib.cenotaph_strange(level, given, len(columns), rows, keys, room, lines, found, made, added))
     return int(made[0]), int(added[0])
 
 

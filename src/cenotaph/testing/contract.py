@@ -59,7 +59,8 @@ class Rows:
 
     def __init__(self, batches: Iterable[pa.RecordBatch]) -> None:
         self._rows = list(_rows(batches))
-        self.checked = 0
+        self.content: bytes | None = None  # what `store.Bytewise` says of them
+        self.checked = self.held = 0
 
     @property
     def records(self) -> int:
@@ -71,7 +72,9 @@ class Rows:
         self.checked += 1
 
     def holds(self, content: bytes) -> bool:
-        return False
+        same = content == self.content
+        self.held += same
+        return same
 
     def check_remaining(self, batches: Iterable[pa.RecordBatch]) -> int:
         rows = list(_rows(batches))
@@ -101,7 +104,7 @@ class Log:
     def begin(self, state: State) -> None:
         assert self.begun is None, "begin was called on a partition that had begun"
         if self.sealed is not None:
-            self.checked_before_begin = self.sealed.checked > 0
+            self.checked_before_begin = self.sealed.checked + self.sealed.held > 0
         self._call("begin-called")
         text = json.dumps(state)
         if self.path is not None:

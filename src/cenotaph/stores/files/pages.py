@@ -42,11 +42,11 @@ def prints(fd: int, size: int, *, directly: bool = False) -> bytes:
 
     `directly`: past the page cache, where the file system can: for what is about to be overwritten.
     """
-    reading = _Reading(fd, size)
+    reading = Reading(size)
     if directly and size >= _READ:
         with durable.directly(fd):
-            reading.go_on()
-    return reading.finish()
+            reading.read(fd)
+    return reading.finish(fd)
 
 
 def whole(size: int, prints: bytes) -> bytes:
@@ -85,57 +85,71 @@ def zero_or_as_sealed(fd: int, size: int, known: bytes) -> bool:
     return True
 
 
-class _Reading:
-    """A file being read from its beginning to its end, some megabytes at a time."""
+class Reading:
+    """The prints of a file, whose bytes are read, or shown, from its beginning to its end."""
 
-    def __init__(self, fd: int, size: int) -> None:
-        self._fd, self._size = fd, size
-        self._piece = piece_size(size)
+    def __init__(self, size: int) -> None:
+        self._size, self._piece = size, piece_size(size)
         self._stride = self._piece + _BEHIND
         self._of_a_page = page_size(size) // self._piece * _DIGEST
-        self._at = 0
+        self._at = 0  # what came before is in the digests
+        self._full = 0  # bytes behind it that are in the room
+        self._at_once = max(1, -(-min(_READ, size) // self._piece)) * self._piece
+        self._room = memoryview(mmap.mmap(-1, self._at_once // self._piece * self._stride))
         self._pieces = bytearray()  # digests of the last page's, as far as it was read
         self._prints = bytearray()
         self._kernel = kernel.found() if size > _FEW else None
 
-    def go_on(self) -> None:
-        """To the end, or to where the file ends before it."""
-        at_once = min(_READ, self._size - self._at)
-        room = memoryview(mmap.mmap(-1, max(1, -(-at_once // self._piece)) * self._stride))
-        while self._at < self._size and (got := self._fill(room)):
-            sizes = [min(self._piece, got - at) for at in range(0, got, self._piece)]
-            self._at += got
-            self._take(self._digests(room, sizes))
+    def came(self, at: int, data: memoryview) -> None:
+        """Some of the file's bytes; taken where they go on from what there is."""
+        behind = self._at + self._full
+        data = data[behind - at :] if at <= behind < at + len(data) else data[:0]
+        while data:
+            piece, inside = divmod(self._full, self._piece)
+            step = min(self._piece - inside, len(data))
+            begin = piece * self._stride + inside
+            self._room[begin : begin + step] = data[:step]
+            self._full += step
+            data = data[step:]
+            self._digest()
 
-    def finish(self) -> bytes:
-        self.go_on()
+    def read(self, fd: int) -> None:
+        """What did not come, to the end, or to where the file ends before it."""
+        while (wanted := min(self._size - self._at, self._at_once) - self._full) > 0:
+            piece, inside = divmod(self._full, self._piece)
+            starts = range(piece * self._stride, len(self._room), self._stride)
+            rooms = [self._room[at : at + self._piece] for at in starts]
+            rooms[0] = rooms[0][inside:]
+            got = durable.read_into(fd, rooms, self._at + self._full, wanted)
+            self._full += got
+            if got < wanted:
+                return
+            self._digest()
+
+    def finish(self, fd: int) -> bytes:
+        """The prints, once the rest of the file was read."""
+        self.read(fd)
+        self._digest(last=True)
         if self._pieces:
             self._prints += _print(bytes(self._pieces))
         return bytes(self._prints)
 
-    def _fill(self, room: memoryview) -> int:
-        """Read the next pieces, each to its place; how many bytes there were."""
-        pieces = [room[at : at + self._piece] for at in range(0, len(room), self._stride)]
-        wanted, got = min(self._size - self._at, self._piece * len(pieces)), 0
-        while got < wanted:
-            first, inside = divmod(got, self._piece)
-            step = os.preadv(self._fd, [pieces[first][inside:], *pieces[first + 1 :]], self._at + got)
-            if step == 0:
-                break
-            got += step
-        return min(got, wanted)
-
-    def _digests(self, room: memoryview, sizes: Sequence[int]) -> bytes:
-        if self._kernel is not None:
-            return self._kernel.pieces(room, self._stride, sizes)
-        starts = range(0, len(room), self._stride)
-        return b"".join(_sha256(room[at : at + size]) for at, size in zip(starts, sizes, strict=False))
-
-    def _take(self, digests: bytes) -> None:
-        self._pieces += digests
+    def _digest(self, *, last: bool = False) -> None:
+        """What is in the room, when it is full or nothing follows."""
+        if self._full < self._at_once and not last:
+            return
+        sizes = [min(self._piece, self._full - at) for at in range(0, self._full, self._piece)]
+        self._pieces += self._digests(sizes)
+        self._at, self._full = self._at + self._full, 0
         while len(self._pieces) >= self._of_a_page:
             self._prints += _print(bytes(self._pieces[: self._of_a_page]))
             del self._pieces[: self._of_a_page]
+
+    def _digests(self, sizes: Sequence[int]) -> bytes:
+        if self._kernel is not None:
+            return self._kernel.pieces(self._room, self._stride, sizes)
+        starts = range(0, len(self._room), self._stride)
+        return b"".join(_sha256(self._room[at : at + size]) for at, size in zip(starts, sizes, strict=False))
 
 
 def _print(pieces: bytes) -> bytes:

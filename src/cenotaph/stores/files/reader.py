@@ -9,11 +9,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import groupby
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 import pyarrow as pa
 
 from cenotaph import durable
+from cenotaph.direct import Direct
 from cenotaph.durable import WIPED, filesystem
 from cenotaph.errors import PermanentStoreError
 from cenotaph.scope import Selection
@@ -58,7 +59,7 @@ class FilesReader:
         self._survey = Survey(self._tree, selection)
         self._groups: list[_Group] | None = None
         self._digests: Digests = {}
-        self._at_rest: dict[bytes, Stamp | None] = {}  # files of the partition that was read last
+        self._read: dict[bytes, _Read] = {}  # files of the partition that was read last
         self.capabilities = capabilities(self._tree)
 
     def collections(self) -> Sequence[Collection]:
@@ -74,7 +75,8 @@ class FilesReader:
     def batches(self, partition: Partition) -> Iterator[pa.RecordBatch]:
         """As the contract says. A file that is gone has no records."""
         bounds = places.parse(partition.bounds)
-        self._at_rest = {}
+        self._read = {}
+        whole = self._is_whole(bounds)
         for file in bounds.files:
             path = bounds.path(file)
             try:
@@ -82,30 +84,31 @@ class FilesReader:
             except FileNotFoundError:
                 continue
             with stream:
-                self._at_rest[path] = _at_rest(stream)
-                yield from selected(bounds, stream, path, self._selection)
+                read = _Read.of(stream, whole=whole)
+                self._read[path] = read
+                large = bounds.kind.format == "parquet" and read.size >= _LARGE
+                with read.directly(stream) if large else stream as bytes_of_it:
+                    yield from selected(bounds, bytes_of_it, path, self._selection)
 
     def content(self, partition: Partition) -> bytes | None:
         """As the contract says: where files go whole, and nobody wrote to them since they were opened."""
         bounds = places.parse(partition.bounds)
-        if not self._selection.whole(bounds.collection, bounds.kind.names):
+        wholes = [self._whole(bounds.path(file), file) for file in bounds.files]
+        known = [whole for whole in wholes if whole is not None]
+        return pages.content(partition.bounds, known) if len(known) == len(wholes) else None
+
+    def _is_whole(self, bounds: Bounds) -> bool:
+        return self._selection.whole(bounds.collection, bounds.kind.names)
+
+    def _whole(self, path: bytes, file: FileBound) -> bytes | None:
+        read = self._read.get(path)
+        if read is None or read.size != file.size:
             return None
-        files = []
-        for file in bounds.files:
-            path = bounds.path(file)
-            before = self._at_rest.get(path)
-            if before is None or before.size != file.size:
-                return None
-            try:
-                stream = self._tree.open_read(path)
-            except FileNotFoundError:
-                return None
-            with stream:
-                prints = pages.prints(stream.fileno(), file.size)
-                if stamp(os.fstat(stream.fileno())) != before:
-                    return None
-            files.append(pages.whole(file.size, prints))
-        return pages.content(partition.bounds, files)
+        try:
+            with self._tree.open_read(path) as stream:
+                return read.whole(stream)
+        except FileNotFoundError:
+            return None
 
     def batches_at(
         self, partition: Partition, wanted: Sequence[tuple[int, int]]
@@ -123,9 +126,7 @@ class FilesReader:
     ) -> Iterator[Extent]:
         """As the contract says: pages of Parquet where a file goes whole, else the whole file."""
         bounds = places.parse(partition.bounds)
-        paged = bounds.kind.format == "parquet" and self._selection.whole(
-            bounds.collection, bounds.kind.names
-        )
+        paged = bounds.kind.format == "parquet" and self._is_whole(bounds)
         for path, _, inside in _files_at(bounds, wanted):
             with suppress(FileNotFoundError, MalformedError), self._tree.open_read(path) as stream:
                 spans = tables.parquet_spans(stream, inside, columns) if paged else None
@@ -187,14 +188,41 @@ def capabilities(tree: Tree) -> Capabilities:
     return Capabilities(Grade.L3, "the medium beneath the volume is not reached")
 
 
-def _at_rest(stream: BinaryIO) -> Stamp | None:
-    """The stamp of an open file that nobody writes to and that changes whenever somebody does; else None."""
-    info = os.fstat(stream.fileno())
-    age = time.time_ns() - info.st_ctime_ns  # a second change may have the time of the first
-    return stamp(info) if age > _COARSEST and durable.unwritten(stream.fileno()) else None
+@dataclass(slots=True)
+class _Read:
+    """A file whose records are read."""
+
+    size: int
+    stamp: Stamp | None  # None: what its bytes were will not be known
+    seen: pages.Reading | None = None  # those that were read past the page cache
+
+    @classmethod
+    def of(cls, stream: BinaryIO, *, whole: bool) -> _Read:
+        """Of a file that is `whole` a partition's. It is known if nobody writes to it now, and whoever does
+        will leave a trace: a change may have the time of one just before."""
+        info = os.fstat(stream.fileno())
+        at_rest = time.time_ns() - info.st_ctime_ns > _COARSEST and durable.unwritten(stream.fileno())
+        return cls(info.st_size, stamp(info) if whole and at_rest else None)
+
+    def directly(self, stream: BinaryIO) -> BinaryIO:
+        """The same file, to be read past the page cache."""
+        fd = os.dup(stream.fileno())
+        if self.stamp is None:
+            return cast(BinaryIO, Direct(fd))
+        self.seen = pages.Reading(self.size)
+        return cast(BinaryIO, Direct(fd, self.seen.came))
+
+    def whole(self, stream: BinaryIO) -> bytes | None:
+        """What its bytes are (`pages.whole`); None where they may be others than those that were read."""
+        if self.stamp is None:
+            return None
+        seen, self.seen = self.seen or pages.Reading(self.size), None
+        prints = seen.finish(stream.fileno())
+        return pages.whole(self.size, prints) if stamp(os.fstat(stream.fileno())) == self.stamp else None
 
 
 _COARSEST = 2_000_000_000  # nanoseconds, of the times of any file system that is in use
+_LARGE = 1 << 20  # bytes of a file that is read past the page cache
 
 
 def selected(bounds: Bounds, stream: BinaryIO, path: bytes, selection: Selection) -> Iterator[pa.RecordBatch]:
