@@ -154,6 +154,13 @@ def test_a_worker_gives_in_one_run_what_is_new(tmp_path: Path) -> None:
     assert persons(Run(tmp_path, "cd").seal(0, 200)) == 200  # another run in the same process
 
 
+@pytest.mark.parametrize("content", [None, bytes(31) + b"\n"])
+def test_a_result_is_kept_as_it_is(tmp_path: Path, content: bytes | None) -> None:
+    """In the annex while a seal is interrupted, and on its way from a cluster."""
+    result = replace(Run(tmp_path, "").seal(0, 50), content=content)
+    assert PartitionResult.from_bytes(result.to_bytes()) == result
+
+
 def test_a_known_person_may_bring_what_is_new() -> None:
     """A row of persons who are known is passed over where they come together as they did, and only there."""
     target = Target(lambda *_: Rows(), "", EVERYTHING, "one", "c", 0, "key", ((0, "id"), (1, "phone")), 0)  # type: ignore[arg-type,return-value]

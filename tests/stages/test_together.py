@@ -20,6 +20,8 @@ from cenotaph.stages import challenge
 from cenotaph.stages import destroy as stage
 from cenotaph.store import Extent
 from cenotaph.stores import open_eraser, open_reader
+from cenotaph.stores.files import reader as files
+from cenotaph.stores.files.eraser import FilesEraser
 from cenotaph.stores.files.reader import FilesReader
 from cenotaph_proof.statements import Challenge, Destruction, Plan
 from small_case import SmallCase, csv, people, put
@@ -187,3 +189,26 @@ def _target(places: list[bytes], opened: list[int]) -> Any:
     reader = mock.Mock()
     reader.raw = lambda: (extent(number) for number in range(len(places)))
     return mock.Mock(opener=lambda *_: reader)
+
+
+def test_files_with_the_sealed_bytes_are_not_read_record_by_record(
+    apps: SmallCase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From the seal through its annex to the eraser. What was changed since is."""
+    monkeypatch.setattr(stage.local, "run", lambda f, tasks, workers=2: ((t, f(t)) for t in list(tasks)))
+    monkeypatch.setattr(files, "_COARSEST", 0)  # files of a test are younger
+    apps.go("seal", "approve-notary")
+    decoded: list[str] = []
+    monkeypatch.setattr(
+        FilesEraser, "_sealed_batches", lambda self, bounds, *_: decoded.append(bounds.collection) or []
+    )
+    changed = tmp_path / "estate" / "app2" / "records.csv"
+    changed.write_bytes(changed.read_bytes().replace(b"2020", b"2O2O").replace(b"2021", b"2O21"))
+    desk = apps.desk()
+
+    with pytest.raises(DriftError):
+        stage.destroy(desk, open_reader, open_eraser, desk.case().require(Plan).digest)
+
+    assert [name.partition("/")[0] for name in decoded] == ["app2"]
+    assert "app2" in left(apps)
+    assert len(left(apps)) < FOLDERS
