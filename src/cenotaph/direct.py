@@ -16,6 +16,7 @@ from cenotaph import durable
 
 BLOCK = 4 << 20
 KEPT = 16  # blocks
+_OURS = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS  # memory that is shared with nobody takes less to get
 
 
 class Direct(io.RawIOBase):
@@ -124,7 +125,7 @@ class Direct(io.RawIOBase):
             return
         while len(self._blocks) + len(blocks) > KEPT:
             self._free.append(self._blocks.pop(next(iter(self._blocks))))
-        rooms = [self._free.pop() if self._free else mmap.mmap(-1, BLOCK) for _ in blocks]
+        rooms = [self._free.pop() if self._free else mmap.mmap(-1, BLOCK, flags=_OURS) for _ in blocks]
         first, end = blocks[0] * BLOCK, min((blocks[-1] + 1) * BLOCK, self._size)
         views, done = [memoryview(room) for room in rooms], 0
         with durable.directly(self._fd):

@@ -14,6 +14,7 @@ Format: https://parquet.apache.org/docs/file-format/ and parquet.thrift.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
@@ -22,6 +23,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import zstandard
 
 from cenotaph import kernel
 from cenotaph.arrow import Bytes
@@ -311,10 +313,15 @@ def _snappy(data: memoryview, size: int) -> pa.Buffer:
         said |= (byte & 127) << 7 * nth
         if byte < 128:
             break
-    return _decompressed("snappy", data, size, said)
+    if said != size:
+        raise OtherwiseError
+    try:
+        return pa.Codec("snappy").decompress(data, size)
+    except (OSError, pa.ArrowException):
+        raise OtherwiseError from None
 
 
-def _zstd(data: memoryview, size: int) -> pa.Buffer:
+def _zstd(data: memoryview, size: int) -> bytes:
     """The frame's header says it, if it was known (RFC 8878, section 3.1.1.1)."""
     if len(data) < 5 or bytes(data[:4]) != b"\x28\xb5\x2f\xfd":
         raise OtherwiseError
@@ -323,18 +330,20 @@ def _zstd(data: memoryview, size: int) -> pa.Buffer:
     at = 5 + (not single) + (0, 1, 2, 4)[flags & 3]
     width = (single, 2, 4, 8)[flags >> 6]
     said = int.from_bytes(data[at : at + width], "little") + (256 if width == 2 else 0)
-    return _decompressed("zstd", data, size, said if width else -1)
-
-
-def _decompressed(codec: str, data: memoryview, size: int, said: int) -> pa.Buffer:
-    if said != size:
+    if not width or said != size:
         raise OtherwiseError
     try:
-        return _CODECS[codec].decompress(data, size)
-    except (OSError, pa.ArrowException):
+        return _of_this_thread.zstd.decompress(data, allow_extra_data=False)
+    except zstandard.ZstdError:
         raise OtherwiseError from None
 
 
-_OF = ((1, "snappy", _snappy), (6, "zstd", _zstd))  # as `CompressionCodec` numbers them
-_CODECS = {name: pa.Codec(name) for _, name, _ in _OF if pa.Codec.is_available(name)}
-_UNPACKED = {0: _as_it_is, **{number: by for number, name, by in _OF if name in _CODECS}}
+class _OfThread(threading.local):
+    """Arrow makes what it decodes a frame with anew for each, which takes as long as eight kilobytes."""
+
+    def __init__(self) -> None:
+        self.zstd = zstandard.ZstdDecompressor()
+
+
+_of_this_thread = _OfThread()
+_UNPACKED = {0: _as_it_is, 1: _snappy, 6: _zstd}  # as `CompressionCodec` numbers them
