@@ -2,12 +2,12 @@
 
 Makes sets of files and measures, each time with new ones that are on the disk and not in memory: zeros
 written directly (O_DIRECT) over every file in its place and one `syncfs`, as `dd` would; the same, and each
-unlinked; `shred -n 0 -z -u` of some; the eraser's own way (open alone, fingerprint, write down, rename,
-overwrite, flush, unlink) without comparing, which is to be held against zeros and unlinking, and with
-comparing records with their seal. Ours in two threads, as `destroy` has them. Prints bytes and files a
-second, processor time, and shares of both; medians.
+unlinked; `shred -n 0 -z -u` of some; the eraser's own way (open alone, read and digest, write down, rename,
+overwrite, flush, unlink), which is to be held against zeros and unlinking: compared with its seal by its
+bytes, and record by record. Ours in two threads, as `destroy` has them. Prints bytes and files a second,
+processor time, and shares of both; medians.
 
-    python bench/destroy.py [--small 20000] [--large 1024] [--runs 3] [--folder DIR] [SET …]
+    python bench/destroy.py [--small 20000] [--large 1024] [--runs 3] [--workers 2] [--folder DIR] [SET …]
 
 Sets: `large` (ten of so many MiB together), `opaque`, `csv`, `parquet` (so many of 64 KiB).
 """
@@ -25,9 +25,10 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
@@ -38,13 +39,12 @@ from cenotaph.annex import Annex
 from cenotaph.journal import Journal
 from cenotaph.scope import EVERYTHING
 from cenotaph.sealing import SealedPartition, Target, partition_chunks
-from cenotaph.store import Partition, PartitionSeal, State
+from cenotaph.store import Bytewise, Partition, PartitionSeal, State
 from cenotaph.stores.files import open_eraser, open_reader
 from cenotaph_proof.seal import ChunkSeal
 
 SMALL, LARGE_FILES, STEP = 64 << 10, 10, 1 << 20
 SHREDDED = 500  # files at most: it flushes each
-WORKERS = 2
 KEY = bytes(32)
 
 
@@ -54,6 +54,7 @@ def main() -> None:
     asked.add_argument("--small", type=int, default=20_000)
     asked.add_argument("--large", type=int, default=1024, help="MiB")
     asked.add_argument("--runs", type=int, default=3)
+    asked.add_argument("--workers", type=int, default=2)
     asked.add_argument("--folder", type=Path)
     given = asked.parse_args()
     print(f"{os.cpu_count()} processors, load {os.getloadavg()[0]:.1f}; {kernel.described()}")
@@ -61,7 +62,7 @@ def main() -> None:
         count = LARGE_FILES if name == "large" else given.small
         size = (given.large << 20) // LARGE_FILES if name == "large" else SMALL
         with tempfile.TemporaryDirectory(dir=given.folder) as folder:
-            show(name, compared(Set(Path(folder), name, count, size), given.runs))
+            show(name, compared(Set(Path(folder), name, count, size, given.workers), given.runs))
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +81,7 @@ class Set:
     kind: str
     count: int
     size: int
+    workers: int
 
     @property
     def place(self) -> Path:
@@ -125,8 +127,8 @@ def compared(files: Set, runs: int) -> dict[str, list[Took]]:
         "zeros, directly": overwritten,
         "and unlinked": overwritten_and_unlinked,
         "shred": shredded,
-        "erased": erased,
-        "compared, erased": compared_and_erased,
+        "bytes compared, erased": partial(erased, by_bytes=True),
+        "records compared, erased": partial(erased, by_bytes=False),
     }
     found: dict[str, list[Took]] = {name: [] for name in ways}
     for _ in range(runs):
@@ -147,7 +149,7 @@ def show(name: str, found: dict[str, list[Took]]) -> None:
         busy = statistics.median(one.processor / one.files for one in took) * 1e6
         shares = f"{peer / seconds:5.2f} of zeros {both / seconds:5.2f} of zeros and unlinking"
         speed = f"{1e-6 / seconds:8,.0f} MB/s {1 / seconds / each:9,.0f} files/s"
-        print(f"{way:18} {speed} {busy:9,.0f} µs of processors a file {shares}", flush=True)
+        print(f"{way:25} {speed} {busy:9,.0f} µs of processors a file {shares}", flush=True)
 
 
 def timed(paths: Sequence[Path], act: Callable[[], None]) -> Took:
@@ -208,19 +210,6 @@ def _synced(folder: Path, how: Callable[[int], None]) -> None:
 # ── ours ─────────────────────────────────────────────────────────────────────────────────────────
 
 
-class Unread:
-    """A seal that is not compared with anything, to know what the rest takes."""
-
-    def __init__(self, records: int) -> None:
-        self.records = records
-
-    def check(self, batches: Iterable[pa.RecordBatch]) -> None:
-        pass
-
-    def check_remaining(self, batches: Iterable[pa.RecordBatch]) -> int:
-        return self.records
-
-
 @dataclass(slots=True)
 class Writing:
     """Writes down what `destroy` does: what is needed to go on, then *begun*."""
@@ -250,21 +239,11 @@ class Writing:
         return f"resume-1-{self.partition.collection}-{self.partition.index}"
 
 
-def erased(files: Set) -> Took:
-    return _destroyed(files, lambda partitions: {p: Unread(p.records) for p in partitions})
-
-
-def compared_and_erased(files: Set) -> Took:
-    return _destroyed(files, lambda partitions: dict(_sealed(f"files:{files.place}", partitions)))
-
-
-def _destroyed(files: Set, seals: Callable[[list[Partition]], dict[Partition, PartitionSeal]]) -> Took:
+def erased(files: Set, *, by_bytes: bool) -> Took:
     paths = files.make()
     url = f"files:{files.place}"
-    reader = open_reader(url, EVERYTHING)
-    partitions = [p for c in reader.collections() for p in reader.partitions(c)]
-    reader.close()
-    work = list(seals(partitions).items())
+    time.sleep(2.1)  # files that were just written are not known by their bytes
+    work = list(_sealed(url, by_bytes=by_bytes))
     for path in paths:
         with path.open("rb") as stream:
             os.posix_fadvise(stream.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
@@ -284,8 +263,8 @@ def _destroyed(files: Set, seals: Callable[[list[Partition]], dict[Partition, Pa
         eraser.close()
 
     def act() -> None:
-        with ThreadPoolExecutor(WORKERS) as pool:
-            for each in [pool.submit(one) for _ in range(WORKERS)]:
+        with ThreadPoolExecutor(files.workers) as pool:
+            for each in [pool.submit(one) for _ in range(files.workers)]:
                 each.result()
 
     took = timed(paths, act)
@@ -294,13 +273,20 @@ def _destroyed(files: Set, seals: Callable[[list[Partition]], dict[Partition, Pa
     return took
 
 
-def _sealed(url: str, partitions: Sequence[Partition]) -> Iterator[tuple[Partition, PartitionSeal]]:
+def _sealed(url: str, *, by_bytes: bool) -> Iterator[tuple[Partition, PartitionSeal]]:
     reader = open_reader(url, EVERYTHING)
-    for partition in partitions:
+    assert isinstance(reader, Bytewise)
+    for partition in [p for c in reader.collections() for p in reader.partitions(c)]:
         target = Target(open_reader, url, EVERYTHING, "files", "c", partition.collection, "key", (), None)
         chunks = partition_chunks(KEY, target, reader.batches(partition))
         seals = [ChunkSeal(c.records, c.bytes, c.hash) for c in chunks]
-        yield partition, SealedPartition(KEY, target, seals, listed=False)
+        content = reader.content(partition)
+        if content is None:
+            raise SystemExit("the files are not known by their bytes here")
+        yield (
+            partition,
+            SealedPartition(KEY, target, seals, listed=False, content=content if by_bytes else None),
+        )
     reader.close()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import itertools
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -212,3 +213,15 @@ def test_files_with_the_sealed_bytes_are_not_read_record_by_record(
     assert [name.partition("/")[0] for name in decoded] == ["app2"]
     assert "app2" in left(apps)
     assert len(left(apps)) < FOLDERS
+
+
+def test_files_that_are_known_by_their_bytes_are_erased_by_twice_as_many(apps: SmallCase) -> None:
+    desk = apps.desk()
+    case = desk.case()
+    (task,) = stage._tasks(desk, case, case.approved_plan(desk.clock()), open_reader, open_eraser)
+    everything = {where: bytes(32) for where in task.chunks}
+    some = dict([*everything.items()][1:])
+    known = [stage._together(desk, replace(task, contents=of), 1) for of in ({}, some, everything)]
+    assert known == [2, 2, 4]
+    assert stage._together(desk, replace(task, contents=everything), 2) == 1
+    assert stage._together(desk, replace(task, contents=everything, bytes_per_second=1), 1) == 1

@@ -660,10 +660,13 @@ def _tasks(
 
 def _together(desk: Desk, task: EraseTask, stores: int) -> int:
     """How many partitions of a store are erased at once: its share of the workers, one where a rate is to be
-    kept, or where it is not worth it."""
+    kept, or where it is not worth it. Twice its share of those that are known by their bytes: whoever erases
+    them waits for the disk most of the time."""
     if task.bytes_per_second is not None or task.records < TOGETHER:
         return 1
-    return max(1, desk.config.limits.workers // stores)
+    share = max(1, desk.config.limits.workers // stores)
+    known = all(where in task.contents for where in task.chunks if where[0] in task.destroy)
+    return 2 * share if known and share > 1 else share
 
 
 def _signed_until(desk: Desk, case: Case) -> int:
