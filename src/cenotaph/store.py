@@ -339,7 +339,9 @@ class Independent(Protocol):
     """An eraser whose partitions have nothing in common: several erasers of one store may work at the same
     time, each on a partition of its own."""
 
-    independent: bool
+    def threads(self, partitions: Sequence[Partition], processors: int, *, known: bool) -> int:
+        """How many are best at work at once on these, two processors at least being free for it. `known`: all
+        are by their bytes (`Bytewise`)."""
 
 
 @runtime_checkable

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import itertools
 import threading
-from dataclasses import replace
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -21,6 +21,7 @@ from cenotaph.stages import challenge
 from cenotaph.stages import destroy as stage
 from cenotaph.store import Extent
 from cenotaph.stores import open_eraser, open_reader
+from cenotaph.stores.files import eraser
 from cenotaph.stores.files import reader as files
 from cenotaph.stores.files.eraser import FilesEraser
 from cenotaph.stores.files.reader import FilesReader
@@ -33,14 +34,18 @@ FOLDERS = 4
 
 @pytest.fixture
 def apps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SmallCase:
-    """Four collections of one file each, approved; any number of records is worth it."""
+    """Four collections of one file each, approved; any number of records is worth it. They are not known by
+    their bytes: that depends on how old a file is."""
     monkeypatch.setattr(stage, "TOGETHER", 1)
+    monkeypatch.setattr(files, "_COARSEST", 10**18)
     for number in range(FOLDERS):
         put(tmp_path / "estate" / f"app{number}" / "records.csv", csv(people(10 * number, 10)))
     case = SmallCase.make(tmp_path, STORE)
     settings = case.path / "case.toml"
     settings.write_text(settings.read_text().replace("workers = 1", "workers = 2"))
-    case.go("open", "approve-notary")
+    with monkeypatch.context() as patch:
+        patch.setattr(stage.local, "run", lambda f, tasks, workers=2: ((t, f(t)) for t in list(tasks)))
+        case.go("open", "approve-notary")
     return case
 
 
@@ -215,13 +220,18 @@ def test_files_with_the_sealed_bytes_are_not_read_record_by_record(
     assert len(left(apps)) < FOLDERS
 
 
-def test_files_that_are_known_by_their_bytes_are_erased_by_twice_as_many(apps: SmallCase) -> None:
+@pytest.mark.parametrize(("known", "large", "threads"), [(False, True, 2), (True, True, 4), (True, False, 1)])
+def test_who_waits_for_the_disk_is_not_alone(
+    apps: SmallCase, monkeypatch: pytest.MonkeyPatch, known: bool, large: bool, threads: int
+) -> None:
+    """Large files that are known by their bytes are erased by twice as many; small ones by one."""
+    monkeypatch.setattr(stage.local, "run", lambda f, tasks, workers=2: ((t, f(t)) for t in list(tasks)))
+    monkeypatch.setattr(files, "_COARSEST", 0 if known else 10**18)
+    monkeypatch.setattr(eraser, "_LARGE", 1 if large else 1 << 20)
+    asked: list[int] = []
+    monkeypatch.setattr(stage, "ThreadPoolExecutor", lambda n: asked.append(n) or ThreadPoolExecutor(n))
+    apps.go("seal", "approve-notary")
     desk = apps.desk()
-    case = desk.case()
-    (task,) = stage._tasks(desk, case, case.approved_plan(desk.clock()), open_reader, open_eraser)
-    everything = {where: bytes(32) for where in task.chunks}
-    some = dict([*everything.items()][1:])
-    known = [stage._together(desk, replace(task, contents=of), 1) for of in ({}, some, everything)]
-    assert known == [2, 2, 4]
-    assert stage._together(desk, replace(task, contents=everything), 2) == 1
-    assert stage._together(desk, replace(task, contents=everything, bytes_per_second=1), 1) == 1
+    stage.destroy(desk, open_reader, open_eraser, desk.case().require(Plan).digest)
+    assert asked == ([threads] if threads > 1 else [])
+    assert left(apps) == []

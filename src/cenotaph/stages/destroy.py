@@ -122,7 +122,9 @@ class EraseTask:
     since: int  # the journal line up to which everything is signed; a probe that rejected wants more
     rejected: bool
     clock: Clock
-    together: int = 1  # partitions that may be erased at the same time, where the store has it so
+    together: int = (
+        1  # processors for it: partitions may be erased at the same time, where the store has it so
+    )
     reclaims: bool = True  # not where other stores of its server are still to be erased
 
     @property
@@ -306,8 +308,9 @@ class _Run:
 
     def _erase_all(self, left: list[Left]) -> str:
         try:
-            if self.task.together > 1 and left and isinstance(self.eraser, Independent):
-                self._erase_together(left)
+            threads = self._threads(left)
+            if threads > 1:
+                self._erase_together(left, threads)
             else:
                 self._erase_in_turn(left)
         except _Ended as ended:
@@ -323,15 +326,21 @@ class _Run:
                 for item, partition, last in parts:
                     self._erase(item, partition, last)
 
-    def _erase_together(self, left: list[Left]) -> None:
+    def _threads(self, left: list[Left]) -> int:
+        if self.task.together == 1 or not left or not isinstance(self.eraser, Independent):
+            return 1
+        known = all((item.ordinal, partition.index) in self.task.contents for item, partition, _ in left)
+        return self.eraser.threads([partition for _, partition, _ in left], self.task.together, known=known)
+
+    def _erase_together(self, left: list[Left], threads: int) -> None:
         """By several threads, each with an eraser and a journal of its own: what takes long in one leaves
         Python to the others. When one ends, the others finish the partition at hand. Raises: _Ended, the
         gravest."""
         queue: SimpleQueue[Left] = SimpleQueue()
         for one in left:
             queue.put(one)
-        with ThreadPoolExecutor(self.task.together) as pool:
-            working = [pool.submit(self._erase_from, queue) for _ in range(self.task.together)]
+        with ThreadPoolExecutor(threads) as pool:
+            working = [pool.submit(self._erase_from, queue) for _ in range(threads)]
         ended = [outcome for one in working if (outcome := one.result()) is not None]
         if ended:
             raise _Ended(max(ended, key=_GRAVEST.index))
@@ -660,13 +669,10 @@ def _tasks(
 
 def _together(desk: Desk, task: EraseTask, stores: int) -> int:
     """How many partitions of a store are erased at once: its share of the workers, one where a rate is to be
-    kept, or where it is not worth it. Twice its share of those that are known by their bytes: whoever erases
-    them waits for the disk most of the time."""
+    kept, or where it is not worth it."""
     if task.bytes_per_second is not None or task.records < TOGETHER:
         return 1
-    share = max(1, desk.config.limits.workers // stores)
-    known = all(where in task.contents for where in task.chunks if where[0] in task.destroy)
-    return 2 * share if known and share > 1 else share
+    return max(1, desk.config.limits.workers // stores)
 
 
 def _signed_until(desk: Desk, case: Case) -> int:

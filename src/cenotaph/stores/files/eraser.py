@@ -29,18 +29,26 @@ from cenotaph.stores.files.survivors import Source
 from cenotaph.stores.files.tree import Tree, failure
 from cenotaph.stores.files.work import DESTROY, LEAVE, REWRITE, Begun, FileSystems, Open
 
+_LARGE = 1 << 20  # bytes of a file
 _HINT = "somebody changed the file; survey and seal again"
 
 
 class FilesEraser:
     """`store.Eraser` for `files:PATH`."""
 
-    independent = True
     proves_remaining = True  # page by page (`pages`), whatever was in them
 
     def __init__(self, url: str, selection: Selection) -> None:
         self._selection = selection
         self._tree = Tree(url)
+
+    def threads(self, partitions: Sequence[Partition], processors: int, *, known: bool) -> int:
+        """Whoever erases large files that are known by their bytes waits for the disk; with small ones it is
+        Python that takes the time, and two threads would wait for each other."""
+        if not known:
+            return processors
+        sizes = [file.size for partition in partitions for file in places.parse(partition.bounds).files]
+        return 2 * processors if sum(sizes) >= len(sizes) * _LARGE else 1
 
     def erase(self, partition: Partition, sealed: PartitionSeal, progress: Progress) -> Erasure:
         bounds = places.parse(partition.bounds)

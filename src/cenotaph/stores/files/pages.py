@@ -21,7 +21,7 @@ _PAGES = 4_096  # of a large file
 _DIGEST = 32
 _READ = 2 << 20
 _BEHIND = 4096  # between pieces: the kernel writes its padding there, and O_DIRECT wants whole blocks
-_FEW = 64 << 10  # bytes that are hashed before the kernel has begun
+_FEW = 16 << 10  # bytes that are hashed before the kernel has begun
 _CONTENT = b"cenotaph/v1 content\0"
 
 
