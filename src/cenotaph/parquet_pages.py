@@ -263,7 +263,8 @@ class _Column:
         if self._width:
             if page.values * self._width > page.decoded:
                 raise OtherwiseError
-            self._entries = {"entries": page.values, "entry_data": entries}
+            kept = bytes(entries) if isinstance(entries, memoryview) else entries  # the stream's for a moment
+            self._entries = {"entries": page.values, "entry_data": kept}
             return
         data, offsets = np.empty(page.decoded + _BLIND, np.uint8), np.zeros(page.values + 1, np.int32)
         column = kernel.page_column(data, offsets=offsets)

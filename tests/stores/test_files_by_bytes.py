@@ -281,3 +281,41 @@ def test_a_file_that_was_not_read_is_not_known(folder: Folder) -> None:
     with contextlib.closing(open_reader(folder.url, EVERYTHING)) as found:
         assert isinstance(found, Bytewise)
         assert found.content(partition) is None
+
+
+@pytest.mark.parametrize("codec", ["none", "snappy", "zstd", "gzip"])
+@pytest.mark.parametrize("dictionary", [True, False])
+def test_tables_are_the_same_whatever_is_kept_of_their_file(
+    codec: str, dictionary: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Blocks are let go of while their row group is decoded, and their memory is used again."""
+    chosen = random.Random(11)
+    rows = 60_000
+    table = pa.table(
+        {
+            "few": [chosen.randrange(300) * 10**12 for _ in range(rows)],
+            "text": [f"{chosen.randrange(5_000):040}" for _ in range(rows)],
+            "other": [chosen.getrandbits(60) for _ in range(rows)],
+        }
+    )
+    (tmp_path / "root").mkdir()
+    pq.write_table(
+        table,
+        tmp_path / "root" / "t.parquet",
+        compression=codec,
+        use_dictionary=["few", "text"] if dictionary else False,
+        row_group_size=25_000,
+        data_page_size=8_192,
+    )
+    monkeypatch.setattr(direct, "BLOCK", 16_384)
+    monkeypatch.setattr(direct, "KEPT", 3)
+    monkeypatch.setattr(reader, "_LARGE", 1)
+    monkeypatch.setattr(reader, "_COARSEST", 0)
+    with contextlib.closing(open_reader(f"files:{tmp_path / 'root'}", EVERYTHING)) as found:
+        (collection,) = found.collections()
+        (partition,) = found.partitions(collection)
+        assert pa.Table.from_batches(found.batches(partition)).equals(table)
+        assert isinstance(found, Bytewise)
+        data = (tmp_path / "root" / "t.parquet").read_bytes()
+        whole = pages.whole(len(data), prints(data))
+        assert found.content(partition) == pages.content(partition.bounds, [whole])
