@@ -16,7 +16,6 @@ from cenotaph import durable
 
 BLOCK = 4 << 20
 KEPT = 16  # blocks
-_OURS = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS  # memory that is shared with nobody takes less to get
 
 
 class Direct(io.RawIOBase):
@@ -26,22 +25,27 @@ class Direct(io.RawIOBase):
     Raises: OSError; ValueError where it becomes shorter.
     """
 
-    def __init__(self, fd: int, came: Callable[[int, memoryview], None] = lambda at, data: None) -> None:
+    def __init__(self, fd: int, came: Callable[[int, memoryview], None]) -> None:
         super().__init__()
         self._fd, self._came = fd, came
         self._size = os.fstat(fd).st_size
         self._at = 0
+        self._cached = False
         self._blocks: dict[int, mmap.mmap] = {}  # the one that was used last is the last
         self._free: list[mmap.mmap] = []
 
     def want(self, first: int, end: int) -> None:
-        """Read these bytes at once, unless they are more than is kept."""
+        """Read these bytes at once: they are asked for next, in whatever order. Where they are more than is
+        kept, they come through the page cache, and not to `came`."""
         blocks = range(first // BLOCK, -(-min(end, self._size) // BLOCK))
-        if len(blocks) <= KEPT:
+        self._cached = len(blocks) > KEPT
+        if not self._cached:
             self._have(blocks)
 
     def view(self, at: int, size: int) -> memoryview:
         """So many bytes at a place, as far as there are; good until something else is asked for."""
+        if self._cached:
+            return memoryview(os.pread(self._fd, size, at))
         end = max(at, min(at + size, self._size))
         if at // BLOCK == (end - 1) // BLOCK and end > at:
             return self._part(at, end)
@@ -125,7 +129,7 @@ class Direct(io.RawIOBase):
             return
         while len(self._blocks) + len(blocks) > KEPT:
             self._free.append(self._blocks.pop(next(iter(self._blocks))))
-        rooms = [self._free.pop() if self._free else mmap.mmap(-1, BLOCK, flags=_OURS) for _ in blocks]
+        rooms = [self._free.pop() if self._free else durable.room(BLOCK) for _ in blocks]
         first, end = blocks[0] * BLOCK, min((blocks[-1] + 1) * BLOCK, self._size)
         views, done = [memoryview(room) for room in rooms], 0
         with durable.directly(self._fd):

@@ -176,6 +176,13 @@ def _openat2(directory: int, rel: bytes, flags: int, mode: int) -> int:
             raise OSError(code, "the file is leased by another process")
 
 
+def room(size: int) -> mmap.mmap:
+    """Memory to read into past the page cache: on a page's border, and no child's (open(2), "O_DIRECT")."""
+    made = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    made.madvise(mmap.MADV_DONTFORK)
+    return made
+
+
 def read_into(fd: int, rooms: Sequence[memoryview], at: int, size: int) -> int:
     """Fill these one after the other with the bytes at a place of a file. Returns how many there were: fewer
     than `size` only where the file ends."""
@@ -597,6 +604,10 @@ class FileSystem:
     why_not: str = ""
     layered: bool = False
 
+
+NOTING = ("ext2", "ext3", "ext4", "xfs", "btrfs")
+"""Kinds on which whoever changes a file moves its times, also through a mapping that was read first, and on
+which a lease speaks for everybody: tmpfs does not, and a server's or another machine's files do not."""
 
 WIPED = ("ext4", "xfs")
 """Kinds whose free blocks, names and journals can be wiped as well (docs/stores/volumes.md)."""

@@ -314,15 +314,15 @@ def _snappy(data: memoryview, size: int) -> pa.Buffer:
         said |= (byte & 127) << 7 * nth
         if byte < 128:
             break
-    if said != size:
+    if said != size or _SNAPPY is None:
         raise OtherwiseError
     try:
-        return pa.Codec("snappy").decompress(data, size)
+        return _SNAPPY.decompress(data, size)
     except (OSError, pa.ArrowException):
         raise OtherwiseError from None
 
 
-def _zstd(data: memoryview, size: int) -> bytes:
+def _zstd(data: memoryview, size: int) -> bytes | pa.Buffer:
     """The frame's header says it, if it was known (RFC 8878, section 3.1.1.1)."""
     if len(data) < 5 or bytes(data[:4]) != b"\x28\xb5\x2f\xfd":
         raise OtherwiseError
@@ -334,8 +334,10 @@ def _zstd(data: memoryview, size: int) -> bytes:
     if not width or said != size:
         raise OtherwiseError
     try:
+        if not size:  # zstandard would look at nothing
+            return pa.Codec("zstd").decompress(data, size)
         return _of_this_thread.zstd.decompress(data, allow_extra_data=False)
-    except zstandard.ZstdError:
+    except (zstandard.ZstdError, OSError, pa.ArrowException):
         raise OtherwiseError from None
 
 
@@ -347,4 +349,5 @@ class _OfThread(threading.local):
 
 
 _of_this_thread = _OfThread()
+_SNAPPY = pa.Codec("snappy") if pa.Codec.is_available("snappy") else None
 _UNPACKED = {0: _as_it_is, 1: _snappy, 6: _zstd}  # as `CompressionCodec` numbers them

@@ -111,7 +111,7 @@ class PartitionResult:
             Chunk(records, size, bytes.fromhex(digest)) for records, size, digest in about["chunks"]
         )
         parts = tuple((str(name), str(digest)) for name, digest in about["parts"])
-        return cls(chunks, parts, subjects, content_of(about["content"]))
+        return cls(chunks, parts, subjects, content_of(about.get("content")))
 
     def documents(self) -> dict[str, str]:
         """The documents of the annex that it names, with their digests."""
@@ -215,8 +215,11 @@ class _Sealing:
             naming(target.store),
             closing(target.opener(target.url, target.selection, target.around)) as reader,
         ):
+            bytewise = reader if isinstance(reader, Bytewise) else None
+            if bytewise is not None:
+                bytewise.watch()
             behind(self._add, reader.batches(self._task.partition))
-            content = reader.content(self._task.partition) if isinstance(reader, Bytewise) else None
+            content = None if bytewise is None else bytewise.content(self._task.partition)
         self._values.flush()
         self._write()
         subjects = b"".join(self._subjects)

@@ -290,6 +290,9 @@ class Skipping(Protocol):
 class Bytewise(Protocol):
     """A reader whose partitions may be whole files, of which every byte is known."""
 
+    def watch(self) -> None:
+        """From now on, take note of the bytes that `Reader.batches` reads, and of who may change them."""
+
     def content(self, partition: Partition) -> bytes | None:
         """A digest, 32 bytes, of everything that `Reader.batches` read for this partition just now: no other
         bytes have it. None where some of it is not the partition's, or may have changed meanwhile."""

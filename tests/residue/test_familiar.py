@@ -35,7 +35,9 @@ def test_a_row_is_strange_once(
     several: list[list[tuple[str | None, int | None]]], kind: pa.DataType, skip: int
 ):
     """In whatever batch it comes; null is as good as empty, and a long value is looked at each time."""
-    of, known = Familiar(), set()
+    each, known = [Familiar() for _ in LEVELS], set()
+    for of, level in zip(each, LEVELS, strict=True):
+        of._by = kernel.Kernel(level)
     for rows in several:
         expected = []
         for at, (text, number) in enumerate(rows[skip:]):
@@ -45,7 +47,8 @@ def test_a_row_is_strange_once(
             known.add(row)
         texts = pa.array([text for text, _ in rows], pa.string()).cast(kind)[skip:]
         numbers = pa.array([number for _, number in rows], pa.int64())[skip:]
-        assert strange(of, [texts, numbers]) == expected
+        for of in each:
+            assert strange(of, [texts, numbers]) == expected
 
 
 def test_a_table_that_grows_keeps_what_it_has_and_a_full_one_lets_go(monkeypatch: pytest.MonkeyPatch) -> None:

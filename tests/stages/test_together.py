@@ -203,6 +203,7 @@ def test_files_with_the_sealed_bytes_are_not_read_record_by_record(
     """From the seal through its annex to the eraser. What was changed since is."""
     monkeypatch.setattr(stage.local, "run", lambda f, tasks, workers=2: ((t, f(t)) for t in list(tasks)))
     monkeypatch.setattr(files, "_COARSEST", 0)  # files of a test are younger
+    monkeypatch.setattr(FilesReader, "_notes", lambda *_: True)
     apps.go("seal", "approve-notary")
     decoded: list[str] = []
     monkeypatch.setattr(
@@ -227,6 +228,7 @@ def test_who_waits_for_the_disk_is_not_alone(
     """Large files that are known by their bytes are erased by twice as many; small ones by one."""
     monkeypatch.setattr(stage.local, "run", lambda f, tasks, workers=2: ((t, f(t)) for t in list(tasks)))
     monkeypatch.setattr(files, "_COARSEST", 0 if known else 10**18)
+    monkeypatch.setattr(FilesReader, "_notes", lambda *_: True)
     monkeypatch.setattr(eraser, "_LARGE", 1 if large else 1 << 20)
     asked: list[int] = []
     monkeypatch.setattr(stage, "ThreadPoolExecutor", lambda n: asked.append(n) or ThreadPoolExecutor(n))

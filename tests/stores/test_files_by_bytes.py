@@ -10,6 +10,7 @@ import io
 import mmap
 import os
 import random
+from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -18,9 +19,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cenotaph import direct, kernel
+from cenotaph import direct, durable, kernel
 from cenotaph.direct import Direct
-from cenotaph.errors import DriftError
+from cenotaph.errors import DriftError, PermanentStoreError
 from cenotaph.scope import EVERYTHING, Selection, parse_predicate
 from cenotaph.store import Bytewise, Partition
 from cenotaph.stores.files import open_eraser, open_reader, pages, reader, tables
@@ -66,6 +67,7 @@ def test_prints_are_what_the_specification_says(
         found = pages.prints(stream.fileno(), size, directly=how != "cached")
         if size < 1 << 20:
             assert pages.zero_or_as_sealed(stream.fileno(), size, found)
+            assert not pages.zero_or_as_sealed(stream.fileno(), size, found + bytes(32))
     assert found == prints(DATA[:size], *few)
     assert len(found) // 32 <= (few[1] if size > 70_000 and few else 4096)
 
@@ -139,7 +141,7 @@ def test_a_file_read_in_blocks_is_the_file(data: st.DataObject) -> None:
 def test_a_file_that_becomes_shorter_while_it_is_read_is_damaged(tmp_path: Path) -> None:
     path = tmp_path / "f"
     path.write_bytes(bytes(100_000))
-    with Direct(os.open(path, os.O_RDONLY)) as stream:
+    with Direct(os.open(path, os.O_RDONLY), lambda at, data: None) as stream:
         os.truncate(path, 50_000)
         with pytest.raises(ValueError, match="shorter"):
             stream.view(60_000, 10)
@@ -150,7 +152,7 @@ def test_a_stream_of_a_file_can_be_read_by_others(tmp_path: Path) -> None:
     path = tmp_path / "t.parquet"
     table = pa.table({"n": range(200_000)})
     pq.write_table(table, path, row_group_size=50_000)
-    with Direct(os.open(path, os.O_RDONLY)) as stream:
+    with Direct(os.open(path, os.O_RDONLY), lambda at, data: None) as stream:
         assert pq.read_table(stream) == table
         stream.seek(0)
         assert io.BufferedReader(stream).read() == path.read_bytes()
@@ -171,23 +173,41 @@ class Folder:
         with contextlib.closing(open_reader(self.url, self.selection)) as found:
             (collection,) = found.collections()
             (partition,) = found.partitions(collection)
-            sealed = Rows(found.batches(partition))
-            if meanwhile == "written":
-                (self.root / "a.csv").write_bytes(ROWS)
-            elif meanwhile == "removed":
-                (self.root / "a.csv").unlink()
             assert isinstance(found, Bytewise)
+            found.watch()
+            batches = found.batches(partition)
+            sealed = Rows(self._changing(batches, meanwhile))
             sealed.content = found.content(partition)
         return partition, sealed
+
+    def _changing(self, batches: Iterator[pa.RecordBatch], meanwhile: str) -> Iterator[pa.RecordBatch]:
+        path = self.root / "a.csv"
+        for batch in batches:
+            yield batch
+            if meanwhile:
+                before = path.stat()
+                path.write_bytes(ROWS)
+                if meanwhile == "dated back":
+                    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
 
     def erase(self, partition: Partition, sealed: Rows) -> None:
         with contextlib.closing(open_eraser(self.url, self.selection)) as eraser:
             eraser.erase(partition, sealed, Log())
 
 
+def _kind(folder: Path) -> str:
+    """Of the file system that the tests are run on: taken for one that notes changes."""
+    fd = os.open(folder, os.O_RDONLY)
+    try:
+        return durable.filesystem(fd).kind
+    finally:
+        os.close(fd)
+
+
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Folder:
     monkeypatch.setattr(reader, "_COARSEST", 0)  # files of a test are younger
+    monkeypatch.setattr(durable, "NOTING", (_kind(tmp_path),))
     return Folder(tmp_path / "root")
 
 
@@ -246,7 +266,7 @@ def test_a_large_file_is_digested_while_it_is_read(folder: Folder, monkeypatch: 
     assert sealed.held == 1
 
 
-@pytest.mark.parametrize("meanwhile", ["written", "removed"])
+@pytest.mark.parametrize("meanwhile", ["written", "dated back"])
 def test_what_changes_while_it_is_sealed_is_not_known_by_its_bytes(folder: Folder, meanwhile: str) -> None:
     _, sealed = folder.seal(meanwhile)
     assert sealed.content is None
@@ -262,9 +282,110 @@ def test_what_may_be_written_to_is_not_known_by_its_bytes(folder: Folder) -> Non
     assert folder.seal()[1].content is not None
 
 
-def test_a_file_that_has_just_changed_is_not_known_by_its_bytes(tmp_path: Path) -> None:
-    """A second change may have the same time."""
-    assert Folder(tmp_path / "root").seal()[1].content is None
+def test_what_changes_while_it_is_digested_is_not_known_by_its_bytes(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finish = pages.Reading.finish
+
+    def finished(self: pages.Reading, fd: int) -> bytes:
+        found = finish(self, fd)
+        (folder.root / "a.csv").write_bytes(ROWS)
+        return found
+
+    monkeypatch.setattr(pages.Reading, "finish", finished)
+    assert folder.seal()[1].content is None
+
+
+@pytest.mark.parametrize(("age", "known"), [(-10.0, False), (0.0, False), (1.9, False), (2.1, True)])
+def test_a_file_that_has_just_changed_is_not_known_by_its_bytes(
+    age: float, known: bool, folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A second change may have the same time; whoever dates a file back changes it."""
+    os.utime(folder.root / "a.csv", (0, 0))
+    changed = (folder.root / "a.csv").stat().st_ctime_ns
+    monkeypatch.setattr(reader, "_COARSEST", COARSEST)
+    monkeypatch.setattr(reader.time, "time_ns", lambda: changed + int(age * 1e9))
+    assert (folder.seal()[1].content is not None) == known
+
+
+COARSEST = reader._COARSEST
+
+
+@pytest.mark.parametrize("code", [errno.EACCES, errno.EINVAL, errno.EPERM, errno.EOPNOTSUPP])
+def test_where_there_are_no_leases_nothing_is_known_by_its_bytes(
+    code: int, folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another user's file, a server's."""
+    ask = fcntl.fcntl
+
+    def refusing(fd: int, what: int, *given: int) -> int:
+        if what == fcntl.F_SETLEASE:
+            raise OSError(code, "")
+        return ask(fd, what, *given)
+
+    monkeypatch.setattr(durable.fcntl, "fcntl", refusing)
+    assert folder.seal()[1].content is None
+
+
+@pytest.mark.parametrize("kind", ["tmpfs", "nfs", "fuse", "overlay"])
+def test_where_a_change_may_leave_no_trace_nothing_is_known_by_its_bytes(
+    kind: str, folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(durable, "NOTING", NOTING)
+    monkeypatch.setattr(reader, "filesystem", lambda fd: durable.FileSystem(kind, True))
+    assert folder.seal()[1].content is None
+
+
+NOTING = durable.NOTING
+
+
+def test_who_only_reads_is_in_nobodys_way(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No lease is asked for but for a seal, and that one is given back before a record is read."""
+    with contextlib.closing(open_reader(folder.url, EVERYTHING)) as found:
+        assert isinstance(found, Bytewise)
+        (partition,) = found.partitions(found.collections()[0])
+        found.watch()
+        batches = found.batches(partition)
+        next(batches)
+        os.close(os.open(folder.root / "a.csv", os.O_WRONLY | os.O_NONBLOCK))
+    monkeypatch.setattr(durable, "unwritten", None)
+    with contextlib.closing(open_reader(folder.url, EVERYTHING)) as found:
+        assert sum(batch.num_rows for batch in found.batches(partition)) == 500
+        assert found.content(partition) is None
+
+
+def test_a_disk_that_fails_while_bytes_are_digested_is_said(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(fd: int, rooms: object, at: int) -> int:
+        raise OSError(errno.EIO, "Person-0001")
+
+    monkeypatch.setattr(os, "preadv", failing)
+    with pytest.raises(PermanentStoreError, match="a file") as caught:
+        folder.seal()
+    assert "Person" not in str(caught.value)
+
+
+def test_a_row_group_larger_than_is_kept_is_read_once(
+    tmp_path: Path, folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its columns are read side by side: from the page cache, and not block by block."""
+    (folder.root / "a.csv").unlink()
+    path = folder.root / "t.parquet"
+    table = pa.table({f"c{n}": random.Random(n).choices(range(2**40), k=30_000) for n in range(6)})
+    pq.write_table(table, path, use_dictionary=False)
+    monkeypatch.setattr(direct, "BLOCK", 65_536)
+    monkeypatch.setattr(direct, "KEPT", 4)
+    monkeypatch.setattr(reader, "_LARGE", 1)
+    blocks: list[int] = []
+    read = Direct._read
+    monkeypatch.setattr(Direct, "_read", lambda self, some: (blocks.extend(some), read(self, some))[1])
+    partition, sealed = folder.seal()
+    assert sealed.records == 30_000
+    assert len(blocks) <= 4 < path.stat().st_size // direct.BLOCK
+    monkeypatch.setattr(tables, "blocks", None)
+    folder.erase(partition, sealed)
+    assert sealed.held == 1
 
 
 def test_a_file_of_which_part_stays_is_not_known_by_its_bytes(tmp_path: Path, folder: Folder) -> None:
@@ -311,11 +432,13 @@ def test_tables_are_the_same_whatever_is_kept_of_their_file(
     monkeypatch.setattr(direct, "KEPT", 3)
     monkeypatch.setattr(reader, "_LARGE", 1)
     monkeypatch.setattr(reader, "_COARSEST", 0)
+    monkeypatch.setattr(durable, "NOTING", (_kind(tmp_path),))
     with contextlib.closing(open_reader(f"files:{tmp_path / 'root'}", EVERYTHING)) as found:
         (collection,) = found.collections()
         (partition,) = found.partitions(collection)
-        assert pa.Table.from_batches(found.batches(partition)).equals(table)
         assert isinstance(found, Bytewise)
+        found.watch()
+        assert pa.Table.from_batches(found.batches(partition)).equals(table)
         data = (tmp_path / "root" / "t.parquet").read_bytes()
         whole = pages.whole(len(data), prints(data))
         assert found.content(partition) == pages.content(partition.bounds, [whole])

@@ -8,7 +8,6 @@ they were; a page that is neither was written by somebody else, and a resumed ru
 from __future__ import annotations
 
 import hashlib
-import mmap
 import os
 from collections.abc import Sequence
 
@@ -95,8 +94,7 @@ class Reading:
         self._at = 0  # what came before is in the digests
         self._full = 0  # bytes behind it that are in the room
         self._at_once = max(1, -(-min(_READ, size) // self._piece)) * self._piece
-        room = self._at_once // self._piece * self._stride
-        self._room = memoryview(mmap.mmap(-1, room, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
+        self._room = memoryview(durable.room(self._at_once // self._piece * self._stride))
         self._pieces = bytearray()  # digests of the last page's, as far as it was read
         self._prints = bytearray()
         self._kernel = kernel.found() if size > _FEW else None

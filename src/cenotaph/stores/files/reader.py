@@ -6,7 +6,7 @@ import hashlib
 import os
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import groupby
 from typing import BinaryIO, cast
@@ -35,7 +35,7 @@ from cenotaph.stores.files.lines import MalformedError
 from cenotaph.stores.files.places import Bounds, FileBound
 from cenotaph.stores.files.raw import parts_of_file, raw_extents
 from cenotaph.stores.files.survey import Survey, Surveyed
-from cenotaph.stores.files.tree import Stamp, Tree, stamp
+from cenotaph.stores.files.tree import Tree, failure, stamp
 
 PARTITION_BYTES, PARTITION_FILES = 64 << 20, 256
 
@@ -59,7 +59,10 @@ class FilesReader:
         self._survey = Survey(self._tree, selection)
         self._groups: list[_Group] | None = None
         self._digests: Digests = {}
-        self._read: dict[bytes, _Read] = {}  # files of the partition that was read last
+        self._watching = False
+        self._watching = False
+        self._wholes: dict[bytes, bytes | None] = {}  # of the files of the partition that was read last
+        self._noting: dict[int, bool] = {}  # by device
         self.capabilities = capabilities(self._tree)
 
     def collections(self) -> Sequence[Collection]:
@@ -75,8 +78,8 @@ class FilesReader:
     def batches(self, partition: Partition) -> Iterator[pa.RecordBatch]:
         """As the contract says. A file that is gone has no records."""
         bounds = places.parse(partition.bounds)
-        self._read = {}
-        whole = self._is_whole(bounds)
+        self._wholes = {}
+        watching = self._watching and self._is_whole(bounds)
         for file in bounds.files:
             path = bounds.path(file)
             try:
@@ -84,31 +87,35 @@ class FilesReader:
             except FileNotFoundError:
                 continue
             with stream:
-                read = _Read.of(stream, whole=whole)
-                self._read[path] = read
-                large = bounds.kind.format == "parquet" and read.size >= _LARGE
-                with read.directly(stream) if large else stream as bytes_of_it:
-                    yield from selected(bounds, bytes_of_it, path, self._selection)
+                if not watching:
+                    yield from selected(bounds, stream, path, self._selection)
+                    continue
+                with _store_errors():
+                    watched = _Watched(stream, bounds.kind, noting=self._notes(stream))
+                with closing(watched):
+                    yield from selected(bounds, watched.stream, path, self._selection)
+                with _store_errors():
+                    self._wholes[path] = watched.whole(stream)
+
+    def watch(self) -> None:
+        self._watching = True
 
     def content(self, partition: Partition) -> bytes | None:
         """As the contract says: where files go whole, and nobody wrote to them since they were opened."""
         bounds = places.parse(partition.bounds)
-        wholes = [self._whole(bounds.path(file), file) for file in bounds.files]
+        wholes = [self._wholes.get(bounds.path(file)) for file in bounds.files]
         known = [whole for whole in wholes if whole is not None]
         return pages.content(partition.bounds, known) if len(known) == len(wholes) else None
 
     def _is_whole(self, bounds: Bounds) -> bool:
         return self._selection.whole(bounds.collection, bounds.kind.names)
 
-    def _whole(self, path: bytes, file: FileBound) -> bytes | None:
-        read = self._read.get(path)
-        if read is None or read.size != file.size:
-            return None
-        try:
-            with self._tree.open_read(path) as stream:
-                return read.whole(stream)
-        except FileNotFoundError:
-            return None
+    def _notes(self, stream: BinaryIO) -> bool:
+        """Whether every change of a file shows in its times, where this one lies."""
+        device = os.fstat(stream.fileno()).st_dev
+        if device not in self._noting:
+            self._noting[device] = filesystem(stream.fileno()).kind in durable.NOTING
+        return self._noting[device]
 
     def batches_at(
         self, partition: Partition, wanted: Sequence[tuple[int, int]]
@@ -144,7 +151,7 @@ class FilesReader:
         for entry in self._tree.listing(places.folder_path(collection.name)):
             found = self._survey.file(entry) if entry.is_file else None
             if found is not None and found.collection == collection.name:
-                mark.update(len(entry.path).to_bytes(4) + entry.path + repr(entry.stamp).encode())
+                mark.update(len(entry.path).to_bytes(4) + entry.path + repr(tuple(entry.stamp)).encode())
         return Watermark(mark.hexdigest())
 
     def raw(self) -> Iterator[Extent]:
@@ -188,37 +195,43 @@ def capabilities(tree: Tree) -> Capabilities:
     return Capabilities(Grade.L3, "the medium beneath the volume is not reached")
 
 
-@dataclass(slots=True)
-class _Read:
-    """A file whose records are read."""
+class _Watched:
+    """A file whose records are read. Its bytes will be known if nobody writes to it now, and whoever does
+    later leaves a trace: a change may have the time of one just before."""
 
-    size: int
-    stamp: Stamp | None  # None: what its bytes were will not be known
-    seen: pages.Reading | None = None  # those that were read past the page cache
-
-    @classmethod
-    def of(cls, stream: BinaryIO, *, whole: bool) -> _Read:
-        """Of a file that is `whole` a partition's. It is known if nobody writes to it now, and whoever does
-        will leave a trace: a change may have the time of one just before."""
+    def __init__(self, stream: BinaryIO, kind: Kind, *, noting: bool) -> None:
         info = os.fstat(stream.fileno())
-        at_rest = time.time_ns() - info.st_ctime_ns > _COARSEST and durable.unwritten(stream.fileno())
-        return cls(info.st_size, stamp(info) if whole and at_rest else None)
+        at_rest = noting and time.time_ns() - info.st_ctime_ns > _COARSEST
+        self._stamp = stamp(info) if at_rest and durable.unwritten(stream.fileno()) else None
+        self._reading = pages.Reading(info.st_size) if self._stamp is not None else None
+        self.stream = stream
+        if kind.format == "parquet" and info.st_size >= _LARGE:
+            came = self._reading.came if self._reading is not None else _nothing
+            self.stream = cast(BinaryIO, Direct(os.dup(stream.fileno()), came))
 
-    def directly(self, stream: BinaryIO) -> BinaryIO:
-        """The same file, to be read past the page cache."""
-        fd = os.dup(stream.fileno())
-        if self.stamp is None:
-            return cast(BinaryIO, Direct(fd))
-        self.seen = pages.Reading(self.size)
-        return cast(BinaryIO, Direct(fd, self.seen.came))
+    def close(self) -> None:
+        if isinstance(self.stream, Direct):
+            self.stream.close()
 
     def whole(self, stream: BinaryIO) -> bytes | None:
-        """What its bytes are (`pages.whole`); None where they may be others than those that were read."""
-        if self.stamp is None:
+        """What its bytes are (`pages.whole`), once its records were read; None where they may be others."""
+        if self._stamp is None or self._reading is None:
             return None
-        seen, self.seen = self.seen or pages.Reading(self.size), None
-        prints = seen.finish(stream.fileno())
-        return pages.whole(self.size, prints) if stamp(os.fstat(stream.fileno())) == self.stamp else None
+        prints = self._reading.finish(stream.fileno())
+        after = stamp(os.fstat(stream.fileno()))
+        return pages.whole(after.size, prints) if after == self._stamp else None
+
+
+def _nothing(at: int, data: memoryview) -> None:
+    pass
+
+
+@contextmanager
+def _store_errors() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise failure(error, "a file") from None
 
 
 _COARSEST = 2_000_000_000  # nanoseconds, of the times of any file system that is in use

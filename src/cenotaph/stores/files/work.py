@@ -19,6 +19,7 @@ from cenotaph.stores.files.places import Bounds, FileBound
 from cenotaph.stores.files.tree import Tree, failure
 
 REWRITE, DESTROY, LEAVE = 0, 1, 2
+_VERSION = 2  # of what the journal remembers
 _CLOSING = 8  # at a time
 _SMALL = 1 << 20  # bytes of a file that is asked for before it is read: nobody waits for one after another
 
@@ -160,7 +161,7 @@ class Begun:
 
     def state(self) -> State:
         return {
-            "v": 2,
+            "v": _VERSION,
             "leased": int(self.leased),
             "inodes": list(self.inodes),
             "tombstones": list(self.tombstones),
@@ -194,6 +195,8 @@ def parse(state: Mapping[str, object], files: int) -> Begun:
     Raises:
         UsageError: it did not, or for another number of files.
     """
+    if state.get("v") != _VERSION:
+        raise UsageError("a partition was begun by another version of cenotaph", hint="go on with that one")
     try:
         begun = Begun(
             bool(state["leased"]),
