@@ -18,4 +18,4 @@ LD_PRELOAD="$(gcc -print-file-name=libasan.so) $(gcc -print-file-name=libubsan.s
     PYTHONMALLOC=malloc ARROW_DEFAULT_MEMORY_POOL=system PYTHONPATH="$built/site${PYTHONPATH:+:$PYTHONPATH}" \
     "$python" -m pytest -p no:xdist -p no:cacheprovider "$folder/../tests/test_kernel.py" \
     "$folder/../tests/residue/test_needles_kernel.py" "$folder/../tests/residue/test_sought.py" "$folder/../tests/stores/test_postgres_copy.py" \
-    "$folder/../tests/residue/test_numbers.py" "$folder/../tests/residue/test_raw_kernel.py" "$folder/../tests/residue/test_familiar.py" "$folder/../tests/stores/test_parquet_pages.py" "$folder/../tests/test_kernel_pages.py"
+    "$folder/../tests/residue/test_numbers.py" "$folder/../tests/residue/test_raw_kernel.py" "$folder/../tests/residue/test_familiar.py" "$folder/../tests/stores/test_parquet_pages.py" "$folder/../tests/test_kernel_pages.py" "$folder/../tests/stores/test_files_by_bytes.py"
