@@ -4,8 +4,8 @@ Makes sets of files and measures, each time with new ones that are on the disk a
 written directly (O_DIRECT) over every file in its place and one `syncfs`, as `dd` would; the same, and each
 unlinked; `shred -n 0 -z -u` of some; the eraser's own way (open alone, read and digest, write down, rename,
 overwrite, flush, unlink), which is to be held against zeros and unlinking: compared with its seal by its
-bytes, and record by record. Ours in two threads, as `destroy` has them. Prints bytes and files a second,
-processor time, and shares of both; medians.
+bytes, and record by record. Ours in so many threads as you say: `destroy` has four on two processors for
+large files, one for small ones. Prints bytes and files a second, processor time, and shares of both; medians.
 
     python bench/destroy.py [--small 20000] [--large 1024] [--runs 3] [--workers 2] [--folder DIR] [SET …]
 

@@ -104,7 +104,7 @@ static inline uint64_t mixed(uint64_t tag) {
     return tag ^ tag >> 33;
 }
 
-static inline int has(const uint64_t line[LINE], uint64_t tag) {
+static inline int line_has(const uint64_t line[LINE], uint64_t tag) {
     int there = 0;
     for (int i = 0; i < LINE; i++) {
         there |= line[i] == tag;
@@ -153,10 +153,10 @@ static int tell(const column *columns, size_t width, const uint64_t *secrets, ui
     return DONE;
 }
 
-#define LOOK_UP(name, has)                                                                                   \
+#define LOOK_UP(name, is_in)                                                                                  \
     static void name(const ahead *some, int64_t *strange, size_t *made, uint64_t *added) {                   \
         for (size_t i = 0; i < some->some; i++) {                                                            \
-            int known = !some->open[i] && has(some->at[i], some->tags[i]);                                   \
+            int known = !some->open[i] && is_in(some->at[i], some->tags[i]);                                 \
             if (!known) {                                                                                    \
                 strange[(*made)++] = (int64_t)(some->row + i);                                               \
             }                                                                                                \
@@ -167,12 +167,12 @@ static int tell(const column *columns, size_t width, const uint64_t *secrets, ui
         }                                                                                                    \
     }
 
-LOOK_UP(look_up, has)
+LOOK_UP(look_up, line_has)
 
 #if defined(__x86_64__)
 #pragma GCC push_options
 #pragma GCC target("avx2")
-static inline int avx2_has(const uint64_t line[LINE], uint64_t tag) {
+static inline int avx2_line_has(const uint64_t line[LINE], uint64_t tag) {
     __m256i wanted = _mm256_set1_epi64x((int64_t)tag);
     __m256i first = _mm256_cmpeq_epi64(_mm256_loadu_si256((const __m256i *)(const void *)line), wanted);
     __m256i second = _mm256_cmpeq_epi64(_mm256_loadu_si256((const __m256i *)(const void *)(line + 4)), wanted);
@@ -180,7 +180,7 @@ static inline int avx2_has(const uint64_t line[LINE], uint64_t tag) {
     return !_mm256_testz_si256(either, either);
 }
 
-LOOK_UP(avx2_look_up, avx2_has)
+LOOK_UP(avx2_look_up, avx2_line_has)
 #pragma GCC pop_options
 #endif
 

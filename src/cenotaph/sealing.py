@@ -99,8 +99,8 @@ class PartitionResult:
     def to_bytes(self) -> bytes:
         """A line of JSON, then the subjects as they are: they are most of it."""
         chunks = [[c.records, c.bytes, c.hash.hex()] for c in self.chunks]
-        content = None if self.content is None else self.content.hex()
-        head = json.dumps({"chunks": chunks, "parts": self.parts, "content": content}).encode()
+        about = {"chunks": chunks, "parts": self.parts, "content": (self.content or b"").hex()}
+        head = json.dumps(about).encode()
         return b"".join([head, b"\n", self.subjects])
 
     @classmethod
@@ -111,16 +111,11 @@ class PartitionResult:
             Chunk(records, size, bytes.fromhex(digest)) for records, size, digest in about["chunks"]
         )
         parts = tuple((str(name), str(digest)) for name, digest in about["parts"])
-        return cls(chunks, parts, subjects, content_of(about.get("content")))
+        return cls(chunks, parts, subjects, bytes.fromhex(about.get("content", "")) or None)
 
     def documents(self) -> dict[str, str]:
         """The documents of the annex that it names, with their digests."""
         return dict(self.parts)
-
-
-def content_of(said: object) -> bytes | None:
-    """As JSON has it. Raises: ValueError."""
-    return None if said is None else bytes.fromhex(str(said))
 
 
 def needle_key(case_key: bytes) -> bytes:

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import bisect
 import io
-import mmap
 from collections import Counter, OrderedDict, deque
 from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -27,6 +26,7 @@ from typing import BinaryIO, Protocol, cast
 import numpy as np
 import numpy.typing as npt
 
+from cenotaph import durable
 from cenotaph.progress import Tell, quiet
 from cenotaph.residue import zeros
 from cenotaph.residue.needles import Needles
@@ -241,7 +241,7 @@ def _pieces(raw: Readable) -> Iterator[tuple[int, memoryview]]:
     A piece's memory is used again when the next one is asked for: new memory costs as much as a search of
     zeros.
     """
-    rooms = [memoryview(mmap.mmap(-1, STEP)) for _ in range(_AHEAD + 1)]
+    rooms = [memoryview(durable.room(STEP)) for _ in range(_AHEAD + 1)]
     with ThreadPoolExecutor(1, "read-ahead") as pool:
         ahead: deque[tuple[int, memoryview, Future[int]]] = deque()
         for nth, offset in enumerate(range(0, raw.size, STEP)):

@@ -122,9 +122,7 @@ class EraseTask:
     since: int  # the journal line up to which everything is signed; a probe that rejected wants more
     rejected: bool
     clock: Clock
-    together: int = (
-        1  # processors for it: partitions may be erased at the same time, where the store has it so
-    )
+    together: int = 1  # processors for it, where its partitions may be erased at the same time
     reclaims: bool = True  # not where other stores of its server are still to be erased
 
     @property
@@ -668,8 +666,8 @@ def _tasks(
 
 
 def _together(desk: Desk, task: EraseTask, stores: int) -> int:
-    """How many partitions of a store are erased at once: its share of the workers, one where a rate is to be
-    kept, or where it is not worth it."""
+    """How many processors a store's partitions are erased by: its share of the workers, one where a rate is
+    to be kept, or where it is not worth it."""
     if task.bytes_per_second is not None or task.records < TOGETHER:
         return 1
     return max(1, desk.config.limits.workers // stores)

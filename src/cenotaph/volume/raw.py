@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
-import mmap
 import os
 import socket
 import stat
@@ -24,6 +23,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal, Protocol, TypeAlias
 
+from cenotaph import durable
 from cenotaph.durable import syncfs
 from cenotaph.errors import PermanentStoreError
 from cenotaph.volume import blocks, fsmap, owners
@@ -52,7 +52,7 @@ class Disk:
         self.fd, self.size = fd, size
         self._sector, self._preadv = sector, preadv
         self._step = max(_ALIGNED, sector)
-        self._window = memoryview(mmap.mmap(-1, WINDOW))
+        self._window = memoryview(durable.room(WINDOW))
         self._lock = threading.Lock()
         self._misses = 0
         self._unread: list[tuple[int, int]] = []

@@ -56,7 +56,7 @@ class FilesEraser:
         with contextlib.ExitStack() as stack:
             try:
                 if state is None:
-                    files, begun = self._begin(stack, partition, sealed, progress)
+                    files, begun = self._begin(stack, partition, bounds, sealed, progress)
                 else:
                     begun = work.parse(state, len(bounds.files))
                     files = self._resume(stack, bounds, begun)
@@ -81,17 +81,21 @@ class FilesEraser:
     # --- before the first change ---
 
     def _begin(
-        self, stack: contextlib.ExitStack, partition: Partition, sealed: PartitionSeal, progress: Progress
+        self,
+        stack: contextlib.ExitStack,
+        partition: Partition,
+        bounds: Bounds,
+        sealed: PartitionSeal,
+        progress: Progress,
     ) -> tuple[list[Open | None], Begun]:
-        bounds = places.parse(partition.bounds)
         files = work.open_sealed(stack, self._tree, bounds)
         whole = self._selection.whole(bounds.collection, bounds.kind.names)
-        prints = work.prints(files)
+        prints = work.prints(files) if whole else []
         if not (whole and sealed.holds(_content(partition, files, prints))):
             sealed.check(self._sealed_batches(bounds, files, whole))
         todo = [_todo(file, whole=whole) for file in files]
         self._require_room(files, todo)
-        begun = work.remember(files, todo, prints)
+        begun = work.remember(files, todo, prints if whole else work.prints(files, todo))
         work.still_alone(files)
         progress.begin(begun.state())
         return list(files), begun

@@ -202,8 +202,9 @@ class _Watched:
     def __init__(self, stream: BinaryIO, kind: Kind, *, noting: bool) -> None:
         info = os.fstat(stream.fileno())
         at_rest = noting and time.time_ns() - info.st_ctime_ns > _COARSEST
-        self._stamp = stamp(info) if at_rest and durable.unwritten(stream.fileno()) else None
-        self._reading = pages.Reading(info.st_size) if self._stamp is not None else None
+        known = at_rest and durable.unwritten(stream.fileno())
+        self._stamp = stamp(info)
+        self._reading = pages.Reading(info.st_size) if known else None
         self.stream = stream
         if kind.format == "parquet" and info.st_size >= _LARGE:
             came = self._reading.came if self._reading is not None else _nothing
@@ -215,7 +216,7 @@ class _Watched:
 
     def whole(self, stream: BinaryIO) -> bytes | None:
         """What its bytes are (`pages.whole`), once its records were read; None where they may be others."""
-        if self._stamp is None or self._reading is None:
+        if self._reading is None:
             return None
         prints = self._reading.finish(stream.fileno())
         after = stamp(os.fstat(stream.fileno()))

@@ -172,9 +172,12 @@ class Begun:
         }
 
 
-def prints(files: Sequence[Open]) -> list[bytes]:
-    """Of the pages of these files, read through the leased descriptors."""
-    return [pages.prints(file.fd, file.bound.size, directly=True) for file in files]
+def prints(files: Sequence[Open], todo: Sequence[int] | None = None) -> list[bytes]:
+    """Of the pages of these files, read through the leased descriptors; none of one that is left as it is."""
+    return [
+        b"" if what == LEAVE else pages.prints(file.fd, file.bound.size, directly=True)
+        for file, what in zip(files, todo or [DESTROY] * len(files), strict=True)
+    ]
 
 
 def remember(files: Sequence[Open], todo: Sequence[int], prints: Sequence[bytes]) -> Begun:

@@ -24,6 +24,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from cenotaph import durable
 from cenotaph.errors import DriftError, PermanentStoreError, TransientStoreError
 from cenotaph.kernel import PageRows
 from cenotaph.records import Digester
@@ -403,12 +404,8 @@ class _File:
             number, page = divmod(first + at // self._layout.page, self._layout.segment)
             here = min(size - at, (self._layout.segment - page) * self._layout.page)
             place = page * self._layout.page
-            done = 0
-            while done < here:
-                got = os.preadv(self._open(number), [octets[at + done : at + here].data], place + done)
-                if not got:
-                    raise heap.UnreadableError("the table's file is shorter than the table")
-                done += got
+            if durable.read_into(self._open(number), [octets[at : at + here].data], place, here) < here:
+                raise heap.UnreadableError("the table's file is shorter than the table")
             at += here
         return octets
 
