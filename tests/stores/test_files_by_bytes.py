@@ -407,10 +407,14 @@ def test_a_file_that_was_not_read_is_not_known(folder: Folder) -> None:
 
 @pytest.mark.parametrize("codec", ["none", "snappy", "zstd", "gzip"])
 @pytest.mark.parametrize("dictionary", [True, False])
+@pytest.mark.parametrize("wanted", [True, False])
 def test_tables_are_the_same_whatever_is_kept_of_their_file(
-    codec: str, dictionary: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    codec: str, dictionary: bool, wanted: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Blocks are let go of while their row group is decoded, and their memory is used again."""
+    """A row group that is more than is kept; and, where nobody said what is wanted, blocks that are let go of
+    while their row group is decoded, and whose memory is used again."""
+    if not wanted:
+        monkeypatch.setattr(Direct, "want", lambda *_: None)
     chosen = random.Random(11)
     rows = 60_000
     table = pa.table(
